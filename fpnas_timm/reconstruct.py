@@ -1,0 +1,114 @@
+"""The reconstructions: which architecture each row of Table B.1 stands for here, and how it follows from the paper.
+
+The paper prints budgets and tendencies, not encodings. Ours are the most probable architecture of the row's search space
+under `section_b_prior`, subject to multiply-adds and parameters that round to every digit Table B.1 prints.
+"""
+import argparse
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from .search.decode import Decoded, InfeasibleError, Window, decode, runner_up_gap
+from .spaces import MBConvSpace, get_space
+from .zoo import TABLE_B1
+
+__all__ = ['budget_windows', 'reconstruct', 'section_b_prior']
+
+# Strength of each tendency of the prior, nats.
+SKIP = -4.0  # bypassing a group: the search spaces allow it, section B does not mention it
+KERNEL = 4.0
+ACT = 4.0
+SPLITS = 1.0
+EXPANSION = 1.0
+CHANNELS = 1.0
+EARLY = 0.5  # the depth at which "early" turns into "late"
+
+
+def section_b_prior(space: MBConvSpace) -> list[dict[str, np.ndarray]]:
+    """Log-probabilities (nats), per group and variable, of what section B of the supplement observes.
+
+    With t the depth of a group from 0 (first) to 1 (last), before normalisation:
+
+    * kernel: "small kernel size 3 is more favored in the early blocks while large kernel size 5 is more often chosen in
+      the later blocks": 5 against 3 by `KERNEL * (t - EARLY)`, the bypass by `SKIP`.
+    * splits: "large choices of the number of splits [..] such as 2 and 4 are more often used in the later blocks": the
+      splits' rank (0, 1, 2, 4 -> 0..3) near 3 t**2, by `-SPLITS * (rank - 3 t**2)**2`.
+    * non-linearity: "non-uniform choices"; ReLU early and swish late, as in MobileNetV3 and FBNetV2, from which the
+      spaces come: swish against ReLU by `ACT * (t - EARLY)`.
+    * expansion: a little, middle ones. Channels: growing with depth.
+
+    The last two carry weights that grow with depth, so that no two groups can be exchanged for each other: the optimum is
+    the only one (`runner_up_gap`).
+    """
+    prior = []
+    for i, group in enumerate(space.groups):
+        t = i / max(len(space.groups) - 1, 1)
+        scores = {
+            'kernel': [SKIP if k == 0 else (KERNEL if k > 3 else -KERNEL) * (t - EARLY) / 2 for k in group['kernel']],
+            'act': [(ACT if act != 're' else -ACT) * (t - EARLY) / 2 for act in group['act']],
+            'splits': [-SPLITS * (rank - 3 * t**2) ** 2 for rank in ([0, 1, 2, 4].index(s) for s in group['splits'])],
+            'expansion': [-EXPANSION * (1 + t) * (x - 0.45) ** 2 for x in _position(group['expansion'])],
+            'channels': [-CHANNELS * (1 + t / 2) * (x - t) ** 2 for x in _position(group['channels'])],
+        }
+        prior.append({v: np.array(s) - np.log(np.exp(s).sum()) for v, s in scores.items()})
+    return prior
+
+
+def _position(choices: Sequence[float]) -> list[float]:
+    """Where each choice lies between the smallest (0) and the largest (1)."""
+    low, high = min(choices), max(choices)
+    return [(c - low) / (high - low) if high > low else 0.0 for c in choices]
+
+
+def budget_windows(name: str) -> tuple[Window, Window]:
+    """Multiply-adds and parameters that round to what Table B.1 prints of a model: whole millions, and tenths."""
+    row = TABLE_B1[name]
+    tenth = 100_000
+    params = round(row.params * 10) * tenth
+    million = 1_000_000
+    return (
+        (row.macs * million - million // 2, row.macs * million + million // 2 - 1),
+        (params - tenth // 2, params + tenth // 2 - 1),
+    )
+
+
+def reconstruct(name: str) -> Decoded:
+    """The architecture of a model of Table B.1.
+
+    Raises:
+        ValueError: the name is not one of the seven.
+    """
+    if name not in TABLE_B1:
+        raise ValueError(f'unknown model {name!r}: expected one of {", ".join(TABLE_B1)}')
+    space = get_space(name)
+    return decode(space, section_b_prior(space), *budget_windows(name))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog='python -m fpnas_timm.reconstruct',
+        description="Print a model's architecture string, found again from Table B.1's budgets and section B's tendencies.",
+    )
+    parser.add_argument('model', choices=list(TABLE_B1))
+    parser.add_argument('--gap', action='store_true', help='prove that it is the only optimum: one more solve')
+    args = parser.parse_args(argv)
+    try:
+        found = reconstruct(args.model)
+    except InfeasibleError as e:
+        print(f'error: {e}', file=sys.stderr)
+        return 1
+    print(found.arch)
+    if args.gap:
+        space = get_space(args.model)
+        gap = runner_up_gap(found, space, section_b_prior(space), *budget_windows(args.model))
+        print(
+            f'log-probability {found.log_prob:.6f} nats (proven bound {found.bound:.6f}); the next best architecture '
+            f'within the budgets is less probable by {gap:.6f} nats',
+            file=sys.stderr,
+        )
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
