@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from timm.layers import DropPath, create_act_layer, register_notrace_function
 from torch import nn
+from torch.nn.utils import fuse_conv_bn_eval
 
 from .arch import Block, expanded_channels
 from .cost import attention_channels
@@ -52,6 +53,14 @@ class ConvNormAct(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.act(self.bn(self.conv(x)))
+
+    @torch.jit.ignore
+    def fuse(self) -> nn.Module:
+        """The same function for inference, batch norm folded into the convolution: `timm.utils.reparameterize_model`."""
+        if not isinstance(self.bn, nn.BatchNorm2d) or self.bn.running_mean is None:
+            return self
+        conv = fuse_conv_bn_eval(self.conv.eval(), self.bn.eval())
+        return nn.Sequential(conv, self.act)
 
 
 class SplitAttention(nn.Module):

@@ -22,7 +22,8 @@ ACT = 4.0
 SPLITS = 1.0
 EXPANSION = 1.0
 CHANNELS = 1.0
-EARLY = 0.5  # the depth at which "early" turns into "late"
+LATE_KERNEL = 0.48  # the depth from which kernel 5 is more probable than 3: the first group at 14 x 14 on
+LATE_ACT = 0.52  # and swish than ReLU: the group after it
 
 
 def section_b_prior(space: MBConvSpace) -> list[dict[str, np.ndarray]]:
@@ -31,11 +32,11 @@ def section_b_prior(space: MBConvSpace) -> list[dict[str, np.ndarray]]:
     With t the depth of a group from 0 (first) to 1 (last), before normalisation:
 
     * kernel: "small kernel size 3 is more favored in the early blocks while large kernel size 5 is more often chosen in
-      the later blocks": 5 against 3 by `KERNEL * (t - EARLY)`, the bypass by `SKIP`.
+      the later blocks": 5 against 3 by `KERNEL * (t - LATE_KERNEL)`, the bypass by `SKIP`.
     * splits: "large choices of the number of splits [..] such as 2 and 4 are more often used in the later blocks": the
       splits' rank (0, 1, 2, 4 -> 0..3) near 3 t**2, by `-SPLITS * (rank - 3 t**2)**2`.
     * non-linearity: "non-uniform choices"; ReLU early and swish late, as in MobileNetV3 and FBNetV2, from which the
-      spaces come: swish against ReLU by `ACT * (t - EARLY)`.
+      spaces come: swish against ReLU by `ACT * (t - LATE_ACT)`.
     * expansion: a little, middle ones. Channels: growing with depth.
 
     The last two carry weights that grow with depth, so that no two groups can be exchanged for each other: the optimum is
@@ -45,8 +46,8 @@ def section_b_prior(space: MBConvSpace) -> list[dict[str, np.ndarray]]:
     for i, group in enumerate(space.groups):
         t = i / max(len(space.groups) - 1, 1)
         scores = {
-            'kernel': [SKIP if k == 0 else (KERNEL if k > 3 else -KERNEL) * (t - EARLY) / 2 for k in group['kernel']],
-            'act': [(ACT if act != 're' else -ACT) * (t - EARLY) / 2 for act in group['act']],
+            'kernel': [SKIP if k == 0 else (KERNEL if k > 3 else -KERNEL) * (t - LATE_KERNEL) / 2 for k in group['kernel']],
+            'act': [(ACT if act != 're' else -ACT) * (t - LATE_ACT) / 2 for act in group['act']],
             'splits': [-SPLITS * (rank - 3 * t**2) ** 2 for rank in ([0, 1, 2, 4].index(s) for s in group['splits'])],
             'expansion': [-EXPANSION * (1 + t) * (x - 0.45) ** 2 for x in _position(group['expansion'])],
             'channels': [-CHANNELS * (1 + t / 2) * (x - t) ** 2 for x in _position(group['channels'])],

@@ -39,4 +39,165 @@ TABLE_B1 = {
 
 # Reconstructions, see the module's docstring.
 ARCHS = {
+    'fpnas_s1pp': (
+        'i128-cn_r1_k3_s2_c16_nsw-ir_r1_k3_s1_e1_c12_nre-ir_r1_k3_s2_e3_c16_nre-ir_r2_k3_s1_e3_c20_nre-'
+        'ir_r1_k3_s2_e3_c24_nre-ir_r2_k3_s1_e3_c32_nre_sp1-ir_r1_k5_s2_e2.25_c64_nsw_sp1-'
+        'ir_r2_k5_s1_e3_c72_nsw_sp1-ir_r3_k5_s1_e3_c112_nsw_sp2-ir_r1_k5_s2_e3_c176_nsw_sp2-'
+        'ir_r3_k5_s1_e3.75_c184_nsw_sp4-cn_r1_k1_s1_c1984_nsw'
+    ),
+    'fpnas_s2pp': (
+        'i160-cn_r1_k3_s2_c16_nsw-ir_r1_k3_s1_e1_c12_nre-ir_r1_k3_s2_e3_c16_nre-ir_r2_k3_s1_e3_c20_nre-'
+        'ir_r1_k3_s2_e3_c24_nre-ir_r2_k3_s1_e2.25_c32_nre_sp1-ir_r1_k5_s2_e2.25_c64_nsw_sp1-'
+        'ir_r2_k5_s1_e3_c72_nsw_sp1-ir_r3_k5_s1_e3_c112_nsw_sp2-ir_r1_k5_s2_e2.25_c176_nsw_sp2-'
+        'ir_r3_k5_s1_e3.75_c184_nsw_sp4-cn_r1_k1_s1_c1984_nsw'
+    ),
+    'fpnas_s3pp': (
+        'i192-cn_r1_k3_s2_c16_nsw-ir_r1_k3_s1_e1_c12_nre-ir_r1_k3_s2_e3_c16_nre-ir_r2_k3_s1_e3_c20_nre-'
+        'ir_r1_k3_s2_e3_c24_nre-ir_r2_k3_s1_e3_c32_nre_sp1-ir_r1_k5_s2_e3_c64_nsw_sp1-ir_r2_k5_s1_e3_c72_nsw_sp1-'
+        'ir_r3_k5_s1_e3.75_c112_nsw_sp2-ir_r1_k5_s2_e2.25_c168_nsw_sp2-ir_r3_k5_s1_e3.75_c176_nsw_sp4-'
+        'cn_r1_k1_s1_c1984_nsw'
+    ),
+    'fpnas_s4pp': (
+        'i224-cn_r1_k3_s2_c16_nsw-ir_r1_k3_s1_e1_c12_nre-ir_r1_k3_s2_e3.75_c20_nre-ir_r2_k3_s1_e4.5_c24_nre-'
+        'ir_r1_k3_s2_e3.75_c32_nre-ir_r2_k5_s1_e4.5_c40_nre_sp1-ir_r1_k5_s2_e3_c72_nsw_sp1-'
+        'ir_r2_k5_s1_e3.75_c80_nsw_sp1-ir_r3_k5_s1_e4.5_c112_nsw_sp2-ir_r1_k5_s2_e3_c168_nsw_sp2-'
+        'ir_r3_k5_s1_e3.75_c184_nsw_sp4-cn_r1_k1_s1_c1984_nsw'
+    ),
+    'fpnas_l0': (
+        'i224-cn_r1_k3_s2_c16_nsw-ir_r1_k3_s1_e3.75_c8_nre-ir_r2_k3_s2_e3.75_c16_nre-ir_r2_k3_s1_e3.75_c16_nre-'
+        'ir_r2_k3_s2_e3.75_c32_nre-ir_r2_k3_s1_e3.75_c32_nre-ir_r4_k5_s2_e4.5_c80_nre_sp1-'
+        'ir_r3_k5_s1_e3.75_c80_nsw_sp1-ir_r3_k5_s1_e3.75_c120_nsw_sp1-ir_r2_k5_s2_e3.75_c208_nsw_sp2-'
+        'ir_r2_k5_s1_e3.75_c208_nsw_sp2-ir_r2_k5_s1_e4.5_c280_nsw_sp4-cn_r1_k1_s1_c1984_nsw'
+    ),
+    'fpnas_l1': (
+        'i240-cn_r1_k3_s2_c24_nsw-ir_r1_k3_s1_e3_c16_nre-ir_r2_k3_s2_e3_c24_nre-ir_r2_k3_s1_e3_c24_nre-'
+        'ir_r3_k3_s2_e3_c32_nre-ir_r2_k3_s1_e3.75_c40_nre-ir_r3_k3_s2_e3.75_c80_nre_sp1-'
+        'ir_r3_k5_s1_e3.75_c80_nre_sp1-ir_r3_k5_s1_e3_c136_nsw_sp1-ir_r3_k5_s1_e3_c136_nsw_sp1-'
+        'ir_r2_k5_s2_e3.75_c216_nsw_sp2-ir_r2_k5_s1_e3.75_c232_nsw_sp2-ir_r2_k5_s1_e3.75_c320_nsw_sp4-'
+        'ir_r2_k5_s1_e3_c336_nsw_sp4-cn_r1_k1_s1_c1984_nsw'
+    ),
+    'fpnas_l2': (
+        'i256-cn_r1_k3_s2_c24_nsw-ir_r1_k3_s1_e3.75_c16_nre-ir_r2_k3_s2_e3.75_c24_nre-ir_r2_k3_s1_e3_c24_nre-'
+        'ir_r3_k3_s2_e3.75_c40_nre-ir_r2_k3_s1_e3.75_c48_nre-ir_r3_k3_s2_e3.75_c80_nre_sp1-'
+        'ir_r3_k5_s1_e3.75_c96_nre_sp1-ir_r3_k5_s1_e3.75_c136_nsw_sp1-ir_r3_k5_s1_e3.75_c152_nsw_sp1-'
+        'ir_r2_k5_s2_e3.75_c248_nsw_sp2-ir_r2_k5_s1_e4.5_c248_nsw_sp2-ir_r2_k5_s1_e3.75_c336_nsw_sp4-'
+        'ir_r2_k5_s1_e3.75_c336_nsw_sp4-cn_r1_k1_s1_c1984_nsw'
+    ),
 }
+
+
+def _cfg(img_size: int, total_stride: int = 32, **kwargs: Any) -> dict[str, Any]:
+    pool = out_size(img_size, total_stride)  # every convolution with stride 2 rounds up
+    return {
+        'num_classes': 1000,
+        'input_size': (3, img_size, img_size),
+        'pool_size': (pool, pool),
+        'crop_pct': 0.875,  # the paper names no preprocessing: torch's usual one, timm's interpolation
+        'interpolation': 'bicubic',
+        'mean': IMAGENET_DEFAULT_MEAN,
+        'std': IMAGENET_DEFAULT_STD,
+        'first_conv': 'stem.conv',
+        'classifier': 'classifier',
+        'license': 'apache-2.0',
+        'origin_url': 'https://arxiv.org/abs/2011.10949',
+        'paper_ids': 'arXiv:2011.10949',
+        'paper_name': 'FP-NAS: Fast Probabilistic Neural Architecture Search',
+        **kwargs,
+    }
+
+
+default_cfgs = generate_default_cfgs({
+    'fpnas': _cfg(224),
+    **{
+        name: _cfg(row.img_size, description='A reconstruction from Table B.1, not the paper\'s encoding.')
+        for name, row in TABLE_B1.items()
+    },
+})
+
+
+def resolve_arch(name_or_string: str) -> tuple[Arch, str]:
+    """The architecture of a zoo model's name or of an architecture string, and a label for it.
+
+    Raises:
+        ArchError: neither a name nor an architecture string.
+    """
+    if name_or_string in ARCHS:
+        return Arch.parse(ARCHS[name_or_string]), f'{name_or_string} (reconstruction)'
+    try:
+        return Arch.parse(name_or_string), 'architecture'
+    except ArchError as e:
+        if isinstance(name_or_string, str) and '_r' not in name_or_string and '_k' not in name_or_string:
+            names = ', '.join(ARCHS)
+            raise ArchError(f'{name_or_string!r} is neither a model ({names}) nor an architecture string') from None
+        raise e
+
+
+def _create_fpnas(variant: str, arch: str, pretrained: bool = False, **kwargs: Any) -> FPNAS:
+    levels = len(feature_levels(Arch.parse(arch)))
+    return build_model_with_cfg(
+        FPNAS,
+        variant,
+        pretrained,
+        arch=arch,
+        pretrained_filter_fn=checkpoint_filter_fn,
+        feature_cfg=dict(out_indices=tuple(range(levels)), flatten_sequential=True),
+        **kwargs,
+    )
+
+
+@register_model
+def fpnas(pretrained: bool = False, arch: str = '', **kwargs: Any) -> FPNAS:
+    """An FP-NAS network of any architecture string: `timm.create_model('fpnas', arch=STRING)`."""
+    if not arch:
+        raise ArchError(
+            "fpnas needs an architecture string: timm.create_model('fpnas', arch=STRING), on a command line "
+            '--model fpnas --model-kwargs arch=STRING'
+        )
+    parsed = Arch.parse(arch)
+    if not kwargs.get('pretrained_cfg'):  # a folder's or a repo's config.json knows better
+        cfg = _cfg(parsed.img_size, parsed.total_stride)
+        overlay = {k: cfg[k] for k in ('input_size', 'pool_size')}
+        kwargs['pretrained_cfg_overlay'] = {**overlay, **(kwargs.get('pretrained_cfg_overlay') or {})}
+    return _create_fpnas('fpnas', arch, pretrained, **kwargs)
+
+
+@register_model
+def fpnas_s1pp(pretrained: bool = False, **kwargs: Any) -> FPNAS:
+    """FP-NAS-S1++ (a reconstruction): 66 M multiply-adds at 128 pixels."""
+    return _create_fpnas('fpnas_s1pp', ARCHS['fpnas_s1pp'], pretrained, **kwargs)
+
+
+@register_model
+def fpnas_s2pp(pretrained: bool = False, **kwargs: Any) -> FPNAS:
+    """FP-NAS-S2++ (a reconstruction): 98 M multiply-adds at 160 pixels."""
+    return _create_fpnas('fpnas_s2pp', ARCHS['fpnas_s2pp'], pretrained, **kwargs)
+
+
+@register_model
+def fpnas_s3pp(pretrained: bool = False, **kwargs: Any) -> FPNAS:
+    """FP-NAS-S3++ (a reconstruction): 147 M multiply-adds at 192 pixels."""
+    return _create_fpnas('fpnas_s3pp', ARCHS['fpnas_s3pp'], pretrained, **kwargs)
+
+
+@register_model
+def fpnas_s4pp(pretrained: bool = False, **kwargs: Any) -> FPNAS:
+    """FP-NAS-S4++ (a reconstruction): 268 M multiply-adds at 224 pixels."""
+    return _create_fpnas('fpnas_s4pp', ARCHS['fpnas_s4pp'], pretrained, **kwargs)
+
+
+@register_model
+def fpnas_l0(pretrained: bool = False, **kwargs: Any) -> FPNAS:
+    """FP-NAS-L0 (a reconstruction): 399 M multiply-adds at 224 pixels."""
+    return _create_fpnas('fpnas_l0', ARCHS['fpnas_l0'], pretrained, **kwargs)
+
+
+@register_model
+def fpnas_l1(pretrained: bool = False, **kwargs: Any) -> FPNAS:
+    """FP-NAS-L1 (a reconstruction): 728 M multiply-adds at 240 pixels."""
+    return _create_fpnas('fpnas_l1', ARCHS['fpnas_l1'], pretrained, **kwargs)
+
+
+@register_model
+def fpnas_l2(pretrained: bool = False, **kwargs: Any) -> FPNAS:
+    """FP-NAS-L2 (a reconstruction): 997 M multiply-adds at 256 pixels."""
+    return _create_fpnas('fpnas_l2', ARCHS['fpnas_l2'], pretrained, **kwargs)

@@ -1,0 +1,252 @@
+"""Pictures of architectures: Figure B.1 of the supplement for any architecture, as PNG or SVG.
+
+One box per MBConv block. Colour: depthwise kernel size. Height: output channels. Hatching: non-linearity. Number on top:
+splits. Vertical bars: between stages. Number below (the paper leaves it out): expansion. matplotlib is the only extra
+dependency, imported when something is drawn.
+
+    python -m fpnas_timm.draw fpnas_l2 -o fpnas_l2.svg
+"""
+import argparse
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .arch import ACTS, Arch, Block, Conv, out_size
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+__all__ = ['draw_arch', 'main']
+
+# Okabe and Ito's palette: told apart with any colour vision.
+KERNEL_COLORS = {3: '#56B4E9', 5: '#E69F00', 7: '#009E73', 9: '#CC79A7', 11: '#F0E442'}
+ACT_HATCHES = {'re': '', 'sw': '/////', 'hs': '.....'}
+ACT_NAMES = {**ACTS, 're': 'ReLU'}
+NEUTRAL, INK, FAINT = '#D9D9D9', '#262626', '#6E6E6E'
+
+# Inches. x runs in inches, so that text of a fixed size fits whatever the number of blocks is.
+BOX, SLIM = 0.22, 0.14
+BLOCK_GAP, GROUP_GAP, STAGE_GAP = 0.025, 0.12, 0.28
+LEFT, RIGHT, HEIGHT, HEADROOM, MARGIN = 0.9, 1.75, 2.6, 0.34, 0.15
+LABEL, SMALL = 7.5, 6.0  # points
+
+# On top of matplotlib's own defaults, so that a user's matplotlibrc changes nothing; the salt makes SVG ids repeatable.
+_RC = {'svg.hashsalt': 'fpnas_timm', 'hatch.linewidth': 0.6, 'font.size': LABEL, 'text.color': INK}
+
+
+def draw_arch(arch: Arch | str, path: str | Path | None = None, title: str | None = None) -> 'Figure':
+    """Draw an architecture as Figure B.1 of the supplement does, with the expansions added.
+
+    Args:
+        arch: an architecture or its string.
+        path: a `.png` or `.svg` file to write, replaced in one step; None writes nothing. Equal input and equal
+            versions give equal bytes.
+        title: a line above the picture.
+
+    Returns:
+        The figure. Patches have ids: `stem`, `head`, and `block-G-B` for block B of group G, both from 1.
+
+    Raises:
+        ArchError: `arch` is not an architecture.
+        ImportError: matplotlib is not installed.
+        OSError: `path` cannot be written.
+        ValueError: `path` ends in neither `.png` nor `.svg`.
+    """
+    path = None if path is None else Path(path)
+    if path is not None and path.suffix.lower() not in ('.png', '.svg'):
+        raise ValueError(f'{path}: expected a file name that ends in .png or .svg')
+    arch = Arch.parse(arch) if isinstance(arch, str) else arch
+    try:
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError:
+        raise ImportError("drawing needs matplotlib: pip install 'fpnas-timm[draw]'") from None
+    from matplotlib import style
+
+    with style.context(['default', _RC]):
+        figure = _figure(arch, title)
+        if path is not None:
+            _save(figure, path)
+    return figure
+
+
+def _figure(arch: Arch, title: str | None) -> 'Figure':
+    from matplotlib.figure import Figure
+
+    lefts, bars, width = _layout(arch)
+    labels = [f'{g.expansion:g}' if g.kernel else '' for g in arch.groups]
+    rotation, row = (90, 0.42) if max(map(len, labels)) > 4 else (0, 0.2)  # a long number does not fit across its box
+    lines = textwrap.wrap(title or '', int((LEFT + width + RIGHT) * 10), max_lines=2, placeholder=' ...')
+    top, bottom = MARGIN + 0.2 * len(lines), MARGIN + row + 0.2
+    size = LEFT + width + RIGHT, bottom + HEIGHT + HEADROOM + top
+    figure = Figure(figsize=size)
+    ax = figure.add_axes((LEFT / size[0], bottom / size[1], width / size[0], (HEIGHT + HEADROOM) / size[1]))
+    tallest = max(g.channels for g in arch.groups)
+    ax.set(xlim=(0, width), ylim=(0, tallest * (1 + HEADROOM / HEIGHT)), ylabel='output channels')
+    _style_axes(ax)
+
+    _conv_box(ax, arch.stem, 'stem', lefts[0][0], tallest)
+    for i, blocks in enumerate(arch.blocks, 1):
+        for j, (block, left) in enumerate(zip(blocks, lefts[i]), 1):
+            ax.add_patch(_block_box(block, left, f'block-{i}-{j}'))
+            _note(ax, left + BOX / 2, block.out_chs, _block_label(block), f'label-{i}-{j}')
+            _below(ax, left + BOX / 2, 0.05, labels[i - 1], f'expansion-{i}-{j}', rotation=rotation)
+    _conv_box(ax, arch.head, 'head', lefts[-1][0], tallest)
+    _stages(ax, arch, bars, width, row)
+    _below(ax, -0.08, 0.05, 'expansion', 'expansion', ha='right')
+    figure.legend(
+        **_legend(arch), loc='upper left', bbox_to_anchor=((LEFT + width + 0.12) / size[0], 1 - top / size[1]),
+        borderaxespad=0, frameon=False, handlelength=2, handleheight=1.2, labelspacing=0.55,
+    )  # fmt: skip
+    # A title may hold a dollar sign: it is text, not mathematics.
+    figure.text(
+        LEFT / size[0], 1 - 0.1 / size[1], '\n'.join(lines), va='top', fontsize=9.5, fontweight='bold', parse_math=False
+    )
+    return figure
+
+
+def _layout(arch: Arch) -> tuple[list[list[float]], list[float], float]:
+    """Left edges of the boxes (stem, groups, head), the places of the stage bars and the total width, in inches."""
+    x = GROUP_GAP
+    lefts, bars = [[x]], []
+    x += SLIM
+    for group, blocks in zip(arch.groups, arch.blocks):
+        gap = STAGE_GAP if group.stride == 2 else GROUP_GAP
+        if group.stride == 2:
+            bars.append(x + gap / 2)
+        lefts.append([x + gap + i * (BOX + BLOCK_GAP) for i in range(len(blocks))])
+        x = lefts[-1][-1] + BOX
+    lefts.append([x + GROUP_GAP])
+    return lefts, bars, x + GROUP_GAP + SLIM + GROUP_GAP
+
+
+def _block_box(block: Block, left: float, gid: str) -> 'Rectangle':
+    from matplotlib.patches import Rectangle
+
+    hatch = '' if block.is_identity else ACT_HATCHES[block.act]
+    look = {'facecolor': KERNEL_COLORS[block.kernel]} if block.kernel else {'facecolor': 'none', 'linestyle': '--'}
+    return Rectangle((left, 0), BOX, block.out_chs, edgecolor=INK, linewidth=0.8, hatch=hatch, gid=gid, **look)
+
+
+def _block_label(block: Block) -> str:
+    if block.kernel:
+        return str(block.splits)
+    return 'skip' if block.is_identity else '1×1'
+
+
+def _conv_box(ax: 'Axes', conv: Conv, name: str, left: float, tallest: int) -> None:
+    """The stem or the head. Wider than every block, it is cut off there, so that it does not squash them."""
+    from matplotlib.patches import Polygon, Rectangle
+
+    height, middle = min(conv.channels, tallest), left + SLIM / 2
+    ax.add_patch(Rectangle((left, 0), SLIM, height, facecolor=NEUTRAL, edgecolor=INK, linewidth=0.8, gid=name))
+    _below(ax, middle, 0.05, name, f'label-{name}')
+    if conv.channels > tallest:
+        _note(ax, middle, height, f'{conv.channels}\nchannels', f'channels-{name}')
+        a, b = left - 0.03, left + SLIM + 0.03
+        low, high, rise = 0.82 * height, 0.85 * height, 0.03 * height
+        cut = [(a, low), (b, low + rise), (b, high + rise), (a, high)]
+        ax.add_patch(Polygon(cut, facecolor='white', edgecolor='none', zorder=3, gid=f'cut-{name}'))
+        ax.plot([a, b], [low, low + rise], color=INK, linewidth=0.8, zorder=4)
+        ax.plot([a, b], [high, high + rise], color=INK, linewidth=0.8, zorder=4)
+
+
+def _stages(ax: 'Axes', arch: Arch, bars: list[float], width: float, row: float) -> None:
+    """The bars between stages and, under each stage, the height and width of its feature map in pixels."""
+    foot = -row / (HEIGHT + HEADROOM) - 0.05
+    for i, x in enumerate(bars, 1):
+        ax.axvline(x, foot, 1, color=FAINT, linewidth=1, clip_on=False, gid=f'stage-bar-{i}')
+    pixels = out_size(arch.img_size, arch.stem.stride)
+    for i, (start, end) in enumerate(zip([0.0, *bars], [*bars, width])):
+        pixels = out_size(pixels, 2) if i else pixels
+        _below(ax, (start + end) / 2, row, f'{pixels} px', f'stage-{i + 1}', fontsize=LABEL, color=INK)
+    _below(ax, -0.08, row, f'input {arch.img_size} px', 'input', fontsize=LABEL, color=INK, ha='right')
+
+
+def _note(ax: 'Axes', x: float, y: float, text: str, gid: str) -> None:
+    """Text on top of a box: large and bold for a number of splits, small for words."""
+    size = {'fontsize': LABEL, 'fontweight': 'bold'} if text.isdigit() else {'fontsize': SMALL}
+    ax.annotate(
+        text, (x, y), (0, 1.5), textcoords='offset points', ha='center', va='bottom', linespacing=1, gid=gid, **size
+    )
+
+
+def _below(ax: 'Axes', x: float, inches: float, text: str, gid: str, **kwargs: object) -> None:
+    """Text whose top is `inches` below the axes."""
+    kwargs = {'fontsize': SMALL, 'color': FAINT, 'ha': 'center', **kwargs}
+    place = {'xycoords': ax.get_xaxis_transform(), 'textcoords': 'offset points', 'va': 'top', 'annotation_clip': False}
+    ax.annotate(text, (x, 0), (0, -72 * inches), gid=gid, **place, **kwargs)
+
+
+def _style_axes(ax: 'Axes') -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    ax.spines[['top', 'right', 'left']].set_visible(False)
+    ax.set_xticks([])
+    ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ax.tick_params(axis='y', length=0)
+    ax.grid(axis='y', color='#ECECEC', linewidth=0.6)
+    ax.set_axisbelow(True)
+
+
+def _legend(arch: Arch) -> dict[str, list]:
+    """Handles and labels of what the picture shows, and of nothing else."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    box = {'edgecolor': INK, 'linewidth': 0.8}
+    blocks = [block for group in arch.blocks for block in group]
+    kernels = sorted({b.kernel for b in blocks if b.kernel})
+    acts = [act for act in ACTS if any(b.act == act and not b.is_identity for b in blocks)]
+    entries = [(Patch(facecolor=KERNEL_COLORS[k], **box), f'{k}×{k} depthwise') for k in kernels]
+    entries += [(Patch(facecolor='white', hatch=ACT_HATCHES[a], **box), ACT_NAMES[a]) for a in acts]
+    if any(b.kernel == 0 for b in blocks):
+        entries.append((Patch(facecolor='none', linestyle='--', **box), 'bypassed group'))
+    entries.append((Patch(facecolor=NEUTRAL, **box), 'stem, 1×1 head'))
+    meaning = {0: 'no attention', 1: 'Squeeze-Excite', 2: '2 splits', 4: '4 splits'}
+    for splits in sorted({b.splits for b in blocks if b.kernel}):
+        mark = Line2D([], [], linestyle='', marker=rf'$\mathbf{{{splits}}}$', color=INK, markeredgewidth=0, markersize=5)
+        entries.append((mark, meaning[splits]))
+    handles, labels = zip(*entries)
+    return {'handles': list(handles), 'labels': list(labels)}
+
+
+def _save(figure: 'Figure', path: Path) -> None:
+    """Write the whole file or none: beside `path` first, then in its place."""
+    kind = path.suffix.lower()[1:]
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        figure.savefig(temporary, format=kind, dpi=200, metadata={'Date': None} if kind == 'svg' else None)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog='python -m fpnas_timm.draw',
+        description='Draw an architecture: a box per block, as in Figure B.1 of the supplement.',
+    )
+    parser.add_argument('arch', metavar='NAME_OR_STRING', help='a named model, as fpnas_l2, or an architecture string')
+    parser.add_argument('-o', '--output', metavar='FILE', help='.png or .svg (default: NAME.png, or arch.png)')
+    args = parser.parse_args(argv)
+    from .zoo import resolve_arch  # here, because it brings torch and timm along
+
+    output = args.output or (f'{args.arch}.png' if re.fullmatch(r'\w+', args.arch) else 'arch.png')
+    try:
+        arch, label = resolve_arch(args.arch)
+        draw_arch(arch, output, title=label)
+    except (ImportError, OSError, ValueError) as e:
+        print(f'error: {e}', file=sys.stderr)
+        return 1
+    print(output)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
