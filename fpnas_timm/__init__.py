@@ -1,8 +1,8 @@
 """FP-NAS (Fast Probabilistic Neural Architecture Search, CVPR 2021) for timm: importing this registers the models."""
 from . import zoo as _zoo  # noqa: F401  (registers the models)
+from ._version import __version__
 from .arch import Arch, ArchError
 from .cost import cost
 from .spaces import get_space
 
-__all__ = ['Arch', 'ArchError', 'cost', 'get_space']
-__version__ = '0.1.0'
+__all__ = ['Arch', 'ArchError', '__version__', 'cost', 'get_space']

@@ -8,6 +8,9 @@ This module needs neither torch nor timm.
 """
 import json
 import re
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -37,7 +40,7 @@ class ArchError(ValueError):
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
-    """timm's `make_divisible` (the nearest multiple, at least one, never more than 10 % below `value`), without torch."""
+    """timm's `make_divisible`, without torch: the nearest multiple, at least one, never over 10 % below `value`."""
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
 
@@ -121,7 +124,8 @@ class Arch:
         if not isinstance(self.groups, (tuple, list)):
             raise ArchError(f'groups: expected a sequence of Group, got {_show(self.groups)}')
         object.__setattr__(self, 'groups', tuple(self.groups))
-        _check(self, [f'token {i}' for i in range(2, len(self.groups) + 4)])
+        last = len(self.groups) + 3
+        _check(self, ['token 2 (stem)', *(f'token {i}' for i in range(3, last)), f'token {last} (head)'])
         in_chs = self.stem.channels
         groups = []
         for group in self.groups:
@@ -180,21 +184,20 @@ class Arch:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> 'Arch':
         """The `Arch` of `to_dict`'s data; `ArchError` names the entry that is missing, unknown or wrong."""
-        data = _fields(data, 'architecture', ('stem', 'groups', 'head'), {'img_size': DEFAULT_IMG_SIZE})
+        data = named_entries(data, 'architecture', ('stem', 'groups', 'head'), {'img_size': DEFAULT_IMG_SIZE})
         if not isinstance(data['groups'], (list, tuple)):
             raise ArchError(f'groups: expected a list, got {_show(data["groups"])}')
+        if len(data['groups']) > MAX_GROUPS:
+            raise ArchError(f'groups: expected at most {MAX_GROUPS}, got {len(data["groups"])}')
         conv = ('kernel', 'stride', 'channels', 'act')
         group = ('kernel', 'expansion', 'channels', 'act')
         defaults = {'repeats': 1, 'stride': 1, 'splits': 0}
-        return cls(
-            stem=Conv(**_fields(data['stem'], 'stem', conv)),
-            groups=tuple(
-                Group(**_fields(g, f'groups[{i}]', group, defaults))
-                for i, g in enumerate(data['groups'][: MAX_GROUPS + 1])
-            ),
-            head=Conv(**_fields(data['head'], 'head', conv)),
-            img_size=data['img_size'],
-        )
+        stem = Conv(**named_entries(data['stem'], 'stem', conv))
+        where = [f'groups[{i}]' for i in range(len(data['groups']))]
+        groups = tuple(Group(**named_entries(g, at, group, defaults)) for g, at in zip(data['groups'], where))
+        head = Conv(**named_entries(data['head'], 'head', conv))
+        with _renamed('img_size', 'stem', *where, 'head'):
+            return cls(stem, groups, head, data['img_size'])
 
     def to_json(self, indent: int | None = None) -> str:
         return json.dumps(self.to_dict(), indent=indent)
@@ -204,11 +207,23 @@ class Arch:
         """The `Arch` of `to_json`'s text; `ArchError` for text that is not JSON or not an architecture."""
         if not isinstance(text, str) or len(text) > 16 * MAX_LENGTH:
             raise ArchError(f'expected JSON text of at most {16 * MAX_LENGTH} characters, got {_show(text)}')
-        try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as e:
-            raise ArchError(f'not JSON: {e}') from None
-        return cls.from_dict(data)
+        return cls.from_dict(load_json(text))
+
+
+def load_json(text: str) -> Any:
+    """The data of a JSON text; `ArchError` for text that is not JSON and for an object with an entry twice."""
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as e:
+        raise e if isinstance(e, ArchError) else ArchError(f'not JSON: {e}') from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        twice = next(k for i, (k, _) in enumerate(pairs) if any(k == other for other, _ in pairs[:i]))
+        raise ArchError(f'entry {_show(twice)} stands twice in a JSON object: expected each entry once')
+    return data
 
 
 def _number(value: float) -> str:
@@ -220,10 +235,15 @@ def _show(value: object) -> str:
     """A value as an error shows it: never long."""
     if isinstance(value, str):
         return repr(value if len(value) <= 40 else value[:37] + '...')
-    if isinstance(value, (bool, int, float, type(None))):
-        text = repr(value) if not isinstance(value, int) or abs(value) < 10**20 else 'a huge number'
-        return text
-    return f'a value of type {type(value).__name__}'
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return 'a huge number'
+    return repr(value) if isinstance(value, (int, float, type(None))) else f'a value of type {type(value).__name__}'
+
+
+def _spelled(field: str, value: object) -> str:
+    """A field with its value as a token has it, `k4`; a value that no token can have is named: `k is None`."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 10**20
+    return f'{field}{value!r}' if is_number else f'{field} is {_show(value)}'
 
 
 def _canonical(group: Group, in_chs: int) -> Group:
@@ -234,7 +254,7 @@ def _canonical(group: Group, in_chs: int) -> Group:
     return replace(group, repeats=1, expansion=1.0, splits=0, act='re' if identity else group.act)
 
 
-# ---------------------------------------------------------------- validation: `where[i]` names token i in an error
+# ---------------------------------------------------------------- validation: `where` names the tokens in an error
 
 
 def _check(arch: Arch, where: list[str]) -> None:
@@ -245,8 +265,8 @@ def _check(arch: Arch, where: list[str]) -> None:
         raise ArchError(f'{where[-1]}: expected at least one ir_ group between the stem and the head, found none')
     if len(arch.groups) > MAX_GROUPS:
         raise ArchError(f'{where[MAX_GROUPS + 1]}: expected at most {MAX_GROUPS} groups, got {len(arch.groups)}')
-    _one_of(arch.stem.kernel, STEM_KERNELS, 'k', f'{where[0]} (stem)')
-    _conv(arch.stem, f'{where[0]} (stem)')
+    _one_of(arch.stem.kernel, STEM_KERNELS, 'k', where[0])
+    _conv(arch.stem, where[0])
     blocks, stride, in_chs = 0, arch.stem.stride, arch.stem.channels
     for group, at in zip(arch.groups, where[1:]):
         if not isinstance(group, Group):
@@ -260,23 +280,24 @@ def _check(arch: Arch, where: list[str]) -> None:
         e = group.expansion
         if isinstance(e, bool) or not isinstance(e, (int, float)) or not 0 < e <= MAX_EXPANSION or round(e, 4) != e:
             raise ArchError(
-                f'{at}: e{_show(e)}: expected an expansion above 0 and at most {MAX_EXPANSION}, with up to 4 decimals'
+                f'{at}: {_spelled("e", e)}: expected an expansion above 0 and at most {MAX_EXPANSION}, '
+                'with up to 4 decimals'
             )
         widest = max(in_chs, group.channels if group.repeats > 1 else 0)
         if group.kernel and expanded_channels(widest, e) > MAX_EXPANDED:
             raise ArchError(
                 f'{at}: e{_number(e)} makes {expanded_channels(widest, e)} channels: expected at most {MAX_EXPANDED}'
             )
-        blocks += group.repeats
+        blocks += group.repeats if group.kernel else 1
         stride *= group.stride
         in_chs = group.channels
         if stride > MAX_TOTAL_STRIDE:
             raise ArchError(f'{at}: total stride {stride}: expected at most {MAX_TOTAL_STRIDE}, a power of two')
     if blocks > MAX_BLOCKS:
         raise ArchError(f'{where[-1]}: {blocks} blocks in all groups: expected at most {MAX_BLOCKS}')
-    _one_of(arch.head.kernel, (1,), 'k', f'{where[-1]} (head)')
-    _one_of(arch.head.stride, (1,), 's', f'{where[-1]} (head)')
-    _conv(arch.head, f'{where[-1]} (head)')
+    _one_of(arch.head.kernel, (1,), 'k', where[-1])
+    _one_of(arch.head.stride, (1,), 's', where[-1])
+    _conv(arch.head, where[-1])
     _integer(arch.img_size, 1, MAX_IMG_SIZE, 'i', 'input size in pixels', 'token 1')
     if arch.img_size < stride:
         raise ArchError(
@@ -295,44 +316,59 @@ def _one_of(value: Any, choices: tuple, field: str, at: str) -> None:
     if type(value) is type(choices[0]) and value in choices:
         return
     names = ', '.join(f'{field}{c}' for c in choices)
-    message = f'{at}: {field}{value if type(value) is int and abs(value) < 10**9 else _show(value)}: expected '
-    raise ArchError(message + (f'one of {names}' if len(choices) > 1 else names) + _nearest(value, choices, field))
+    expected = f'one of {names}' if len(choices) > 1 else names
+    raise ArchError(f'{at}: {_spelled(field, value)}: expected {expected}{_nearest(value, choices, field)}')
 
 
 def _nearest(value: Any, choices: tuple, field: str) -> str:
-    if isinstance(value, str):
-        close = get_close_matches(value[:20], choices, n=1, cutoff=0.6)
-        return f'; did you mean {field}{close[0]}?' if close else ''
-    if type(value) is int and abs(value) < 100 and len(choices) > 1:
-        return f'; did you mean {field}{min(choices, key=lambda c: abs(c - value))}?'
-    return ''
+    close: list[Any] = []
+    if isinstance(value, str) and isinstance(choices[0], str):
+        near = _NEAR_MISSES.get(f'n{value[:20].lower()}')
+        close = [near[1:]] if near else get_close_matches(value[:20], choices, n=1)
+    elif isinstance(value, str):
+        close = [c for c in choices if str(c) == value]
+    elif type(value) in (int, float) and abs(value) < 100 and isinstance(choices[0], int) and len(choices) > 1:
+        close = [min(choices, key=lambda c: abs(c - value))]
+    return f'; did you mean {field}{close[0]}?' if close else ''
 
 
 def _integer(value: Any, low: int, high: int, field: str, meaning: str, at: str) -> None:
     if type(value) is not int or not low <= value <= high:
-        shown = value if type(value) is int and abs(value) < 10**9 else _show(value)
-        raise ArchError(f'{at}: {field}{shown}: expected {meaning} from {low} to {high}')
+        raise ArchError(f'{at}: {_spelled(field, value)}: expected {meaning} from {low} to {high}')
 
 
-def _fields(data: Any, at: str, required: tuple[str, ...], optional: dict[str, Any] | None = None) -> dict[str, Any]:
+@contextmanager
+def _renamed(*where: str) -> Iterator[None]:
+    """Errors inside keep their words, but call token i (counted from 1) by the i-th name of `where`."""
+    try:
+        yield
+    except ArchError as e:
+        name, colon, rest = str(e).partition(':')
+        token = re.match(r'token (\d+)', name)
+        raise ArchError(f'{where[int(token[1]) - 1]}{colon}{rest}' if token else str(e)) from None
+
+
+def named_entries(
+        data: Any, at: str, required: tuple[str, ...], optional: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """The named entries of a JSON object with defaults filled in; `ArchError` for missing and unknown ones."""
     if not isinstance(data, dict):
         raise ArchError(f'{at}: expected an object with {", ".join(required)}, got {_show(data)}')
     names = [*required, *(optional or {})]
     for key in data:
         if key not in names:
-            close = get_close_matches(str(key)[:20], names, n=1)
+            close = get_close_matches(key[:20], names, n=1) if isinstance(key, str) else []
             hint = f'; did you mean {close[0]!r}?' if close else ''
             raise ArchError(f'{at}: unknown entry {_show(key)}: expected {", ".join(names)}{hint}')
     for key in required:
         if key not in data:
-            raise ArchError(f'{at}: entry {key!r} is missing')
+            raise ArchError(f'{at}: entry {key!r} is missing: expected {", ".join(names)}')
     return {**(optional or {}), **data}
 
 
 # ---------------------------------------------------------------- parsing
 
-_FIELD = re.compile(r'(sp|[rksec])([0-9]{1,9}(?:\.[0-9]{1,9})?)', re.ASCII)
+_FIELD = re.compile(r'(sp|[rksec])([0-9]{1,20}(?:\.[0-9]{1,20})?)')
 _FIELDS = {'cn': ('r', 'k', 's', 'c', 'n'), 'ir': ('r', 'k', 's', 'e', 'c', 'n', 'sp')}
 _DEFAULTS = {'r': 1, 's': 1, 'sp': 0}
 _MEANING = {
@@ -344,14 +380,13 @@ _MEANING = {
     'n': 'non-linearity, one of nre, nsw, nhs',
     'sp': 'splits, one of sp0, sp1, sp2, sp4',
 }
+_WORDS = {'r': 'repeats', 'k': 'kernel', 's': 'stride', 'e': 'expansion', 'c': 'channels', 'sp': 'splits'}
 _NEAR_MISSES = {
     'nrelu': 'nre',
     'nswish': 'nsw',
     'nsilu': 'nsw',
     'nhswish': 'nhs',
     'nhardswish': 'nhs',
-    'noskip': 'nothing: a residual sum follows from stride and channels',
-    'skip': 'nothing: a residual sum follows from stride and channels',
 }
 
 
@@ -360,21 +395,24 @@ def _parse(text: str) -> Arch:
         raise ArchError(f'expected an architecture string, got {_show(text)}')
     if len(text) > MAX_LENGTH:
         raise ArchError(f'expected at most {MAX_LENGTH} characters, got {len(text)}')
+    start = len(text) - len(text.lstrip())
     text = text.strip()
     if not text:
         raise ArchError(f'expected an architecture string such as {_EXAMPLE}, got an empty one')
-    tokens, where, start = text.split('-'), [], 0
+    tokens, where = text.split('-'), []
     for i, token in enumerate(tokens, 1):
         where.append(f'token {i} {_show(token)} at character {start + 1}')
         start += len(token) + 1
-    img_size = DEFAULT_IMG_SIZE
-    if re.fullmatch('[iI][0-9.]*', tokens[0]):
-        size = re.fullmatch('i([0-9]{1,9})', tokens[0])
-        if not size:
-            raise ArchError(f'{where[0]}: expected the input size in pixels, as i224')
+    if '' in tokens:
+        raise ArchError(f'{where[tokens.index("")]}: an empty token: expected one "-" between two tokens')
+    img_size, size_at = DEFAULT_IMG_SIZE, f'the input size (not given, so {DEFAULT_IMG_SIZE})'
+    size = re.fullmatch('i([0-9]{1,20})', tokens[0])
+    if not size and len(tokens) > 1 and re.match('[iI](?![rR])', tokens[0]):
+        near = _plain(tokens[0][:20])
+        hint = f'; did you mean {near}?' if re.fullmatch('i[0-9]{1,4}', near) else ''
+        raise ArchError(f'{where[0]}: expected the input size in pixels, as i224{hint}')
+    if size:
         img_size, tokens, size_at, where = int(size[1]), tokens[1:], where[0], where[1:]
-    else:
-        size_at = 'the input size (not given, so 224)'
     if len(tokens) < 3:
         raise ArchError(
             f'{text[:40]!r}: expected at least three tokens beside the size: a cn_ stem, ir_ groups and a cn_ k1 head, '
@@ -385,20 +423,13 @@ def _parse(text: str) -> Arch:
     stem = _conv_token(tokens[0], where[0], 'stem')
     groups = tuple(_group_token(token, at) for token, at in zip(tokens[1:-1], where[1:-1]))
     head = _conv_token(tokens[-1], where[-1], 'head')
-    try:
+    with _renamed(size_at, f'{where[0]} (stem)', *where[1:-1], f'{where[-1]} (head)'):
         return Arch(stem, groups, head, img_size)
-    except ArchError as e:  # the same words, but with the token as the user wrote it
-        number, colon, rest = str(e).partition(':')
-        position = re.match(r'token (\d+)', number)
-        if not position:
-            raise
-        index = int(position[1]) - 2
-        at = size_at if index < 0 else where[index]
-        raise ArchError(f'{at}{number[position.end() :]}{colon}{rest}') from None
 
 
 def _conv_token(token: str, at: str, role: str) -> Conv:
-    fields = _decode(token, at, 'cn', f'the {role} convolution, as cn_r1_k{3 if role == "stem" else 1}_s1_c16_nsw')
+    example = 'cn_r1_k3_s2_c16_nsw' if role == 'stem' else 'cn_r1_k1_s1_c1984_nsw'
+    fields = _decode(token, at, 'cn', f'the {role} convolution, as {example}')
     if fields['r'] != 1:
         raise ArchError(f'{at}: r{fields["r"]}: expected r1, the {role} is one convolution')
     return Conv(kernel=fields['k'], stride=fields['s'], channels=fields['c'], act=fields['n'])
@@ -415,7 +446,9 @@ def _decode(token: str, at: str, kind: str, expected: str) -> dict[str, Any]:
     if name != kind:
         if re.fullmatch('[0-9]{2,4}', token):
             raise ArchError(f'{at}: expected {expected}; did you mean i{token}?')
-        hint = f'; did you mean {kind}_?' if name.lower() in (kind, 'ds', 'er', 'uir', 'ir', 'cn') else ''
+        if name == 'ir':
+            raise ArchError(f'{at}: expected {expected}; is it left out?')
+        hint = f'; did you mean {kind}_?' if name.strip().lower() in (kind, 'ds', 'er', 'uir', 'ir', 'cn') else ''
         raise ArchError(f'{at}: expected {expected}{hint}')
     fields: dict[str, Any] = {}
     for part in parts:
@@ -437,36 +470,41 @@ def _decode(token: str, at: str, kind: str, expected: str) -> dict[str, Any]:
         if key in fields:
             raise ArchError(f'{at}: field {part!r} is a second {key}: expected each field once')
         fields[key] = value
-    missing = [f for f in _FIELDS[kind] if f not in fields and f not in _DEFAULTS]
-    if fields.get('k') == 0 and missing == ['e']:
-        fields['e'], missing = 1, []  # a bypassed group has no expansion
-    if missing:
-        raise ArchError(f'{at}: field {missing[0]} is missing: expected {_MEANING[missing[0]]}')
-    return {**_DEFAULTS, **fields}
+    fields = {**_DEFAULTS, **({'e': 1} if fields.get('k') == 0 else {}), **fields}  # a bypass has no expansion
+    for f in _FIELDS[kind]:
+        if f not in fields:
+            raise ArchError(f'{at}: field {f} is missing: expected {_MEANING[f]}')
+    return fields
 
 
 def _expected(kind: str) -> str:
     return ', '.join(f if f != 'n' else 'nre|nsw|nhs' for f in _FIELDS[kind]) + ' with their values'
 
 
+def _plain(part: str) -> str:
+    """Without what tells a near miss from the right thing: capitals, spaces, digits that are not ASCII."""
+    return ''.join(str(unicodedata.digit(c, c)) for c in part.strip().lower())
+
+
 def _field_hint(part: str, kind: str) -> str:
-    part = part[:20]
-    lower = part.lower()
-    if lower in _NEAR_MISSES:
-        return f'; did you mean {_NEAR_MISSES[lower]}?'
+    lower = _plain(part[:20])
+    if lower in ('skip', 'noskip'):
+        return '; leave it out: a residual sum follows from stride and channels'
+    if lower in _WORDS:
+        return f'; its number is missing: {_MEANING[lower]}'
     if lower.startswith('se') and kind == 'ir':
         return '; did you mean sp1 (Squeeze-Excite)?'
-    if lower != part and (_FIELD.fullmatch(lower) or lower[1:] in ACTS):
+    if _FIELD.fullmatch(lower) or (lower[:1] == 'n' and lower[1:] in ACTS):
         return f'; did you mean {lower}?'
-    known = ['nre', 'nsw', 'nhs', *_FIELDS[kind]]
-    letters = re.match('[a-z]*', lower)[0]
-    close = get_close_matches(letters, known, n=1, cutoff=0.6)
-    digits = lower[len(letters) :]
-    if close and close[0] not in ('nre', 'nsw', 'nhs') and close[0] != letters and re.fullmatch(r'[0-9.]+', digits):
-        return f'; did you mean {close[0]}{digits}?'
-    if close and close[0] in ('nre', 'nsw', 'nhs'):
-        return f'; did you mean {close[0]}?'
-    return ''
+    letters, number = re.fullmatch('([a-z]*)(.*)', lower, re.DOTALL).groups()
+    number = f'0{number}' if number.startswith('.') else number
+    if _FIELD.fullmatch(f'k{number}'):
+        keys = [f for f in _FIELDS[kind] if f in _WORDS]
+        close = [f for f in keys if letters and _WORDS[f].startswith(letters)] or get_close_matches(letters, keys, n=1)
+        return f'; did you mean {close[0]}{number}?' if close else ''
+    near = _NEAR_MISSES.get(lower) or _NEAR_MISSES.get(f'n{lower}')
+    close = [near] if near else get_close_matches(letters, ['nre', 'nsw', 'nhs'], n=1)
+    return f'; did you mean {close[0]}?' if close else ''
 
 
 _EXAMPLE = 'i224-cn_k3_s2_c16_nsw-ir_r2_k3_s2_e3_c24_nre_sp2-cn_k1_c1984_nsw'

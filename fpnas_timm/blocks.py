@@ -1,6 +1,6 @@
-"""The blocks of an FP-NAS network: MBConv with Split-Attention, and the convolution that stands in for a bypassed group.
+"""The blocks of an FP-NAS network: MBConv with Split-Attention, and the convolution that also bypasses a group.
 
-Micro-architecture of the main paper, Table 2 and Figure 2; the details that it leaves open are fixed in `docs/design.md`.
+Micro-architecture of the main paper, Table 2 and Figure 2; `docs/design.md` lists the details that it leaves open.
 """
 import math
 from functools import partial
@@ -56,7 +56,7 @@ class ConvNormAct(nn.Module):
 
     @torch.jit.ignore
     def fuse(self) -> nn.Module:
-        """The same function for inference, batch norm folded into the convolution: `timm.utils.reparameterize_model`."""
+        """For inference, with the batch norm folded into the convolution; `timm.utils.reparameterize_model` calls it."""
         if not isinstance(self.bn, nn.BatchNorm2d) or self.bn.running_mean is None:
             return self
         conv = fuse_conv_bn_eval(self.conv.eval(), self.bn.eval())

@@ -1,4 +1,4 @@
-"""The whole path on real images, in minutes: a budget becomes a string, the string a trained model that timm loads back.
+"""The whole path on real images, in a minute: a budget becomes a string, the string a trained model that timm loads.
 
 scikit-learn's handwritten digits (1,797 images of 8 x 8 pixels) become an image folder; the budgeted decode finds an
 architecture in a small search space; timm builds, trains, saves and loads it.
@@ -9,7 +9,6 @@ import random
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import timm
@@ -23,6 +22,7 @@ from timm.utils import AverageMeter, ModelEmaV3, accuracy, random_seed
 from torch import nn
 
 from .arch import Arch, Conv
+from .draw import draw_arch
 from .reconstruct import section_b_prior
 from .search.decode import InfeasibleError, decode
 from .spaces import MBConvSpace, Row, steps
@@ -47,7 +47,7 @@ def digits_space() -> MBConvSpace:
 
 
 def digits_folder(root: Path, seed: int = 0) -> None:
-    """Write the digits as `root/train/<digit>/*.png` and `root/validation/<digit>/*.png`, a fifth of each class held out."""
+    """Write the digits as `root/{train,validation}/<digit>/*.png`, a fifth of each class held out for validation."""
     from PIL import Image
     from sklearn.datasets import load_digits
 
@@ -102,7 +102,7 @@ def train(model: nn.Module, data: Path, epochs: int, log: Path, seed: int = 0) -
         optimizer, sched='cosine', num_epochs=epochs, warmup_epochs=1, warmup_lr=1e-4, step_on_epochs=False,
         updates_per_epoch=len(loader),
     )
-    ema = ModelEmaV3(model, decay=0.98)
+    ema = ModelEmaV3(model, decay=0.98, use_warmup=True)
     top1, update = 0.0, 0
     with log.open('w', newline='', encoding='utf-8') as f:
         writer = csv.writer(f)
@@ -186,11 +186,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     print(f'accuracy       {top1:.2f} % of the validation images (EMA weights, {args.epochs} epochs)')
     print(f"model          {folder}: timm.create_model('local-dir:{folder}', pretrained=True), same logits")
-    with suppress(ImportError):  # the picture needs matplotlib
-        from .draw import draw_arch
-
-        draw_arch(arch, out / 'arch.png')
-        print(f'picture        {out / "arch.png"}')
+    draw_arch(arch, out / 'arch.png')
+    print(f'picture        {out / "arch.png"}')
     print(f'log            {out / "summary.csv"}')
     print(f'time           {time.monotonic() - start:.0f} s')
     return 0

@@ -1,8 +1,8 @@
 """Pictures of architectures: Figure B.1 of the supplement for any architecture, as PNG or SVG.
 
-One box per MBConv block. Colour: depthwise kernel size. Height: output channels. Hatching: non-linearity. Number on top:
-splits. Vertical bars: between stages. Number below (the paper leaves it out): expansion. matplotlib is the only extra
-dependency, imported when something is drawn.
+One box per MBConv block. Colour: depthwise kernel size. Height: output channels. Hatching: non-linearity. Number on
+top: splits. Number below (the paper leaves it out): expansion. Vertical bars: between stages. matplotlib is imported
+only when something is drawn.
 
     python -m fpnas_timm.draw fpnas_l2 -o fpnas_l2.svg
 """
@@ -32,12 +32,17 @@ NEUTRAL, INK, FAINT = '#D9D9D9', '#262626', '#6E6E6E'
 
 # Inches. x runs in inches, so that text of a fixed size fits whatever the number of blocks is.
 BOX, SLIM = 0.22, 0.14
-BLOCK_GAP, GROUP_GAP, STAGE_GAP = 0.025, 0.12, 0.28
-LEFT, RIGHT, HEIGHT, HEADROOM, MARGIN = 0.9, 1.75, 2.6, 0.34, 0.15
+BLOCK_GAP, GROUP_GAP, STAGE_GAP, END_GAP = 0.025, 0.12, 0.28, 0.18
+LEFT, RIGHT, HEIGHT, HEADROOM, MARGIN = 0.9, 1.5, 2.6, 0.34, 0.15
 LABEL, SMALL = 7.5, 6.0  # points
 
 # On top of matplotlib's own defaults, so that a user's matplotlibrc changes nothing; the salt makes SVG ids repeatable.
-_RC = {'svg.hashsalt': 'fpnas_timm', 'hatch.linewidth': 0.6, 'font.size': LABEL, 'text.color': INK}
+_RC = {
+    'svg.hashsalt': 'fpnas_timm',
+    'hatch.linewidth': 0.6,
+    'font.size': LABEL,
+    **dict.fromkeys(('text.color', 'axes.edgecolor', 'axes.labelcolor', 'ytick.color'), INK),
+}
 
 
 def draw_arch(arch: Arch | str, path: str | Path | None = None, title: str | None = None) -> 'Figure':
@@ -50,7 +55,7 @@ def draw_arch(arch: Arch | str, path: str | Path | None = None, title: str | Non
         title: a line above the picture.
 
     Returns:
-        The figure. Patches have ids: `stem`, `head`, and `block-G-B` for block B of group G, both from 1.
+        The figure. What it shows has ids, in the SVG too: `stem`, `head`, `block-G-B` (block B of group G, both from 1).
 
     Raises:
         ArchError: `arch` is not an architecture.
@@ -63,11 +68,9 @@ def draw_arch(arch: Arch | str, path: str | Path | None = None, title: str | Non
         raise ValueError(f'{path}: expected a file name that ends in .png or .svg')
     arch = Arch.parse(arch) if isinstance(arch, str) else arch
     try:
-        import matplotlib  # noqa: F401
+        from matplotlib import style
     except ModuleNotFoundError:
         raise ImportError("drawing needs matplotlib: pip install 'fpnas-timm[draw]'") from None
-    from matplotlib import style
-
     with style.context(['default', _RC]):
         figure = _figure(arch, title)
         if path is not None:
@@ -99,20 +102,18 @@ def _figure(arch: Arch, title: str | None) -> 'Figure':
     _conv_box(ax, arch.head, 'head', lefts[-1][0], tallest)
     _stages(ax, arch, bars, width, row)
     _below(ax, -0.08, 0.05, 'expansion', 'expansion', ha='right')
-    figure.legend(
-        **_legend(arch), loc='upper left', bbox_to_anchor=((LEFT + width + 0.12) / size[0], 1 - top / size[1]),
-        borderaxespad=0, frameon=False, handlelength=2, handleheight=1.2, labelspacing=0.55,
-    )  # fmt: skip
+    corner = (LEFT + width + 0.1) / size[0], 1 - top / size[1]
+    spacing = {'borderaxespad': 0, 'handlelength': 2, 'handleheight': 1.2, 'labelspacing': 0.55}
+    figure.legend(*_legend(arch), loc='upper left', bbox_to_anchor=corner, frameon=False, **spacing)
     # A title may hold a dollar sign: it is text, not mathematics.
-    figure.text(
-        LEFT / size[0], 1 - 0.1 / size[1], '\n'.join(lines), va='top', fontsize=9.5, fontweight='bold', parse_math=False
-    )
+    look = {'va': 'top', 'fontsize': 9.5, 'fontweight': 'bold', 'parse_math': False}
+    figure.text(LEFT / size[0], 1 - 0.1 / size[1], '\n'.join(lines), gid='title', **look)
     return figure
 
 
 def _layout(arch: Arch) -> tuple[list[list[float]], list[float], float]:
     """Left edges of the boxes (stem, groups, head), the places of the stage bars and the total width, in inches."""
-    x = GROUP_GAP
+    x = END_GAP
     lefts, bars = [[x]], []
     x += SLIM
     for group, blocks in zip(arch.groups, arch.blocks):
@@ -121,8 +122,8 @@ def _layout(arch: Arch) -> tuple[list[list[float]], list[float], float]:
             bars.append(x + gap / 2)
         lefts.append([x + gap + i * (BOX + BLOCK_GAP) for i in range(len(blocks))])
         x = lefts[-1][-1] + BOX
-    lefts.append([x + GROUP_GAP])
-    return lefts, bars, x + GROUP_GAP + SLIM + GROUP_GAP
+    lefts.append([x + END_GAP])
+    return lefts, bars, x + END_GAP + SLIM + END_GAP
 
 
 def _block_box(block: Block, left: float, gid: str) -> 'Rectangle':
@@ -136,7 +137,7 @@ def _block_box(block: Block, left: float, gid: str) -> 'Rectangle':
 def _block_label(block: Block) -> str:
     if block.kernel:
         return str(block.splits)
-    return 'skip' if block.is_identity else '1×1'
+    return 'skip' if block.is_identity else '1x1'
 
 
 def _conv_box(ax: 'Axes', conv: Conv, name: str, left: float, tallest: int) -> None:
@@ -148,12 +149,11 @@ def _conv_box(ax: 'Axes', conv: Conv, name: str, left: float, tallest: int) -> N
     _below(ax, middle, 0.05, name, f'label-{name}')
     if conv.channels > tallest:
         _note(ax, middle, height, f'{conv.channels}\nchannels', f'channels-{name}')
-        a, b = left - 0.03, left + SLIM + 0.03
-        low, high, rise = 0.82 * height, 0.85 * height, 0.03 * height
-        cut = [(a, low), (b, low + rise), (b, high + rise), (a, high)]
-        ax.add_patch(Polygon(cut, facecolor='white', edgecolor='none', zorder=3, gid=f'cut-{name}'))
-        ax.plot([a, b], [low, low + rise], color=INK, linewidth=0.8, zorder=4)
-        ax.plot([a, b], [high, high + rise], color=INK, linewidth=0.8, zorder=4)
+        ends, low, high, rise = [left - 0.03, left + SLIM + 0.03], 0.82 * height, 0.85 * height, 0.03 * height
+        corners = [(ends[0], low), (ends[1], low + rise), (ends[1], high + rise), (ends[0], high)]
+        ax.add_patch(Polygon(corners, facecolor='white', edgecolor='none', zorder=3, gid=f'cut-{name}'))
+        for y in (low, high):
+            ax.plot(ends, [y, y + rise], color=INK, linewidth=0.8, zorder=4)
 
 
 def _stages(ax: 'Axes', arch: Arch, bars: list[float], width: float, row: float) -> None:
@@ -194,7 +194,7 @@ def _style_axes(ax: 'Axes') -> None:
     ax.set_axisbelow(True)
 
 
-def _legend(arch: Arch) -> dict[str, list]:
+def _legend(arch: Arch) -> tuple[list, list[str]]:
     """Handles and labels of what the picture shows, and of nothing else."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -203,17 +203,16 @@ def _legend(arch: Arch) -> dict[str, list]:
     blocks = [block for group in arch.blocks for block in group]
     kernels = sorted({b.kernel for b in blocks if b.kernel})
     acts = [act for act in ACTS if any(b.act == act and not b.is_identity for b in blocks)]
-    entries = [(Patch(facecolor=KERNEL_COLORS[k], **box), f'{k}×{k} depthwise') for k in kernels]
+    entries = [(Patch(facecolor=KERNEL_COLORS[k], **box), f'{k}x{k} depthwise') for k in kernels]
     entries += [(Patch(facecolor='white', hatch=ACT_HATCHES[a], **box), ACT_NAMES[a]) for a in acts]
     if any(b.kernel == 0 for b in blocks):
         entries.append((Patch(facecolor='none', linestyle='--', **box), 'bypassed group'))
-    entries.append((Patch(facecolor=NEUTRAL, **box), 'stem, 1×1 head'))
+    entries.append((Patch(facecolor=NEUTRAL, **box), 'stem, 1x1 head'))
     meaning = {0: 'no attention', 1: 'Squeeze-Excite', 2: '2 splits', 4: '4 splits'}
-    for splits in sorted({b.splits for b in blocks if b.kernel}):
-        mark = Line2D([], [], linestyle='', marker=rf'$\mathbf{{{splits}}}$', color=INK, markeredgewidth=0, markersize=5)
-        entries.append((mark, meaning[splits]))
-    handles, labels = zip(*entries)
-    return {'handles': list(handles), 'labels': list(labels)}
+    mark = {'linestyle': '', 'markersize': 5, 'markeredgewidth': 0, 'color': INK}
+    splits = sorted({b.splits for b in blocks if b.kernel})
+    entries += [(Line2D([], [], marker=rf'$\mathbf{{{s}}}$', **mark), meaning[s]) for s in splits]
+    return [handle for handle, _ in entries], [label for _, label in entries]
 
 
 def _save(figure: 'Figure', path: Path) -> None:

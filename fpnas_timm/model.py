@@ -258,7 +258,7 @@ def feature_levels(arch: Arch, output_stride: int = 32) -> list[dict[str, Any]]:
 def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Any]:
     """A training checkpoint's or a wrapped model's state dict -> one with this package's names.
 
-    Unpacks `state_dict` and `model` entries and strips the prefixes of DDP (`module.`) and torch.compile (`_orig_mod.`).
+    Unpacks `state_dict` and `model` entries, strips the prefixes of DDP (`module.`) and torch.compile (`_orig_mod.`).
     """
     for key in ('state_dict', 'model'):
         if isinstance(state_dict.get(key), dict):

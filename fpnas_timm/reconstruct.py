@@ -1,7 +1,7 @@
 """The reconstructions: which architecture each row of Table B.1 stands for here, and how it follows from the paper.
 
-The paper prints budgets and tendencies, not encodings. Ours are the most probable architecture of the row's search space
-under `section_b_prior`, subject to multiply-adds and parameters that round to every digit Table B.1 prints.
+The paper prints budgets and tendencies, not encodings. Ours are the most probable architecture of the row's search
+space under `section_b_prior`, subject to multiply-adds and parameters that round to every digit Table B.1 prints.
 """
 import argparse
 import sys
@@ -39,16 +39,19 @@ def section_b_prior(space: MBConvSpace) -> list[dict[str, np.ndarray]]:
       spaces come: swish against ReLU by `ACT * (t - LATE_ACT)`.
     * expansion: a little, middle ones. Channels: growing with depth.
 
-    The last two carry weights that grow with depth, so that no two groups can be exchanged for each other: the optimum is
-    the only one (`runner_up_gap`).
+    The last two carry weights that grow with depth, so that no two groups can be exchanged for each other: the optimum
+    is the only one (`runner_up_gap` proves it).
     """
+    ranks = {0: 0, 1: 1, 2: 2, 4: 3}
     prior = []
     for i, group in enumerate(space.groups):
         t = i / max(len(space.groups) - 1, 1)
         scores = {
-            'kernel': [SKIP if k == 0 else (KERNEL if k > 3 else -KERNEL) * (t - LATE_KERNEL) / 2 for k in group['kernel']],
+            'kernel': [
+                SKIP if k == 0 else (KERNEL if k > 3 else -KERNEL) * (t - LATE_KERNEL) / 2 for k in group['kernel']
+            ],
             'act': [(ACT if act != 're' else -ACT) * (t - LATE_ACT) / 2 for act in group['act']],
-            'splits': [-SPLITS * (rank - 3 * t**2) ** 2 for rank in ([0, 1, 2, 4].index(s) for s in group['splits'])],
+            'splits': [-SPLITS * (ranks[s] - 3 * t**2) ** 2 for s in group['splits']],
             'expansion': [-EXPANSION * (1 + t) * (x - 0.45) ** 2 for x in _position(group['expansion'])],
             'channels': [-CHANNELS * (1 + t / 2) * (x - t) ** 2 for x in _position(group['channels'])],
         }
@@ -89,7 +92,7 @@ def reconstruct(name: str) -> Decoded:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog='python -m fpnas_timm.reconstruct',
-        description="Print a model's architecture string, found again from Table B.1's budgets and section B's tendencies.",
+        description="Print a model's architecture string, found again from Table B.1's budgets and section B's words.",
     )
     parser.add_argument('model', choices=list(TABLE_B1))
     parser.add_argument('--gap', action='store_true', help='prove that it is the only optimum: one more solve')

@@ -4,15 +4,14 @@ A `SearchSpace` is an ordered list of groups, a group an ordered dict of variabl
 An `MBConvSpace` is one whose choices are architectures: rows as in the supplement's Tables D.4 to D.6, each giving one
 choice of kernel, non-linearity, splits, expansion and channels for all of the row's repeated blocks.
 """
-import json
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
-from .arch import Arch, ArchError, Conv, Group
+from .arch import Arch, ArchError, Conv, Group, load_json, named_entries
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +94,7 @@ class Row:
 
 @dataclass(frozen=True)
 class MBConvSpace(SearchSpace):
-    """A space of MBConv networks. Build one with `MBConvSpace.from_rows`, or from a JSON file with `get_space(path)`."""
+    """A space of MBConv networks: `MBConvSpace.from_rows`, or a JSON file and `get_space(path)`."""
 
     stem: Conv
     head: Conv
@@ -114,10 +113,10 @@ class MBConvSpace(SearchSpace):
             img_size: input height and width, pixels.
 
         Raises:
-            ValueError: an empty choice, or (as `ArchError`) a choice that no architecture can have.
+            ValueError: an empty choice, or (as `ArchError`) a choice, or a combination, that no architecture can have.
         """
         space = cls(name, tuple(row.variables for row in rows), stem, head, tuple(rows), img_size)
-        for i, row in enumerate(rows):  # every single choice must be one an architecture can have
+        for i, row in enumerate(rows):  # every single choice must be one an architecture can have ..
             for variable, choices in row.variables.items():
                 for k in range(len(choices)):
                     chosen = [[0] * len(group) for group in space.groups]
@@ -126,6 +125,10 @@ class MBConvSpace(SearchSpace):
                         space.to_arch(tuple(map(tuple, chosen)))
                     except ArchError as e:
                         raise ArchError(f'space {name!r}, row {i}, {variable}: {e}') from None
+        try:  # .. and the largest combination, hence all of them
+            space.to_arch(tuple(tuple(c.index(max(c)) for c in group.values()) for group in space.groups))
+        except ArchError as e:
+            raise ArchError(f'space {name!r}, largest choices together: {e}') from None
         return space
 
     def to_arch(self, choices: Choices) -> Arch:
@@ -199,15 +202,22 @@ class MBConvSpace(SearchSpace):
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> 'MBConvSpace':
         """The space of `to_dict`'s data; `ValueError` names an entry that is missing, unknown or wrong."""
-        try:
-            rows = [Row(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in data['rows']]
-            stem, head = Conv(**data['stem']), Conv(**data['head'])
-            rest = {k: v for k, v in data.items() if k not in ('rows', 'stem', 'head')}
-            return cls.from_rows(stem=stem, rows=rows, head=head, **rest)
-        except KeyError as e:
-            raise ValueError(f'a search space needs the entry {e}: expected name, img_size, stem, rows, head') from None
-        except (TypeError, AttributeError) as e:
-            raise ValueError(f'not a search space: {e}') from None
+        data = named_entries(data, 'search space', ('name', 'stem', 'rows', 'head'), {'img_size': 224})
+        if not isinstance(data['name'], str) or not isinstance(data['rows'], (list, tuple)):
+            raise ValueError('search space: expected a name (text) and rows (a list)')
+        stem, head = (
+            Conv(**named_entries(data[which], which, tuple(f.name for f in fields(Conv)))) for which in ('stem', 'head')
+        )
+        rows = []
+        for i, given in enumerate(data['rows']):
+            entries = named_entries(given, f'rows[{i}]', tuple(f.name for f in fields(Row)))
+            row = Row(**{k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()})
+            for variable in ('kernel', 'act', 'splits', 'expansion', 'channels'):
+                choices = getattr(row, variable)
+                if not isinstance(choices, tuple) or not all(isinstance(c, (int, float, str)) for c in choices):
+                    raise ValueError(f'rows[{i}]: {variable}: expected a list of choices')
+            rows.append(row)
+        return cls.from_rows(data['name'], stem, rows, head, data['img_size'])
 
 
 def _torch_randrange(generator: 'torch.Generator') -> Any:
@@ -220,8 +230,10 @@ def _torch_randrange(generator: 'torch.Generator') -> Any:
 
 def steps(low: float, high: float, step: float) -> tuple[Any, ...]:
     """The choices that the tables print as (min, max, step): min, min + step, .. up to max."""
+    if not (step > 0 and low <= high):
+        raise ValueError(f'({low}, {high}, {step}): expected (min, max, step) with min <= max and a step above 0')
     count = int((high - low) / step + 1e-9) + 1
-    return tuple(low + i * step for i in range(count))
+    return tuple(round(low + i * step, 4) for i in range(count))  # 0.1 + 2 * 0.1 is 0.3
 
 
 # ---------------------------------------------------------------- the paper's tables
@@ -300,8 +312,8 @@ def get_space(name: str) -> MBConvSpace:
     if str(name).endswith('.json'):
         path = Path(name)
         try:
-            return MBConvSpace.from_dict(json.loads(path.read_text(encoding='utf-8')))
-        except (ValueError, RecursionError) as e:
+            return MBConvSpace.from_dict(load_json(path.read_text(encoding='utf-8')))
+        except ValueError as e:
             raise ValueError(f'{path}: {e}') from None
     if name not in _SPACES:
         raise ValueError(f'unknown search space {name!r}: expected one of {", ".join(_SPACES)}, or a .json file')

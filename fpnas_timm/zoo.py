@@ -134,13 +134,14 @@ def resolve_arch(name_or_string: str) -> tuple[Arch, str]:
 
 def _create_fpnas(variant: str, arch: str, pretrained: bool = False, **kwargs: Any) -> FPNAS:
     levels = len(feature_levels(Arch.parse(arch)))
+    feature_cfg = dict(out_indices=tuple(range(levels)), flatten_sequential=True)
     return build_model_with_cfg(
         FPNAS,
         variant,
         pretrained,
         arch=arch,
         pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg=dict(out_indices=tuple(range(levels)), flatten_sequential=True),
+        feature_cfg={**feature_cfg, **kwargs.pop('feature_cfg', {})},
         **kwargs,
     )
 

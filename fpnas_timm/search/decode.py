@@ -134,7 +134,7 @@ def joint_log_probs(space: MBConvSpace, log_probs: LogProbs) -> list[np.ndarray]
         ValueError: another number of groups, another variable or shape, or a NaN or +inf.
     """
     if len(log_probs) != len(space.groups):
-        raise ValueError(f'space {space.name!r} has {len(space.groups)} groups, got log-probabilities of {len(log_probs)}')
+        raise ValueError(f'space {space.name!r} has {len(space.groups)} groups, not {len(log_probs)}')
     out = []
     for i, (group, given) in enumerate(zip(space.groups, log_probs)):
         shape = tuple(len(choices) for choices in group.values())
@@ -242,7 +242,7 @@ def _solve(problem: _Problem, excluded: list[list[int]], nearest: bool = False) 
         upper.append(high)
 
     constrain([(i, 1.0) for i in range(len(layers[0]))], 1, 1)
-    for at, (before, after) in enumerate(zip(layers, layers[1:])):
+    for at, (before, after) in enumerate(itertools.pairwise(layers)):
         for channels in sorted({e.out_chs for e in before} | {e.in_chs for e in after}):
             entering = [(start[at] + i, 1.0) for i, e in enumerate(before) if e.out_chs == channels]
             leaving = [(start[at + 1] + i, -1.0) for i, e in enumerate(after) if e.in_chs == channels]
@@ -304,6 +304,6 @@ def _explain(problem: _Problem) -> str:
         f'{sum(getattr(e, n) for e in spent) + getattr(problem.rest, n):,} {words[n]}' for n in problem.windows
     )
     return (
-        f'no architecture of space {problem.space.name!r} at {problem.space.img_size} pixels has {asked}: the nearest has '
-        f'{nearest} (the space reaches {reachable}, not necessarily at once)'
+        f'no architecture of space {problem.space.name!r} at {problem.space.img_size} pixels has {asked}: '
+        f'the nearest has {nearest} (the space reaches {reachable}, not necessarily at once)'
     )
