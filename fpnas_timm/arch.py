@@ -219,10 +219,11 @@ def load_json(text: str) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data = dict(pairs)
-    if len(data) < len(pairs):
-        twice = next(k for i, (k, _) in enumerate(pairs) if any(k == other for other, _ in pairs[:i]))
-        raise ArchError(f'entry {_show(twice)} stands twice in a JSON object: expected each entry once')
+    data: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in data:
+            raise ArchError(f'entry {_show(key)} stands twice in a JSON object: expected each entry once')
+        data[key] = value
     return data
 
 
@@ -381,13 +382,7 @@ _MEANING = {
     'sp': 'splits, one of sp0, sp1, sp2, sp4',
 }
 _WORDS = {'r': 'repeats', 'k': 'kernel', 's': 'stride', 'e': 'expansion', 'c': 'channels', 'sp': 'splits'}
-_NEAR_MISSES = {
-    'nrelu': 'nre',
-    'nswish': 'nsw',
-    'nsilu': 'nsw',
-    'nhswish': 'nhs',
-    'nhardswish': 'nhs',
-}
+_NEAR_MISSES = {'nrelu': 'nre', 'nswish': 'nsw', 'nsilu': 'nsw', 'nhswish': 'nhs', 'nhardswish': 'nhs'}
 
 
 def _parse(text: str) -> Arch:
@@ -487,7 +482,9 @@ def _plain(part: str) -> str:
 
 
 def _field_hint(part: str, kind: str) -> str:
-    lower = _plain(part[:20])
+    if len(part) > 20:
+        return ''
+    lower = _plain(part)
     if lower in ('skip', 'noskip'):
         return '; leave it out: a residual sum follows from stride and channels'
     if lower in _WORDS:

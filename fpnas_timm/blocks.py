@@ -56,7 +56,7 @@ class ConvNormAct(nn.Module):
 
     @torch.jit.ignore
     def fuse(self) -> nn.Module:
-        """For inference, with the batch norm folded into the convolution; `timm.utils.reparameterize_model` calls it."""
+        """For inference: batch norm folded into the convolution. `timm.utils.reparameterize_model` calls it."""
         if not isinstance(self.bn, nn.BatchNorm2d) or self.bn.running_mean is None:
             return self
         conv = fuse_conv_bn_eval(self.conv.eval(), self.bn.eval())

@@ -33,7 +33,7 @@ NEUTRAL, INK, FAINT = '#D9D9D9', '#262626', '#6E6E6E'
 # Inches. x runs in inches, so that text of a fixed size fits whatever the number of blocks is.
 BOX, SLIM = 0.22, 0.14
 BLOCK_GAP, GROUP_GAP, STAGE_GAP, END_GAP = 0.025, 0.12, 0.28, 0.18
-LEFT, RIGHT, HEIGHT, HEADROOM, MARGIN = 0.9, 1.5, 2.6, 0.34, 0.15
+LEFT, RIGHT, HEIGHT, HEADROOM, MARGIN, UNDER = 0.9, 1.5, 2.6, 0.34, 0.15, 0.07
 LABEL, SMALL = 7.5, 6.0  # points
 
 # On top of matplotlib's own defaults, so that a user's matplotlibrc changes nothing; the salt makes SVG ids repeatable.
@@ -55,7 +55,7 @@ def draw_arch(arch: Arch | str, path: str | Path | None = None, title: str | Non
         title: a line above the picture.
 
     Returns:
-        The figure. What it shows has ids, in the SVG too: `stem`, `head`, `block-G-B` (block B of group G, both from 1).
+        The figure. Its boxes have ids, in the SVG too: `stem`, `head`, `block-G-B` (block B of group G, from 1).
 
     Raises:
         ArchError: `arch` is not an architecture.
@@ -66,7 +66,7 @@ def draw_arch(arch: Arch | str, path: str | Path | None = None, title: str | Non
     path = None if path is None else Path(path)
     if path is not None and path.suffix.lower() not in ('.png', '.svg'):
         raise ValueError(f'{path}: expected a file name that ends in .png or .svg')
-    arch = Arch.parse(arch) if isinstance(arch, str) else arch
+    arch = arch if isinstance(arch, Arch) else Arch.parse(arch)
     try:
         from matplotlib import style
     except ModuleNotFoundError:
@@ -83,9 +83,9 @@ def _figure(arch: Arch, title: str | None) -> 'Figure':
 
     lefts, bars, width = _layout(arch)
     labels = [f'{g.expansion:g}' if g.kernel else '' for g in arch.groups]
-    rotation, row = (90, 0.42) if max(map(len, labels)) > 4 else (0, 0.2)  # a long number does not fit across its box
+    rotation, row = (90, 0.44) if max(map(len, labels)) > 4 else (0, 0.22)  # a long number does not fit across its box
     lines = textwrap.wrap(title or '', int((LEFT + width + RIGHT) * 10), max_lines=2, placeholder=' ...')
-    top, bottom = MARGIN + 0.2 * len(lines), MARGIN + row + 0.2
+    top, bottom = MARGIN + 0.2 * len(lines), MARGIN + row + 0.18
     size = LEFT + width + RIGHT, bottom + HEIGHT + HEADROOM + top
     figure = Figure(figsize=size)
     ax = figure.add_axes((LEFT / size[0], bottom / size[1], width / size[0], (HEIGHT + HEADROOM) / size[1]))
@@ -98,10 +98,10 @@ def _figure(arch: Arch, title: str | None) -> 'Figure':
         for j, (block, left) in enumerate(zip(blocks, lefts[i]), 1):
             ax.add_patch(_block_box(block, left, f'block-{i}-{j}'))
             _note(ax, left + BOX / 2, block.out_chs, _block_label(block), f'label-{i}-{j}')
-            _below(ax, left + BOX / 2, 0.05, labels[i - 1], f'expansion-{i}-{j}', rotation=rotation)
+            _below(ax, left + BOX / 2, UNDER, labels[i - 1], f'expansion-{i}-{j}', rotation=rotation)
     _conv_box(ax, arch.head, 'head', lefts[-1][0], tallest)
     _stages(ax, arch, bars, width, row)
-    _below(ax, -0.08, 0.05, 'expansion', 'expansion', ha='right')
+    _below(ax, -0.08, UNDER, 'expansion', 'expansion', ha='right')
     corner = (LEFT + width + 0.1) / size[0], 1 - top / size[1]
     spacing = {'borderaxespad': 0, 'handlelength': 2, 'handleheight': 1.2, 'labelspacing': 0.55}
     figure.legend(*_legend(arch), loc='upper left', bbox_to_anchor=corner, frameon=False, **spacing)
@@ -113,9 +113,7 @@ def _figure(arch: Arch, title: str | None) -> 'Figure':
 
 def _layout(arch: Arch) -> tuple[list[list[float]], list[float], float]:
     """Left edges of the boxes (stem, groups, head), the places of the stage bars and the total width, in inches."""
-    x = END_GAP
-    lefts, bars = [[x]], []
-    x += SLIM
+    lefts, bars, x = [[END_GAP]], [], END_GAP + SLIM
     for group, blocks in zip(arch.groups, arch.blocks):
         gap = STAGE_GAP if group.stride == 2 else GROUP_GAP
         if group.stride == 2:
@@ -146,7 +144,7 @@ def _conv_box(ax: 'Axes', conv: Conv, name: str, left: float, tallest: int) -> N
 
     height, middle = min(conv.channels, tallest), left + SLIM / 2
     ax.add_patch(Rectangle((left, 0), SLIM, height, facecolor=NEUTRAL, edgecolor=INK, linewidth=0.8, gid=name))
-    _below(ax, middle, 0.05, name, f'label-{name}')
+    _below(ax, middle, UNDER, name, f'label-{name}')
     if conv.channels > tallest:
         _note(ax, middle, height, f'{conv.channels}\nchannels', f'channels-{name}')
         ends, low, high, rise = [left - 0.03, left + SLIM + 0.03], 0.82 * height, 0.85 * height, 0.03 * height
