@@ -274,20 +274,24 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[s
 def _check_same_arch(model: FPNAS, state_dict: dict[str, Any]) -> None:
     """Raise RuntimeError if `state_dict` is an FP-NAS network's, but not of `model.arch`."""
     own = model.state_dict()
-    body = [n for n in own if n.startswith(('blocks.', 'conv_head.')) and n.endswith('weight')]
-    if not body or not any(n.startswith('blocks.') for n in state_dict):
-        return  # a part of a network, or no network of ours: torch's own message fits better
-    for name in body:
-        theirs = state_dict.get(name)
-        if theirs is not None and theirs.shape != own[name].shape:
-            what = f'{name} is {tuple(theirs.shape)} there and {tuple(own[name].shape)} here'
-            break
-    else:
-        other = [n for n in state_dict if n.startswith('blocks.') and n.endswith('weight') and n not in own]
-        missing = [n for n in body if n not in state_dict]
-        if not (other and missing) and not (len(missing) > len(body) // 2):
-            return
+    body, theirs = (
+        {n: t.shape for n, t in sd.items() if n.startswith(('stem.', 'blocks.', 'conv_head.')) and n.endswith('weight')}
+        for sd in (own, state_dict)
+    )
+    if not any(n.startswith('blocks.') for n in theirs):
+        return  # no network of ours: torch's own message fits better
+    if 'stem.conv.weight' in body and 'stem.conv.weight' in theirs:  # images may have other channels
+        theirs['stem.conv.weight'] = (*theirs['stem.conv.weight'][:1], model.in_chans, *theirs['stem.conv.weight'][2:])
+    wrong = [n for n in body if n in theirs and theirs[n] != body[n]]
+    missing, other = [n for n in body if n not in theirs], [n for n in theirs if n not in body]
+    are_whole = 'conv_head.conv.weight' in body and 'conv_head.conv.weight' in theirs  # neither a part of a network
+    if wrong:
+        name = wrong[0]
+        what = f'{name} is {tuple(theirs[name])} there and {tuple(body[name])} here'
+    elif (missing and other) or (are_whole and (missing or other)):
         what = f'{(missing or other)[0]} is only {"here" if missing else "there"}'
+    else:
+        return
     raise RuntimeError(
         f'These weights are of another architecture: {what}. Build the model with the architecture string that the '
         f'weights were made for; this one is {model.arch}'

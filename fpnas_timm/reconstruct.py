@@ -37,7 +37,9 @@ def section_b_prior(space: MBConvSpace) -> list[dict[str, np.ndarray]]:
       splits' rank (0, 1, 2, 4 -> 0..3) near 3 t**2, by `-SPLITS * (rank - 3 t**2)**2`.
     * non-linearity: "non-uniform choices"; ReLU early and swish late, as in MobileNetV3 and FBNetV2, from which the
       spaces come: swish against ReLU by `ACT * (t - LATE_ACT)`.
-    * expansion: a little, middle ones. Channels: growing with depth.
+    * expansion: a little, middle ones, smaller where the maps are large (section B's reason for small kernels early: a
+      wide block is expensive there); with x its place between smallest and largest, x near 0.1 + t / 2.
+    * channels: growing with depth, x near t.
 
     The last two carry weights that grow with depth, so that no two groups can be exchanged for each other: the optimum
     is the only one (`runner_up_gap` proves it).
@@ -52,7 +54,7 @@ def section_b_prior(space: MBConvSpace) -> list[dict[str, np.ndarray]]:
             ],
             'act': [(ACT if act != 're' else -ACT) * (t - LATE_ACT) / 2 for act in group['act']],
             'splits': [-SPLITS * (ranks[s] - 3 * t**2) ** 2 for s in group['splits']],
-            'expansion': [-EXPANSION * (1 + t) * (x - 0.45) ** 2 for x in _position(group['expansion'])],
+            'expansion': [-EXPANSION * (1 + t) * (x - 0.1 - 0.5 * t) ** 2 for x in _position(group['expansion'])],
             'channels': [-CHANNELS * (1 + t / 2) * (x - t) ** 2 for x in _position(group['channels'])],
         }
         prior.append({v: np.array(s) - np.log(np.exp(s).sum()) for v, s in scores.items()})

@@ -1,11 +1,13 @@
 """The blocks: each against a second implementation, written from `docs/design.md` alone, on the same weights."""
+import re
+
 import pytest
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, make_divisible
 from torch import nn
 
-from fpnas_timm.arch import Arch, Block
+from fpnas_timm.arch import Block
 from fpnas_timm.blocks import ConvNormAct, MBConv, SplitAttention, init_weights, to_fast_memory_format
 from fpnas_timm.model import FPNAS
 
@@ -90,8 +92,7 @@ def ref_mbconv(sd, name, x, in_chs, out_chs, kernel, stride, expansion, act, spl
 
 def ref_network(sd: dict, arch: str, x: torch.Tensor) -> torch.Tensor:
     stem, *groups, head = [
-        dict(kind=token[:2], n=token.split('_n')[1][:2])
-        | {f[:-1]: float(v) for f, v in _fields(token)}
+        {**dict(re.findall(r'_(sp|[rksec])([\d.]+)', token)), 'n': token.split('_n')[1][:2]}
         for token in arch.split('-')[1:]
     ]
     chs = int(stem['c'])
@@ -100,23 +101,17 @@ def ref_network(sd: dict, arch: str, x: torch.Tensor) -> torch.Tensor:
         out_chs = int(g['c'])
         for j in range(int(g['r'])):
             stride, name = int(g['s']) if j == 0 else 1, f'blocks.{i}.{j}'
-            if g['k'] == 0:
+            if g['k'] == '0':
                 if stride == 1 and chs == out_chs:
                     assert not any(n.startswith(name) for n in sd)
                 else:
                     x = ref_conv(sd, name, x, chs, out_chs, 1, stride, act=g['n'])
             else:
-                x = ref_mbconv(sd, name, x, chs, out_chs, int(g['k']), stride, g['e'], g['n'], int(g.get('sp', 0)))
+                kernel, expansion, splits = int(g['k']), float(g['e']), int(g.get('sp', 0))
+                x = ref_mbconv(sd, name, x, chs, out_chs, kernel, stride, expansion, g['n'], splits)
             chs = out_chs
     x = ref_conv(sd, 'conv_head', x, chs, int(head['c']), act=head['n'])
     return x.mean((2, 3)) @ sd['classifier.weight'].T + sd['classifier.bias']
-
-
-def _fields(token: str):
-    for field in token.split('_')[1:]:
-        letters = field.rstrip('0123456789.')
-        if not letters.startswith('n'):
-            yield letters + '=', field[len(letters):]
 
 
 # ---------------------------------------------------------------- tests
@@ -226,8 +221,9 @@ def test_stochastic_depth_is_on_the_branch_only():
 
 
 def test_bypassed_groups():
-    arch = Arch.parse('i32-cn_k3_s2_c8_nsw-ir_r3_k0_c8_nre-ir_r3_k0_s2_c8_nhs-ir_k0_c16_nre-ir_k3_c16_nsw-cn_k1_c32_nsw')
-    model = lively(FPNAS(str(arch)))
+    model = lively(FPNAS(
+        'i32-cn_k3_s2_c8_nsw-ir_r3_k0_c8_nre-ir_r3_k0_s2_c8_nhs-ir_k0_c16_nre-ir_k3_e1_c16_nsw-cn_k1_c32_nsw'
+    ))
     identity, strided, wider = (group[0] for group in model.blocks[:3])
     assert [len(group) for group in model.blocks] == [1, 1, 1, 1]
     x = images(2, 8, 9, 9)
