@@ -196,7 +196,7 @@ class Arch:
         where = [f'groups[{i}]' for i in range(len(data['groups']))]
         groups = tuple(Group(**named_entries(g, at, group, defaults)) for g, at in zip(data['groups'], where))
         head = Conv(**named_entries(data['head'], 'head', conv))
-        with _renamed('img_size', 'stem', *where, 'head'):
+        with renamed('img_size', 'stem', *where, 'head'):
             return cls(stem, groups, head, data['img_size'])
 
     def to_json(self, indent: int | None = None) -> str:
@@ -339,7 +339,7 @@ def _integer(value: Any, low: int, high: int, field: str, meaning: str, at: str)
 
 
 @contextmanager
-def _renamed(*where: str) -> Iterator[None]:
+def renamed(*where: str) -> Iterator[None]:
     """Errors inside keep their words, but call token i (counted from 1) by the i-th name of `where`."""
     try:
         yield
@@ -418,7 +418,7 @@ def _parse(text: str) -> Arch:
     stem = _conv_token(tokens[0], where[0], 'stem')
     groups = tuple(_group_token(token, at) for token, at in zip(tokens[1:-1], where[1:-1]))
     head = _conv_token(tokens[-1], where[-1], 'head')
-    with _renamed(size_at, f'{where[0]} (stem)', *where[1:-1], f'{where[-1]} (head)'):
+    with renamed(size_at, f'{where[0]} (stem)', *where[1:-1], f'{where[-1]} (head)'):
         return Arch(stem, groups, head, img_size)
 
 

@@ -7,6 +7,7 @@ import argparse
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -31,7 +32,9 @@ class Counts:
 
 def count(model: nn.Module, img_size: int, in_chans: int = 3) -> Counts:
     """fvcore's count of any model at a square input size in pixels, batch 1. Leaves the model's mode as it was."""
-    from fvcore.nn import FlopCountAnalysis
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', FutureWarning)  # fvcore scripts a loss of its own when it is imported
+        from fvcore.nn import FlopCountAnalysis
 
     training = model.training
     try:

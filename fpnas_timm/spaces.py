@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
-from .arch import Arch, ArchError, Conv, Group, load_json, named_entries
+from .arch import Arch, ArchError, Conv, Group, load_json, named_entries, renamed
 
 if TYPE_CHECKING:
     import torch
@@ -113,22 +113,23 @@ class MBConvSpace(SearchSpace):
             img_size: input height and width, pixels.
 
         Raises:
-            ValueError: an empty choice, or (as `ArchError`) a choice, or a combination, that no architecture can have.
+            ValueError: an empty choice, or (as `ArchError`) choices that no architecture can have.
         """
         space = cls(name, tuple(row.variables for row in rows), stem, head, tuple(rows), img_size)
-        for i, row in enumerate(rows):  # every single choice must be one an architecture can have ..
-            for variable, choices in row.variables.items():
-                for k in range(len(choices)):
-                    chosen = [[0] * len(group) for group in space.groups]
-                    chosen[i][list(row.variables).index(variable)] = k
-                    try:
-                        space.to_arch(tuple(map(tuple, chosen)))
-                    except ArchError as e:
-                        raise ArchError(f'space {name!r}, row {i}, {variable}: {e}') from None
-        try:  # .. and the largest combination, hence all of them
-            space.to_arch(tuple(tuple(c.index(max(c)) for c in group.values()) for group in space.groups))
+        first = [[0] * len(group) for group in space.groups]
+        tries = (  # every choice beside the other groups' first ones; then the largest together, hence all
+            [*first[:i], [*first[i][:v], k, *first[i][v + 1 :]], *first[i + 1 :]]
+            for i, group in enumerate(space.groups)
+            for v, choices in enumerate(group.values())
+            for k in range(len(choices))
+        )
+        try:
+            with renamed('img_size', 'stem', *(f'rows[{i}]' for i in range(len(rows))), 'head'):
+                for choices in tries:
+                    space.to_arch(choices)
+                space.to_arch([[c.index(max(c)) for c in group.values()] for group in space.groups])
         except ArchError as e:
-            raise ArchError(f'space {name!r}, largest choices together: {e}') from None
+            raise ArchError(f'space {name!r}: {e}') from None
         return space
 
     def to_arch(self, choices: Choices) -> Arch:

@@ -50,7 +50,7 @@ def archs(draw, max_groups=8, max_repeats=32, max_channels=8192, max_img_size=40
 
 @st.composite
 def spellings(draw, arch):
-    """A string of `arch`: fields in any order, defaults left out or not, a bypassed group with whatever has no effect."""
+    """A string of `arch`: fields in any order, defaults left out or not, a bypass with whatever has no effect."""
 
     def whole(key, value, default=None):
         if value == default and draw(st.booleans()):

@@ -388,7 +388,7 @@ def test_data_errors_name_the_entry_and_the_fix(path, value, message):
         (network(GROUP, size='224'), r'did you mean i224\?$'),
         (network(GROUP, size='i3'), r'i3: the input size is below the total stride .* at least 4 pixels$'),
         # stem and head
-        (network(GROUP, stem='cn_k4_s2_c16_nsw'), r"^token 2 'cn_k4_.* \(stem\): k4: expected one of k1, k3, k5, k7; did"),
+        (network(GROUP, stem='cn_k4_s2_c16_nsw'), r"^token 2 'cn_k4_.* \(stem\): k4: expected one of k1, .*; did"),
         (network(GROUP, stem='cn_k0_s2_c16_nsw'), r'k0: expected one of k1, k3, k5, k7; did you mean k1\?$'),
         (network(GROUP, stem='cn_r2_k3_s2_c16_nsw'), r'r2: expected r1, the stem is one convolution$'),
         (network(GROUP, stem='cn_k3_s2_e3_c16_nsw'), r"field 'e3' does not belong to cn_: expected r, k, s, c, nre"),
@@ -455,7 +455,7 @@ def test_data_errors_name_the_entry_and_the_fix(path, value, message):
         (network(group(e='16.0001')), r'e16.0001: expected an expansion above 0 and at most 16'),
         (network(group(e='3.12345')), r'e3.12345: expected an expansion .* with up to 4 decimals$'),
         (network(group(c=4096, e=16)), r'e16 makes 65536 channels: expected at most 32768$'),
-        (network(*[GROUP] * 7), r'^token 9 .*at character 188: total stride 256: expected at most 128, a power of two$'),
+        (network(*[GROUP] * 7), r'^token 9 .* 188: total stride 256: expected at most 128, a power of two$'),
         (network(*['ir_k3_e1_c8_nre'] * 65), r'^token 67 .*: expected at most 64 groups, got 65$'),
         (network(*['ir_r32_k3_e1_c8_nre'] * 8, 'ir_k3_e1_c8_nre'), r'257 blocks in all groups: expected at most 256$'),
         ('x' * 10_000_000, r'^expected at most 8192 characters, got 10000000$'),

@@ -99,14 +99,13 @@ PRINTED = {
 
 
 def printed_choices(cell):
-    """`(min, max, step)` or a single number -> the choices, counted up in exact arithmetic."""
+    """`(min, max, step)` or a single number -> the choices up to the maximum, counted in exact arithmetic."""
     numbers = [Fraction(n) for n in re.findall(r'[\d.]+', cell)]
     low, high, step = numbers if len(numbers) == 3 else (numbers[0], numbers[0], 1)
     choices = []
     while low <= high:
         choices.append(low)
         low += step
-    assert choices[-1] == high, 'the printed maximum is a choice'
     return tuple(choices)
 
 
@@ -144,13 +143,18 @@ def test_rows_are_those_of_the_printed_table(name):
 
 @pytest.mark.parametrize('name', ['fbnetv2_f', 'fbnetv2_f++', 'fpnas_l0', 'fpnas_l1', 'fpnas_l2'])
 def test_the_largest_network_has_the_printed_maximum_input_in_every_row(name):
-    """The column "Max input" is a check of strides, channels and rounding that the space does not store."""
+    """The column "Max input" checks strides, channels and rounding, of which the space stores nothing.
+
+    The steps of (64, 120, 16) and (136, 272, 16) in Tables D.5 and D.6 do not meet the maximum: the input is smaller.
+    """
     space = get_space(name)
     size, channels = space.img_size, 3
-    convs = [(space.stem.stride, space.stem.channels), *((row.stride, max(row.channels)) for row in space.rows), (1, 1984)]
-    for (stride, out_chs), (printed_size, printed_channels, *_) in zip(convs, printed_rows(PRINTED[name][0]), strict=True):
-        assert (size, channels) == (printed_size, printed_channels)
-        size, channels = math.ceil(size / stride), out_chs
+    convs = [space.stem, *space.rows, space.head]
+    for conv, (printed_size, printed_channels, *_) in zip(convs, printed_rows(PRINTED[name][0]), strict=True):
+        assert size == printed_size
+        assert channels == {120: 112, 272: 264}.get(printed_channels, printed_channels)
+        size = math.ceil(size / conv.stride)
+        channels = max(conv.channels) if isinstance(conv, Row) else conv.channels
 
 
 # ---------------------------------------------------------------- what the paper counts
@@ -171,8 +175,8 @@ def test_num_archs_is_the_exact_product(name):
 def test_num_archs_of_the_large_spaces_as_printed():
     assert f'{get_space("fpnas_l0").num_archs:.2e}' == '1.60e+32'
     assert f'{get_space("fpnas_l1").num_archs:.1e}' == f'{get_space("fpnas_l2").num_archs:.1e}' == '5.7e+38'
-    # one channel choice each for 5, 3, 3, 6, 6, 4, 4, 5, 8, 8, 8, times 3 * 2 * 4 * 7 for all eleven rows
-    assert get_space('fpnas_l0').num_archs == 168**11 * (5 * 3 * 3 * 6 * 6 * 4 * 4 * 5 * 8 * 8 * 8)
+    # eleven rows with 3 kernels, 2 non-linearities, 4 splits, 7 expansions; then the channels of each
+    assert get_space('fpnas_l0').num_archs == (3 * 2 * 4 * 7) ** 11 * (4 * 3 * 3 * 6 * 6 * 4 * 4 * 5 * 8 * 8 * 8)
 
 
 def test_adaptive_sampling_starts_with_14_samples_in_fbnetv2_f():
@@ -245,15 +249,16 @@ def test_enumeration_of_a_tiny_space():
     assert {space.from_arch(a) for a in archs} <= set(choices)
 
     first = [
-        f'ir_r{2 if k else r}_k{k}_s{s}_e{e}_c{c}_n{n}_sp{sp}'
-        for k, r, s, e, c, n, sp in itertools.product((0, 3, 5), (2,), (1, 2), (2, 3, 3.5), (8, 16, 24), ('re', 'sw'), (0, 2, 4))
+        f'ir_r{r}_k{k}_s{s}_e{e}_c{c}_n{n}_sp{sp}'
+        for k, r, s, e in itertools.product((0, 3, 5), (2, 3), (1, 2), (2, 3, 3.5))
+        for c, n, sp in itertools.product((8, 16, 24), ('re', 'sw'), (0, 2, 4))
     ]
     second = [
         f'ir_r1_k{k}_s{s}_e{e}_c{c}_nhs_sp{sp}'
         for k, s, e, c, sp in itertools.product((0, 3, 5), (1, 2), (1, 2), (8, 16, 24), (0, 1, 4))
     ]
     universe = {
-        Arch.parse(f'i32-cn_k3_s2_c8_nsw-{a}-{b}-cn_k1_c32_nsw') for a, b in itertools.product(first, second[::5] + second[::7])
+        Arch.parse(f'i32-cn_k3_s2_c8_nsw-{a}-{b}-cn_k1_c32_nsw') for a, b in itertools.product(first[::3], second[::5])
     }
     assert len(universe & archs) > 20 and len(universe - archs) > 1000
     assert all((arch in space) == (arch in archs) for arch in universe)
@@ -272,7 +277,7 @@ def test_what_is_in_a_space():
 
     for other, message in [
         (arch.with_img_size(192), r"not in space 'fpnas_l0': its img_size is 224, not 192"),
-        (dataclasses.replace(arch, stem=Conv(5, 2, 16, 'sw')), r'its stem is Conv\(kernel=3.*, not Conv\(kernel=5'),
+        (dataclasses.replace(arch, stem=Conv(5, 2, 16, 'sw')), r'its stem is cn_r1_k3_s2_c16_nsw, not cn_r1_k5_'),
         (dataclasses.replace(arch, head=Conv(1, 1, 1280, 'sw')), r'its head is .*1984.*, not .*1280'),
         (dataclasses.replace(arch, groups=arch.groups[1:]), r'it has 11 groups, not 10'),
         (changed(kernel=7), r'group 0 has kernel \(0, 3, 5\), not 7'),
@@ -341,7 +346,10 @@ def test_a_space_of_anything():
     assert space.values(((2,), (0, 1))) == [{'op': None}, {'op': 'conv', 'width': 16}]
 
 
-@pytest.mark.parametrize('choices', [(), ((0,),), ((0,), (0, 0), (0,)), ((3,), (0, 0)), ((-1,), (0, 0)), ((0, 0), (0, 0))])
+CHOICES_OF_OTHERS = [(), ((0,),), ((0,), (0, 0), (0,)), ((3,), (0, 0)), ((-1,), (0, 0)), ((0, 0), (0, 0))]
+
+
+@pytest.mark.parametrize('choices', CHOICES_OF_OTHERS)
 def test_choices_of_another_space_are_refused(choices):
     space = SearchSpace('cells', ({'op': ('a', 'b', 'c')}, {'op': ('a', 'b'), 'width': (8, 16)}))
     with pytest.raises(ValueError, match="space 'cells'"):
@@ -370,7 +378,7 @@ def test_steps():
     assert steps(0.1, 0.5, 0.1) == (0.1, 0.2, 0.3, 0.4, 0.5)
     assert steps(8, 30, 8) == (8, 16, 24)
     for wrong in ((1, 2, 0), (1, 2, -1), (2, 1, 1)):
-        with pytest.raises(ValueError, match='expected .min, max, step. with min <= max and a step above 0'):
+        with pytest.raises(ValueError, match=r'expected \(min, max, step\) with min <= max and a step above 0'):
             steps(*wrong)
 
 
@@ -386,6 +394,7 @@ def test_a_space_through_a_json_file(name, tmp_path):
     assert get_space(path).sample_arch(random.Random(0)) == space.sample_arch(random.Random(0))
 
 
+NAMES = ('name', 'stem', 'rows', 'head')
 MINE = {
     'name': 'mine',
     'img_size': 64,
@@ -433,9 +442,9 @@ def test_a_space_written_by_hand(tmp_path):
         ('[]', r'search space: expected an object with name, stem, rows, head, got a value of type list'),
         ('null', r'search space: expected an object'),
         ('{"name": "a", "name": "b"}', r"entry 'name' stands twice"),
-        *((mine_with((key,), ...), rf"search space: entry '{key}' is missing") for key in ('name', 'stem', 'rows', 'head')),
-        *((mine_with((key,), 3), rf'{key}') for key in ('name', 'stem', 'rows', 'head', 'img_size')),
-        (mine_with(('colour',), 3), r"search space: unknown entry 'colour': expected name, stem, rows, head, img_size"),
+        *((mine_with((key,), ...), rf"search space: entry '{key}' is missing") for key in NAMES),
+        *((mine_with((key,), 3), rf'{key}') for key in (*NAMES, 'img_size')),
+        (mine_with(('colour',), 3), r"unknown entry 'colour': expected name, stem, rows, head, img_size"),
         (mine_with(('row',), 3), r"unknown entry 'row': .*; did you mean 'rows'\?"),
         (mine_with(('rows',), []), r"space 'mine': expected at least one group"),
         (mine_with(('rows',), [3]), r'rows\[0\]: expected an object'),
@@ -448,28 +457,28 @@ def test_a_space_written_by_hand(tmp_path):
         (mine_with(('rows', 0, 'act'), None), r'rows\[0\]: act: expected a list of choices'),
         (mine_with(('rows', 0, 'kernel'), []), r"group 0: variable 'kernel' has no choice"),
         (mine_with(('rows', 0, 'kernel'), [3, 5, 3]), r"group 0: variable 'kernel' has a choice twice"),
-        (mine_with(('rows', 0, 'kernel'), [3, 4]), r"space 'mine', row 0, kernel: .* k4: expected one of k0, k3"),
-        (mine_with(('rows', 0, 'kernel'), ['3']), r"row 0, kernel: .* k is '3': expected one of .*; did you mean k3\?"),
-        (mine_with(('rows', 0, 'act'), ['re', 'relu6']), r"row 0, act: .* n is 'relu6': expected one of nre, nsw, nhs"),
-        (mine_with(('rows', 0, 'act'), [1]), r'row 0, kernel: .* n1: expected one of nre, nsw, nhs'),
-        (mine_with(('rows', 0, 'splits'), [0, 3]), r'row 0, splits: .* sp3: expected one of sp0, sp1, sp2, sp4'),
-        (mine_with(('rows', 0, 'expansion'), [1, 17]), r'row 0, expansion: .* e17: expected an expansion above 0'),
-        (mine_with(('rows', 0, 'expansion'), [1, float('nan')]), r'row 0, expansion: .* e is nan: expected an expansion'),
-        (mine_with(('rows', 0, 'channels'), [8, 0]), r'row 0, channels: .* c0: expected channels from 1 to 8192'),
-        (mine_with(('rows', 0, 'channels'), [8, 16.5]), r'row 0, channels: .* c16.5: expected channels'),
-        (mine_with(('rows', 0, 'channels'), [8, True]), r'row 0, channels: .* c is True: expected channels'),
-        (mine_with(('rows', 0, 'repeat'), 0), r'r0: expected repeats from 1 to 32'),
+        (mine_with(('rows', 0, 'kernel'), [3, 4]), r"space 'mine': rows\[0\]: k4: expected one of k0, k3"),
+        (mine_with(('rows', 0, 'kernel'), ['3']), r"rows\[0\]: k is '3': expected one of .*; did you mean k3\?"),
+        (mine_with(('rows', 0, 'act'), ['re', 'relu6']), r"rows\[0\]: n is 'relu6': expected one of nre, nsw, nhs"),
+        (mine_with(('rows', 0, 'act'), [1]), r'rows\[0\]: n1: expected one of nre, nsw, nhs'),
+        (mine_with(('rows', 0, 'splits'), [0, 3]), r'rows\[0\]: sp3: expected one of sp0, sp1, sp2, sp4'),
+        (mine_with(('rows', 0, 'expansion'), [1, 17]), r'rows\[0\]: e17: expected an expansion above 0'),
+        (mine_with(('rows', 0, 'expansion'), [1, float('nan')]), r'rows\[0\]: e is nan: expected an exp'),
+        (mine_with(('rows', 0, 'channels'), [8, 0]), r'rows\[0\]: c0: expected channels from 1 to 8192'),
+        (mine_with(('rows', 0, 'channels'), [8, 16.5]), r'rows\[0\]: c16.5: expected channels'),
+        (mine_with(('rows', 0, 'channels'), [8, True]), r'rows\[0\]: c is True: expected channels'),
+        (mine_with(('rows', 0, 'repeat'), 0), r'rows\[0\]: r0: expected repeats from 1 to 32'),
         (mine_with(('rows', 0, 'repeat'), [1]), r'expected repeats from 1 to 32'),
-        (mine_with(('rows', 0, 'stride'), 4), r's4: expected one of s1, s2'),
-        (mine_with(('rows',), MINE['rows'] * 65), r'expected at most 64 groups, got 65'),
-        (mine_with(('rows',), MINE['rows'] * 7), r'total stride 256: expected at most 128'),
-        (mine_with(('img_size',), 2), r'i2: the input size is below the total stride'),
-        (mine_with(('stem', 'kernel'), 4), r'k4: expected one of k1, k3, k5, k7'),
+        (mine_with(('rows', 0, 'stride'), 4), r'rows\[0\]: s4: expected one of s1, s2'),
+        (mine_with(('rows',), MINE['rows'] * 5000), r'rows\[64\]: expected at most 64 groups, got 5000'),
+        (mine_with(('rows',), MINE['rows'] * 7), r'rows\[6\]: total stride 256: expected at most 128'),
+        (mine_with(('img_size',), 2), r'img_size: i2: the input size is below the total stride'),
+        (mine_with(('stem', 'kernel'), 4), r'stem: k4: expected one of k1, k3, k5, k7'),
         (mine_with(('stem', 'size'), 4), r"stem: unknown entry 'size'"),
         (mine_with(('head', 'kernel'), ...), r"head: entry 'kernel' is missing"),
-        (mine_with(('head', 'kernel'), 3), r'k3: expected k1'),
+        (mine_with(('head', 'kernel'), 3), r'head: k3: expected k1'),
     ],
-    ids=lambda value: '',
+    ids=lambda value: str(value)[:30] if str(value)[:1] not in '{[' else '',
 )
 def test_files_that_do_not_hold_a_space(text, message, tmp_path):
     path = tmp_path / 'mine.json'
@@ -479,7 +488,8 @@ def test_files_that_do_not_hold_a_space(text, message, tmp_path):
 
 
 def test_choices_that_only_together_make_no_architecture_are_refused_at_once():
-    """Each choice is fine beside the other rows' first choices; wide input and large expansion are too much together."""
+    """Each is fine beside the other row's first choices; a wide input and a large expansion are too much together."""
+
     def space(expansion):
         rows = [
             Row((1,), (8, 8192), repeat=1, stride=1, kernel=(3,), act=('re',), splits=(0,)),
@@ -487,14 +497,14 @@ def test_choices_that_only_together_make_no_architecture_are_refused_at_once():
         ]
         return MBConvSpace.from_rows('mine', Conv(3, 2, 8, 'sw'), rows, Conv(1, 1, 8, 'sw'))
 
-    with pytest.raises(ArchError, match=r"space 'mine', largest choices together: .* e16 makes 131072 channels"):
+    with pytest.raises(ArchError, match=r"space 'mine': rows\[1\]: e16 makes 131072 channels: expected at most"):
         space(16)
-    assert len({space(4).to_arch(choices) for choices in everything(space(4))}) == 5
+    assert len({space(3).to_arch(choices) for choices in everything(space(3))}) == 6
 
 
 @pytest.mark.parametrize('name', ['', 'fpnas', 'fpnas_l3', 'FPNAS_L0', 'space.yaml', None, 3])
 def test_unknown_names(name):
-    with pytest.raises(ValueError, match=r'unknown search space .*: expected one of fbnetv2_f, .*fpnas_l2, or a \.json file'):
+    with pytest.raises(ValueError, match=r'unknown search space .*: expected one of fbnetv2_f, .*, or a \.json file'):
         get_space(name)
 
 
@@ -502,5 +512,5 @@ def test_files_that_are_not_there_or_not_text(tmp_path):
     with pytest.raises(FileNotFoundError):
         get_space(tmp_path / 'none.json')
     (tmp_path / 'binary.json').write_bytes(b'\xff\xfe\x00{')
-    with pytest.raises(ValueError, match='binary.json'):
+    with pytest.raises(ValueError, match=r'binary\.json'):
         get_space(tmp_path / 'binary.json')
