@@ -47,7 +47,7 @@ class FPNAS(nn.Module):
             global_pool: pooling before the classifier, as timm names it; '' leaves it out.
             output_stride: input pixels per pixel of the last map (8, 16, 32); further strides become dilation.
             drop_rate: dropout before the classifier.
-            drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first.
+            drop_path_rate: stochastic depth, growing linearly with the block from 0 towards this, as timm does it.
             bn_momentum: of all batch norms; torch's default if None.
             bn_eps: of all batch norms; torch's default if None.
 

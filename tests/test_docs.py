@@ -1,0 +1,78 @@
+"""The pages: links resolve, architecture strings are canonical, the zoo's strings are the zoo's, examples still run."""
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+from fpnas_timm.arch import Arch
+from fpnas_timm.cost import cost
+from fpnas_timm.zoo import ARCHS
+
+ROOT = Path(__file__).parent.parent
+DOCS = sorted((ROOT / 'docs').glob('*.md'))
+PAGES = [p for p in (ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *DOCS) if p.exists()]
+LINK = re.compile(r'!?\[[^\]]*\]\(([^)\s]+)\)')
+STRING = re.compile(r'(?<![\w.-])(?:i\d+-)?cn_\w+(?:-\w[\w.]*\w)+(?!\w*\.\.)')
+FENCE = re.compile(r'^```([^\n]*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+
+pages = pytest.mark.parametrize('page', PAGES, ids=lambda p: p.name if p.parent == ROOT else f'docs/{p.name}')
+
+
+@pages
+def test_relative_links_resolve(page: Path) -> None:
+    links = LINK.findall(FENCE.sub('', page.read_text(encoding='utf-8')))
+    relative = [link.partition('#')[0] for link in links if not re.match('[a-z]+:', link)]
+    assert [link for link in relative if not (page.parent / link).exists()] == []
+
+
+def strings(text: str, marks: tuple[str, ...]) -> list[str]:
+    """The architecture strings outside of the fenced blocks that carry one of `marks` after their language."""
+    kept = FENCE.sub(lambda m: '' if set(m[1].split()[1:]) & set(marks) else m[0], text)
+    return STRING.findall(kept)
+
+
+@pages
+def test_architecture_strings(page: Path) -> None:
+    text = page.read_text(encoding='utf-8')
+    for string in strings(text, ('error',)):
+        Arch.parse(string)
+    if page.name != 'README.md' or page.parent != ROOT:  # the front page shows how short a string may be
+        assert [s for s in strings(text, ('error', 'input')) if str(Arch.parse(s)) != s] == []
+
+
+def test_strings_of_the_models() -> None:
+    text = (ROOT / 'docs' / 'models.md').read_text(encoding='utf-8')
+    shown = re.findall(r'^`(\w+)` \(a reconstruction\):\n\n```text\n(.*)\n```$', text, re.MULTILINE)
+    assert dict(shown) == ARCHS
+    assert set(STRING.findall(text)) == set(ARCHS.values())
+    for name, string in ARCHS.items():
+        [row] = re.findall(rf'^\| `{name}` \| \d+ .*', text, re.MULTILINE)
+        macs, params = cost(Arch.parse(string))
+        assert f'| {macs:,} |' in row
+        assert f'| {params:,} |' in row
+
+
+def test_the_strings_are_found() -> None:
+    """The patterns above see what they should: a test that finds nothing proves nothing."""
+    assert STRING.findall('a `i64-cn_k3_c8_nre-ir_k3_e2.25_c8_nre-cn_k1_c8_nre`.') == [
+        'i64-cn_k3_c8_nre-ir_k3_e2.25_c8_nre-cn_k1_c8_nre'
+    ]
+    assert strings('```pycon error\ncn_k3-ir_k4-cn_k1\n```\n', ('error',)) == []
+    assert sum(len(strings(page.read_text(encoding='utf-8'), ())) for page in DOCS) > 20
+
+
+@pytest.mark.parametrize('page', DOCS, ids=lambda p: p.name)
+def test_examples(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every `pycon` block of a page, one after the other, prints what the page says."""
+    blocks = FENCE.findall(page.read_text(encoding='utf-8'))
+    session = ''.join(body for language, body in blocks if language.startswith('pycon'))
+    if not session:
+        pytest.skip('no examples')
+    monkeypatch.chdir(tmp_path)
+    options = doctest.ELLIPSIS
+    test = doctest.DocTestParser().get_doctest(session, {}, page.name, str(page), 0)
+    report: list[str] = []
+    doctest.DocTestRunner(optionflags=options).run(test, out=report.append)
+    assert ''.join(report) == ''
