@@ -209,9 +209,14 @@ def _edges(row, joint: np.ndarray, in_channels: tuple[int, ...], size: int) -> l
                 known = best.get(key)
                 if known is None:
                     best[key] = _Edge(*key, score, -math.inf, (k, a, s, e, c))
-                elif score > known.score:
-                    best[key] = _Edge(*key, score, known.score, (k, a, s, e, c))
-                elif score > known.second:
+                    continue
+                # a bypassed group is the same network whatever its splits and expansion, an identity also whatever
+                # its non-linearity: the less probable choice is then no runner-up
+                same = kernel == 0 and known.choice[0] == k and (spent.macs == 0 or known.choice[1] == a)
+                if score > known.score:
+                    second = known.second if same else known.score
+                    best[key] = _Edge(*key, score, second, (k, a, s, e, c))
+                elif score > known.second and not same:
                     best[key] = known._replace(second=score)
     return list(best.values())
 
