@@ -15,6 +15,7 @@ lint: .venv/test
 
 bench: .venv/test
 	.venv/test/bin/python benchmarks/inference.py
+	.venv/test/bin/python benchmarks/cost.py
 
 # an environment is complete when its folder has got its final name; it is made again when the requirements change
 .venv/run: pyproject.toml

@@ -81,15 +81,17 @@ def group_costs(
     size = out_size(size, stem.stride)
     weights = in_chans * stem.kernel**2 * stem.channels
     costs = {'stem': Cost(weights * size * size, weights + 2 * stem.channels)}
-    for i, blocks in enumerate(arch.blocks):
-        first = block_cost(blocks[0], size)
-        size = out_size(size, blocks[0].stride)
-        macs, params = first
-        if len(blocks) > 1:  # the repeats are all alike
-            rest = block_cost(blocks[1], size)
-            macs += rest.macs * (len(blocks) - 1)
-            params += rest.params * (len(blocks) - 1)
+    in_chs = stem.channels
+    for i, g in enumerate(arch.groups):
+        out_chs, kernel, expansion, act, splits = g.channels, g.kernel, g.expansion, g.act, g.splits
+        macs, params = block_cost(Block(in_chs, out_chs, kernel, g.stride, expansion, act, splits), size)
+        size = out_size(size, g.stride)
+        if g.repeats > 1:  # the repeats are all alike
+            again = block_cost(Block(out_chs, out_chs, kernel, 1, expansion, act, splits), size)
+            macs += again.macs * (g.repeats - 1)
+            params += again.params * (g.repeats - 1)
         costs[f'groups.{i}'] = Cost(macs, params)
+        in_chs = out_chs
     weights = arch.groups[-1].channels * head.channels
     costs['head'] = Cost(weights * size * size, weights + 2 * head.channels)
     weights = head.channels * num_classes
