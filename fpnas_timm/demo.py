@@ -34,7 +34,7 @@ BATCH_SIZE = 64
 
 
 def digits_space() -> MBConvSpace:
-    """A small search space for 32 x 32 images: five groups, 8.4e11 architectures."""
+    """A small search space for 32 x 32 images: five groups, 6.0e12 architectures."""
     micro = {'kernel': (0, 3, 5), 'act': ('re', 'sw'), 'splits': (0, 1, 2, 4)}
     expansion = steps(1.5, 4.5, 0.75)
     rows = [
@@ -151,6 +151,7 @@ def find_arch(target_macs: float) -> Arch:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0, 1 if the loaded model differs, 2 if the budget is out of reach."""
     parser = argparse.ArgumentParser(prog='python -m fpnas_timm.demo', description=__doc__)
     parser.add_argument('--output', type=Path, default=Path('output/demo'), help='where everything is written')
     parser.add_argument('--target-macs', type=float, default=3e6, help='multiply-adds at 32 x 32 pixels')

@@ -92,6 +92,7 @@ def reconstruct(name: str) -> Decoded:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0, 1 if no architecture is within the budgets."""
     parser = argparse.ArgumentParser(
         prog='python -m fpnas_timm.reconstruct',
         description="Print a model's architecture string, found again from Table B.1's budgets and section B's words.",
