@@ -4,33 +4,26 @@ TORCH ?= torch torchvision
 
 .PHONY: run test lint bench clean
 
-run: .venv/run
-	.venv/run/bin/python -m fpnas_timm.demo
+run: .venv/demo/.complete
+	.venv/demo/bin/python -m fpnas_timm.demo
 
-test: .venv/test lint
+test: .venv/test/.complete lint
 	.venv/test/bin/python -m pytest -n 2
 
-lint: .venv/test
+lint: .venv/test/.complete
 	.venv/test/bin/ruff check .
 
-bench: .venv/test
+bench: .venv/test/.complete
 	.venv/test/bin/python benchmarks/inference.py
 	.venv/test/bin/python benchmarks/cost.py
 
-# an environment is complete when its folder has got its final name; it is made again when the requirements change
-.venv/run: pyproject.toml
-	$(call environment,demo)
-
-.venv/test: pyproject.toml
-	$(call environment,test)
-
-define environment
-	rm -rf $@
-	$(PYTHON) -m venv $@
-	$@/bin/pip install -q --disable-pip-version-check $(TORCH) || (rm -rf $@; false)
-	$@/bin/pip install -q --disable-pip-version-check -e '.[$(1)]' || (rm -rf $@; false)
+# An environment with the extra of its name. The mark comes last, so that one cut short is made again.
+.venv/%/.complete: pyproject.toml
+	rm -rf .venv/$*
+	$(PYTHON) -m venv .venv/$*
+	.venv/$*/bin/pip install -q --disable-pip-version-check $(TORCH)
+	.venv/$*/bin/pip install -q --disable-pip-version-check -e '.[$*]'
 	touch $@
-endef
 
 clean:
 	rm -rf .venv output

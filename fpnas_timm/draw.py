@@ -225,6 +225,7 @@ def _save(figure: 'Figure', path: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0, 1 if there is no picture."""
     parser = argparse.ArgumentParser(
         prog='python -m fpnas_timm.draw',
         description='Draw an architecture: a box per block, as in Figure B.1 of the supplement.',

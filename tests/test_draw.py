@@ -224,6 +224,7 @@ def test_without_matplotlib_one_sentence_says_what_to_do(monkeypatch):
 def test_pyplot_is_not_needed(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, 'matplotlib.pyplot', None)  # an import of it would raise
     draw_arch(TINY, tmp_path / 'a.png')
+    assert (tmp_path / 'a.png').read_bytes().startswith(b'\x89PNG')
 
 
 def test_command_line(tmp_path, capsys, monkeypatch):

@@ -287,6 +287,7 @@ def _explain(problem: _Problem) -> str:
     """Why no architecture is in the windows, and the nearest values that one can have."""
 
     def reach(name: str) -> str:
+        """From the smallest to the largest total of `macs` or `params`."""
         totals: dict[int, tuple[int, int]] = {problem.space.stem.channels: (0, 0)}
         for layer in problem.layers:  # shortest and longest path
             after: dict[int, tuple[int, int]] = {}
