@@ -1,0 +1,93 @@
+"""A command line's options from a YAML file: the same names, the same checks; the command line wins."""
+import argparse
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import UsageError
+
+__all__ = ['known_options', 'load_yaml', 'parse_args', 'set_options']
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        UsageError: there is no such file, or it holds no mapping.
+    """
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError) as e:
+        raise UsageError(f'{path}: cannot be read ({e.strerror if isinstance(e, OSError) else "not text"})') from None
+    except yaml.YAMLError as e:
+        raise UsageError(f'{path}: not YAML: {" ".join(str(e).split())}') from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict) or not all(isinstance(k, str) for k in data):
+        raise UsageError(f'{path}: expected option: value lines')
+    return data
+
+
+def known_options(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
+    """The parser's options by the name that a YAML file calls them, with underscores."""
+    return {a.dest: a for a in parser._actions if a.option_strings and a.dest != 'help'}
+
+
+def set_options(parser: argparse.ArgumentParser, options: Mapping[str, Any], source: str) -> None:
+    """Make `options` the parser's defaults.
+
+    Args:
+        parser: of the command line.
+        options: name -> value; dashes count as underscores.
+        source: what an error calls the place they come from.
+
+    Raises:
+        UsageError: an unknown name (with the nearest one), or a value that the option does not take.
+    """
+    known = known_options(parser)
+    for given, value in options.items():
+        name = given.replace('-', '_')
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f'; did you mean {close[0]}?' if close else ''
+            raise UsageError(f'{source}: unknown option {given!r}{hint}')
+        parser.set_defaults(**{name: _checked(known[name], value, f'{source}: {given}')})
+
+
+def _checked(action: argparse.Action, value: Any, where: str) -> Any:
+    if value is None:
+        return None
+    if action.nargs == 0:  # a switch
+        if not isinstance(value, bool):
+            raise UsageError(f'{where}: expected true or false, got {value!r}')
+        return value
+    if action.nargs in ('*', '+') or isinstance(action.nargs, int):
+        values = value if isinstance(value, (list, tuple)) else [value]
+        return value if isinstance(value, dict) else [_converted(action, v, where) for v in values]
+    return _converted(action, value, where)
+
+
+def _converted(action: argparse.Action, value: Any, where: str) -> Any:
+    if callable(action.type):
+        try:
+            value = action.type(str(value)) if not isinstance(value, bool) else action.type(value)
+        except (TypeError, ValueError, argparse.ArgumentTypeError) as e:
+            raise UsageError(f'{where}: {value!r}: {e}') from None
+    if action.choices is not None and value not in action.choices:
+        raise UsageError(f'{where}: {value!r}: expected one of {", ".join(map(str, action.choices))}')
+    return value
+
+
+def parse_args(
+        parser: argparse.ArgumentParser, argv: Sequence[str] | None = None, flag: str = '--config'
+) -> argparse.Namespace:
+    """Parse a command line that may name a YAML file with `flag`, whose options become defaults."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument(flag, dest='config')
+    path = first.parse_known_args(argv)[0].config
+    if path:
+        set_options(parser, load_yaml(path), str(path))
+    return parser.parse_args(argv)

@@ -1,0 +1,31 @@
+"""Errors for users: one sentence that says what was wrong, where, what was expected and what to do."""
+import sys
+from collections.abc import Callable
+
+__all__ = ['RunError', 'UsageError', 'exit_status']
+
+
+class UsageError(ValueError):
+    """What was asked for cannot be done: nothing has been started. Exit status 2."""
+
+
+class RunError(RuntimeError):
+    """A run could not go on; what it had written is kept. Exit status 1."""
+
+
+def exit_status(run: Callable[[], int | None]) -> int:
+    """Call `run`; its errors for users become a line on stderr and the exit status 2 (usage), 1 (run) or 130 (Ctrl-C).
+
+    Other exceptions are bugs and keep their traceback.
+    """
+    try:
+        return run() or 0
+    except UsageError as e:
+        print(f'error: {e}', file=sys.stderr)
+        return 2
+    except RunError as e:
+        print(f'error: {e}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return 130
