@@ -14,7 +14,16 @@ from torch.nn.utils import fuse_conv_bn_eval
 from .arch import Block, expanded_channels
 from .cost import attention_channels
 
-__all__ = ['ConvNormAct', 'MBConv', 'SplitAttention', 'init_weights', 'to_fast_memory_format']
+__all__ = [
+    'ConvNormAct',
+    'MBConv',
+    'SplitAttention',
+    'Subsample',
+    'init_weights',
+    'pool_splits',
+    'to_fast_memory_format',
+    'weigh_splits',
+]
 
 ACT_LAYERS = {'re': 'relu', 'sw': 'swish', 'hs': 'hard_swish'}
 
@@ -37,11 +46,13 @@ class ConvNormAct(nn.Module):
     ) -> None:
         super().__init__()
         dd = {'device': device, 'dtype': dtype}
+        subsample = kernel_size == 1 and stride > 1
+        self.subsample = Subsample(stride) if subsample else nn.Identity()
         self.conv = nn.Conv2d(
             in_chs,
             out_chs,
             kernel_size,
-            stride=stride,
+            stride=1 if subsample else stride,
             padding=kernel_size // 2 * dilation,
             dilation=dilation,
             groups=in_chs if depthwise else 1,
@@ -52,7 +63,7 @@ class ConvNormAct(nn.Module):
         self.act = create_act_layer(ACT_LAYERS[act], inplace=True) if act else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.act(self.bn(self.conv(x)))
+        return self.act(self.bn(self.conv(self.subsample(x))))
 
     @torch.jit.ignore
     def fuse(self) -> nn.Module:
@@ -60,7 +71,23 @@ class ConvNormAct(nn.Module):
         if not isinstance(self.bn, nn.BatchNorm2d) or self.bn.running_mean is None:
             return self
         conv = fuse_conv_bn_eval(self.conv.eval(), self.bn.eval())
-        return nn.Sequential(conv, self.act)
+        return nn.Sequential(self.subsample, conv, self.act)
+
+
+class Subsample(nn.Module):
+    """Every `stride`-th pixel: what a 1x1 convolution with a stride looks at.
+
+    oneDNN's own backward pass of such a convolution writes beyond its memory and kills the process for fewer than 16
+    input channels in channels_last (torch 2.14.1, `Conv2d(12, 16, 1, stride=2)` on 64 x 64 pixels).
+    """
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> (B, C, ceil(H / stride), ceil(W / stride))."""
+        return x[:, :, :: self.stride, :: self.stride]
 
 
 class SplitAttention(nn.Module):
@@ -81,17 +108,26 @@ class SplitAttention(nn.Module):
 
     def forward(self, xs: list[torch.Tensor]) -> torch.Tensor:
         """`splits` maps of shape (B, C, H, W) -> one of the same shape."""
-        pooled = xs[0].mean((2, 3))
-        for x in xs[1:]:  # the mean of the sum, without ever making the sum
-            pooled = pooled + x.mean((2, 3))
-        weight = self.fc2(self.act(self.fc1(pooled)))
-        if self.splits == 1:
-            return xs[0] * weight.sigmoid().unsqueeze(-1).unsqueeze(-1)
-        weights = weight.unflatten(1, (self.splits, -1)).softmax(1).unsqueeze(-1).unsqueeze(-1)
-        out = xs[0] * weights[:, 0]
-        for i, x in enumerate(xs[1:]):
-            out = torch.addcmul(out, x, weights[:, i + 1])
-        return out
+        return weigh_splits(xs, self.fc2(self.act(self.fc1(pool_splits(xs)))))
+
+
+def pool_splits(xs: list[torch.Tensor]) -> torch.Tensor:
+    """Maps (B, C, H, W), one a split, -> the global average of their sum (B, C)."""
+    pooled = xs[0].mean((2, 3))
+    for x in xs[1:]:  # the mean of the sum, without ever making the sum
+        pooled = pooled + x.mean((2, 3))
+    return pooled
+
+
+def weigh_splits(xs: list[torch.Tensor], logits: torch.Tensor) -> torch.Tensor:
+    """Maps (B, C, H, W), one a split, and logits (B, splits * C) -> the sum of the maps, weighed per channel."""
+    if len(xs) == 1:
+        return xs[0] * logits.sigmoid().unsqueeze(-1).unsqueeze(-1)
+    weights = logits.unflatten(1, (len(xs), -1)).softmax(1).unsqueeze(-1).unsqueeze(-1)
+    out = xs[0] * weights[:, 0]
+    for i, x in enumerate(xs[1:]):
+        out = torch.addcmul(out, x, weights[:, i + 1])
+    return out
 
 
 class MBConv(nn.Module):

@@ -1,0 +1,211 @@
+"""P(A | alpha): distributions over the architectures of any `SearchSpace`, factorised and joint (main paper, section 3).
+
+`Factorized` has one categorical per group and variable, `Joint` one per group over all combinations of its variables.
+alpha holds the logits of all categoricals in one vector, in double precision and on the CPU: it is tiny, and every
+process of a distributed search must hold the same bits.
+"""
+import heapq
+import itertools
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ..files import replacing
+from ..spaces import Choices, SearchSpace
+from .decode import LogProbs
+
+__all__ = ['Distribution', 'Factorized', 'Joint', 'load_distribution']
+
+
+class Distribution:
+    """Independent categoricals that cover the variables of a space. Starts uniform.
+
+    Attributes:
+        space: the search space.
+        alpha: logits of all categoricals, one after the other, float64, shape (num_parameters,); a leaf.
+    """
+
+    kind = ''
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+        sizes = [math.prod(shape) for shape in self._shapes()]
+        self.alpha = torch.zeros(sum(sizes), dtype=torch.float64, requires_grad=True)
+        # Categoricals as rows of a matrix, so that every operation is one call: the last index stands for "no choice".
+        starts = list(itertools.accumulate(sizes, initial=0))
+        self._rows = torch.full((len(sizes), max(sizes)), len(self.alpha))
+        for row, start, size in zip(self._rows, starts, sizes):
+            row[:size] = torch.arange(start, start + size)
+        self._strides = [[math.prod(shape[i + 1 :]) for i in range(len(shape))] for shape in self._shapes()]
+
+    def _shapes(self) -> list[tuple[int, ...]]:
+        """Per categorical the number of choices of each variable that it covers."""
+        raise NotImplementedError  # the two subclasses differ in this alone
+
+    @property
+    def num_parameters(self) -> int:
+        return len(self.alpha)
+
+    def log_softmax(self) -> torch.Tensor:
+        """Log-probabilities (nats), a row per categorical, -inf behind its last choice."""
+        padding = self.alpha.new_full((1,), -math.inf)
+        return torch.cat([self.alpha, padding])[self._rows].log_softmax(1)
+
+    def sample(self, num_samples: int, generator: torch.Generator) -> list[Choices]:
+        """`num_samples` independent architectures, drawn with the passed generator."""
+        with torch.no_grad():
+            probs = self.log_softmax().exp()
+        drawn = torch.multinomial(probs, num_samples, replacement=True, generator=generator)
+        return [self._choices(column) for column in drawn.T.tolist()]
+
+    def log_prob(self, archs: Sequence[Choices]) -> torch.Tensor:
+        """log P(A | alpha) in nats, shape (len(archs),); differentiable with respect to alpha.
+
+        Raises:
+            ValueError: an architecture that is not of the space.
+        """
+        index = torch.tensor([self._indices(arch) for arch in archs], dtype=torch.long).reshape(-1, len(self._rows))
+        return self.log_softmax().gather(1, index.T).sum(0)
+
+    def entropy(self) -> torch.Tensor:
+        """H(P(A | alpha)) in nats, a scalar; differentiable."""
+        log_probs = self.log_softmax()
+        probs = log_probs.exp()
+        return -(probs * log_probs.masked_fill(probs == 0, 0)).sum()
+
+    def most_probable(self) -> Choices:
+        """The mode; of equally probable choices the first."""
+        return self._choices(self.log_softmax().argmax(1).tolist())
+
+    def ranked(self) -> Iterator[tuple[Choices, float]]:
+        """All architectures with their log-probability (nats), the most probable first, made one at a time."""
+        log_probs = [row[: math.prod(s)] for row, s in zip(self.log_softmax().detach().numpy(), self._shapes())]
+        order = [np.argsort(-row, kind='stable') for row in log_probs]
+        ordered = [row[o] for row, o in zip(log_probs, order)]
+        first = (0,) * len(ordered)
+        queue = [(-math.fsum(row[0] for row in ordered), first)]
+        while queue:
+            negative, at = heapq.heappop(queue)
+            yield self._choices([int(o[i]) for o, i in zip(order, at)]), -negative
+            # The successors raise one place at or behind the last raised one, so that each is reached once.
+            last = max((place for place, i in enumerate(at) if i), default=0)
+            for place in range(last, len(at)):
+                if at[place] + 1 < len(ordered[place]):
+                    after = (*at[:place], at[place] + 1, *at[place + 1 :])
+                    heapq.heappush(queue, (-math.fsum(row[i] for row, i in zip(ordered, after)), after))
+
+    def log_probs(self) -> LogProbs:
+        """What `decode` takes: per group a dict of variable -> log-probabilities, or one array for a joint one."""
+        raise NotImplementedError  # the two subclasses
+
+    def marginals(self) -> list[dict[str, list[float]]]:
+        """Per group and variable the probability of each choice."""
+        raise NotImplementedError  # the two subclasses
+
+    def save(self, path: str | Path) -> None:
+        """Write alpha, the kind and the choices of the space as safetensors, in one step."""
+        groups = [{v: list(c) for v, c in group.items()} for group in self.space.groups]
+        metadata = {'kind': self.kind, 'space': self.space.name, 'groups': json.dumps(groups)}
+        with replacing(path) as temporary:
+            save_file({'alpha': self.alpha.detach()}, temporary, metadata)
+
+    def _choices(self, indices: Sequence[int]) -> Choices:
+        """An index per categorical -> an index per group and variable."""
+        flat = iter(
+            index // stride % size
+            for index, strides, shape in zip(indices, self._strides, self._shapes())
+            for stride, size in zip(strides, shape)
+        )
+        return tuple(tuple(itertools.islice(flat, len(group))) for group in self.space.groups)
+
+    def _indices(self, arch: Choices) -> list[int]:
+        """An index per group and variable -> an index per categorical."""
+        self.space.values(arch)  # raises if it is not of this space
+        flat = iter(k for group in arch for k in group)
+        return [sum(stride * next(flat) for stride in strides) for strides in self._strides]
+
+
+class Factorized(Distribution):
+    """P(A) = prod_l prod_m P(A^l_m): one categorical per group and variable (the coarse stage of the search)."""
+
+    kind = 'factorized'
+
+    def _shapes(self) -> list[tuple[int, ...]]:
+        return [(len(choices),) for group in self.space.groups for choices in group.values()]
+
+    def log_probs(self) -> list[dict[str, np.ndarray]]:
+        rows = iter(self.log_softmax().detach().numpy())
+        return [{v: next(rows)[: len(c)].copy() for v, c in group.items()} for group in self.space.groups]
+
+    def marginals(self) -> list[dict[str, list[float]]]:
+        return [{v: np.exp(row).tolist() for v, row in group.items()} for group in self.log_probs()]
+
+    def to_joint(self) -> 'Joint':
+        """The same distribution with a parameter for every combination: exactly the product of the factors."""
+        joint = Joint(self.space)
+        logits = []
+        for group in self.log_probs():
+            total = np.zeros(())
+            for factor in group.values():
+                total = total[..., None] + factor
+            logits.append(total.reshape(-1))
+        with torch.no_grad():
+            joint.alpha.copy_(torch.from_numpy(np.concatenate(logits)))
+        return joint
+
+
+class Joint(Distribution):
+    """P(A) = prod_l P(A^l): one categorical per group over all combinations (the fine stage of the search)."""
+
+    kind = 'joint'
+
+    def _shapes(self) -> list[tuple[int, ...]]:
+        return [tuple(len(choices) for choices in group.values()) for group in self.space.groups]
+
+    def log_probs(self) -> list[np.ndarray]:
+        rows = self.log_softmax().detach().numpy()
+        return [row[: math.prod(shape)].reshape(shape).copy() for row, shape in zip(rows, self._shapes())]
+
+    def marginals(self) -> list[dict[str, list[float]]]:
+        out = []
+        for group, table in zip(self.space.groups, self.log_probs()):
+            probs, axes = np.exp(table), range(table.ndim)
+            out.append({v: probs.sum(tuple(a for a in axes if a != i)).tolist() for i, v in enumerate(group)})
+        return out
+
+
+KINDS = {cls.kind: cls for cls in (Factorized, Joint)}
+
+
+def load_distribution(path: str | Path, space: SearchSpace | None = None) -> Distribution:
+    """The distribution that `save` wrote.
+
+    Args:
+        path: a safetensors file.
+        space: the space it must be of; without, a plain `SearchSpace` is made from the file.
+
+    Raises:
+        ValueError: not such a file, or of another space.
+    """
+    try:
+        with safe_open(path, 'pt') as f:
+            metadata, alpha = f.metadata() or {}, f.get_tensor('alpha')
+        kind, groups = KINDS[metadata['kind']], json.loads(metadata['groups'])
+    except (KeyError, ValueError, SafetensorError) as e:
+        raise ValueError(f'{path}: not a distribution of a search ({e})') from None
+    if space is None:
+        space = SearchSpace(metadata['space'], tuple({v: tuple(c) for v, c in g.items()} for g in groups))
+    elif groups != json.loads(json.dumps([dict(g) for g in space.groups])):
+        raise ValueError(f'{path}: a distribution over {metadata["space"]!r}, whose choices are not those of {space.name!r}')
+    distribution = kind(space)
+    if alpha.shape != distribution.alpha.shape or alpha.dtype != torch.float64:
+        raise ValueError(f'{path}: alpha has {tuple(alpha.shape)} values, expected {tuple(distribution.alpha.shape)}')
+    with torch.no_grad():
+        distribution.alpha.copy_(alpha)
+    return distribution

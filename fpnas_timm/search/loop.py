@@ -1,0 +1,284 @@
+"""The search: a distribution over architectures learned by gradient descent, coarse to fine (main paper, section 3).
+
+The loop knows a `SearchSpace` and an `Evaluator`, no more. The same loop searches the supernet of `evaluator.py`, a table
+of measured accuracies or whatever else can say how well an architecture does.
+"""
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import torch
+
+from ..errors import RunError, UsageError
+from ..interrupt import StopRequest
+from ..spaces import Choices, MBConvSpace, SearchSpace
+from .decode import InfeasibleError, decode
+from .distribution import KINDS, Distribution, Factorized, Joint
+from .estimator import COST_FORMS, adaptive_num_samples, hinge_cost, sample_weights, surrogate
+
+__all__ = ['Evaluator', 'Search', 'SearchConfig']
+
+MAX_RANKED = 1_000_000  # architectures that a decode without a solver looks at
+
+
+class Evaluator(Protocol):
+    """What is searched: it scores architectures and, if it has weights, trains them."""
+
+    steps_per_epoch: int
+
+    def start_epoch(self, epoch: int, step: int) -> None:
+        """Get ready for `step` (0: the first) of `epoch`, so that the same batches follow after a resume."""
+
+    def train_step(self, archs: Sequence[Choices]) -> float:
+        """Update the weights with these architectures on the next training batch; their mean loss."""
+
+    def log_likelihoods(self, archs: Sequence[Choices], alpha: torch.Tensor) -> torch.Tensor:
+        """log P(y_val|X_val, w, A_k) of each on the next validation batch, summed over it (nats), float64, shape (K,).
+
+        `alpha` is for an evaluator on several processes to check that all hold the same.
+        """
+
+    def cost(self, arch: Choices) -> float:
+        """C(A) before the hinge: multiply-adds, or any other cost in the unit of the target."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed search needs: weights, optimizer, random generators."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """The settings of a search. The defaults are the paper's where it prints one.
+
+    Attributes:
+        epochs: in all (the paper: 315).
+        warmup_epochs: of them with alpha frozen, sampling uniformly (supplement, section E; 45).
+        joint_epoch: theta, when the factorised distribution becomes a joint one (80); None never, 0 from the start.
+        lam: lambda of adaptive sampling, K = lambda * H.
+        num_samples: a fixed K instead, as PARSEC.
+        beta: weight of the cost in the loss.
+        target: the cost that is free, in the evaluator's unit (multiply-adds); None searches without a budget.
+        tolerance: the final architecture costs between target * (1 - tolerance) and target.
+        cost_form: 'relative' (as printed) or 'absolute', see `cost_weights`.
+        baseline: subtract the mean weight, see `sample_weights`.
+        temperature: divides the log-likelihoods; 1 is the paper's.
+        alpha_lr: learning rate of Adam for alpha.
+        alpha_betas: its moments' decay.
+    """
+
+    epochs: int
+    warmup_epochs: int = 0
+    joint_epoch: int | None = None
+    lam: float = 0.25
+    num_samples: int | None = None
+    beta: float = 0.0
+    target: float | None = None
+    tolerance: float = 0.02
+    cost_form: str = 'relative'
+    baseline: bool = True
+    temperature: float = 1.0
+    alpha_lr: float = 0.01
+    alpha_betas: tuple[float, float] = (0.5, 0.999)
+
+    def __post_init__(self) -> None:
+        checks = [
+            (self.epochs >= 1, f'epochs {self.epochs}: expected at least 1'),
+            (
+                0 <= self.warmup_epochs < self.epochs,
+                f'warmup_epochs {self.warmup_epochs}: expected fewer than the {self.epochs} epochs: alpha learns after them',
+            ),
+            (self.lam > 0, f'lam {self.lam}: expected a number above 0'),
+            (
+                self.num_samples is None or self.num_samples >= 2,
+                f'num_samples {self.num_samples}: expected at least 2: the weight of a single sample says nothing about it',
+            ),
+            (self.beta >= 0, f'beta {self.beta}: expected 0 or more'),
+            (self.target is None or self.target > 0, f'target {self.target}: expected a number above 0'),
+            (0 < self.tolerance < 1, f'tolerance {self.tolerance}: expected a fraction between 0 and 1'),
+            (self.cost_form in COST_FORMS, f'cost_form {self.cost_form!r}: expected one of {", ".join(COST_FORMS)}'),
+            (self.temperature > 0, f'temperature {self.temperature}: expected a number above 0'),
+            (self.alpha_lr > 0, f'alpha_lr {self.alpha_lr}: expected a number above 0'),
+        ]
+        for good, message in checks:
+            if not good:
+                raise UsageError(message)
+
+
+class Search:
+    """A search and its whole state.
+
+    Attributes:
+        distribution: P(A | alpha) as learned so far.
+        epoch, step: what comes next.
+        history: a dict an epoch: losses, K, entropy (nats), expected cost, the most probable architecture, marginals.
+        num_samples: architectures evaluated so far for alpha, `samples` in the paper's tables.
+    """
+
+    def __init__(self, space: SearchSpace, evaluator: Evaluator, config: SearchConfig, seed: int = 0) -> None:
+        self.space = space
+        self.evaluator = evaluator
+        self.config = config
+        self.generator = torch.Generator().manual_seed(seed)
+        self.epoch = self.step = self.num_samples = 0
+        self.history: list[dict[str, Any]] = []
+        self._sums: dict[str, float] = {}
+        self._set_distribution(Joint(space) if config.joint_epoch == 0 else Factorized(space))
+
+    def _set_distribution(self, distribution: Distribution) -> None:
+        self.distribution = distribution
+        self.optimizer = torch.optim.Adam([distribution.alpha], lr=self.config.alpha_lr, betas=self.config.alpha_betas)
+
+    def run(
+            self,
+            stop: StopRequest | None = None,
+            on_step: Callable[['Search', dict[str, float]], None] | None = None,
+            on_epoch: Callable[['Search'], None] | None = None,
+    ) -> bool:
+        """Search from where the state stands to the last epoch.
+
+        Args:
+            stop: looked at after every step; a request returns False, with the state ready to be saved.
+            on_step: called after every step with its figures.
+            on_epoch: called after every epoch, to save and report.
+
+        Raises:
+            RunError: a loss or likelihood that is not a number; alpha is as it was before the step.
+        """
+        while self.epoch < self.config.epochs:
+            if self.epoch == self.config.joint_epoch and isinstance(self.distribution, Factorized):
+                self._set_distribution(self.distribution.to_joint())
+            self.evaluator.start_epoch(self.epoch, self.step)
+            while self.step < self.evaluator.steps_per_epoch:
+                figures = self._take_step()
+                self.step += 1
+                if on_step is not None:
+                    on_step(self, figures)
+                if stop:
+                    return False
+            self._end_epoch()
+            if on_epoch is not None:
+                on_epoch(self)
+        return True
+
+    @property
+    def is_warmup(self) -> bool:
+        """Whether alpha is still frozen."""
+        return self.epoch < self.config.warmup_epochs
+
+    def _take_step(self) -> dict[str, float]:
+        """Draw K architectures, update the weights with them and then, after warm-up, alpha."""
+        started = time.perf_counter()
+        entropy = float(self.distribution.entropy().detach())
+        k = self.config.num_samples or adaptive_num_samples(entropy, self.config.lam)
+        archs = self.distribution.sample(k, self.generator)
+        costs = torch.tensor([self.evaluator.cost(arch) for arch in archs], dtype=torch.float64)
+        figures = {'entropy': entropy, 'k': k, 'cost': float(costs.mean())}
+        figures['train_loss'] = self.evaluator.train_step(archs)
+        self._check_finite([figures['train_loss']], archs, 'the training loss')
+        if not self.is_warmup:
+            log_likelihoods = self.evaluator.log_likelihoods(archs, self.distribution.alpha.detach())
+            self._check_finite(log_likelihoods.tolist(), archs, 'the log-likelihood')
+            self._update_alpha(archs, log_likelihoods, costs)
+            self.num_samples += k
+            figures['log_likelihood'] = float(log_likelihoods.mean())
+        figures['seconds'] = time.perf_counter() - started
+        for name, value in figures.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        return figures
+
+    def _update_alpha(self, archs: list[Choices], log_likelihoods: torch.Tensor, costs: torch.Tensor) -> None:
+        """One step of Adam along equation (2)."""
+        config = self.config
+        over = hinge_cost(costs, config.target) if config.target else torch.zeros_like(costs)
+        weights = sample_weights(
+            log_likelihoods, over, config.beta, config.cost_form, config.temperature, config.baseline
+        )
+        self.optimizer.zero_grad()
+        surrogate(self.distribution, archs, weights).backward()
+        self.optimizer.step()
+
+    def _check_finite(self, values: list[float], archs: list[Choices], what: str) -> None:
+        for value, arch in zip(values, archs):
+            if not math.isfinite(value):
+                raise RunError(
+                    f'{what} is {value} at epoch {self.epoch}, step {self.step}, for {self.describe(arch)}: '
+                    'try a lower --lr, --clip-grad, a longer --warmup-lr phase, or --amp-dtype bfloat16 (or none)'
+                )
+
+    def _end_epoch(self) -> None:
+        steps = self.evaluator.steps_per_epoch
+        mode = self.distribution.most_probable()
+        means = {k: v / steps for k, v in self._sums.items() if k != 'seconds'}
+        self.history.append({
+            'epoch': self.epoch,
+            'phase': 'warmup' if self.is_warmup else self.distribution.kind,
+            **means,
+            'seconds': self._sums.get('seconds', 0.0),
+            'num_samples': self.num_samples,
+            'most_probable': self.describe(mode),
+            'most_probable_cost': self.evaluator.cost(mode),
+            'marginals': [
+                {v: [round(p, 5) for p in probs] for v, probs in g.items()} for g in self.distribution.marginals()
+            ],
+        })
+        self._sums = {}
+        self.epoch, self.step = self.epoch + 1, 0
+
+    def describe(self, arch: Choices) -> str:
+        """The architecture string, or the chosen indices where the space has no strings."""
+        return str(self.space.to_arch(arch)) if isinstance(self.space, MBConvSpace) else str(arch)
+
+    def result(self) -> Choices:
+        """The most probable architecture; with a target, the most probable of those that cost what was asked for.
+
+        Raises:
+            InfeasibleError: no architecture costs between target * (1 - tolerance) and target.
+        """
+        target = self.config.target
+        if target is None:
+            return self.distribution.most_probable()
+        low, high = math.ceil(target * (1 - self.config.tolerance)), math.floor(target)
+        if hasattr(self.evaluator, 'decode'):
+            return self.evaluator.decode(self.distribution, (low, high))
+        for arch, _ in itertools.islice(self.distribution.ranked(), MAX_RANKED):
+            if low <= self.evaluator.cost(arch) <= high:
+                return arch
+        raise InfeasibleError(f'none of the {MAX_RANKED:,} most probable architectures costs {low:,} to {high:,}')
+
+    def state_dict(self) -> dict[str, Any]:
+        """Alpha, its optimizer, the generator, the position, the history and the evaluator's state, for `torch.save`."""
+        return {
+            'config': asdict(self.config),
+            'kind': self.distribution.kind,
+            'alpha': self.distribution.alpha.detach().clone(),
+            'optimizer': self.optimizer.state_dict(),
+            'generator': self.generator.get_state(),
+            'epoch': self.epoch,
+            'step': self.step,
+            'num_samples': self.num_samples,
+            'sums': dict(self._sums),
+            'history': list(self.history),
+            'evaluator': self.evaluator.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave; the search then ends as if it had never stopped."""
+        distribution = KINDS[state['kind']](self.space)
+        if state['alpha'].shape != distribution.alpha.shape:
+            raise UsageError(
+                f'the checkpoint has {len(state["alpha"])} architecture parameters, space {self.space.name!r} has '
+                f'{distribution.num_parameters}: it is of another space'
+            )
+        with torch.no_grad():
+            distribution.alpha.copy_(state['alpha'])
+        self._set_distribution(distribution)
+        self.optimizer.load_state_dict(state['optimizer'])
+        self.generator.set_state(state['generator'])
+        self.epoch, self.step, self.num_samples = state['epoch'], state['step'], state['num_samples']
+        self._sums, self.history = dict(state['sums']), list(state['history'])
+        self.evaluator.load_state_dict(state['evaluator'])

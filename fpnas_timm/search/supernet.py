@@ -1,0 +1,318 @@
+"""The supernet: one network whose weights all architectures of an `MBConvSpace` share, and from which each is cut out.
+
+A sampled architecture is passed in the call and runs only its own slice of the weights; nothing of it is remembered.
+"""
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from timm.layers import create_classifier, get_act_fn
+from torch import nn
+
+from ..arch import Arch, Block, expanded_channels
+from ..blocks import (
+    ACT_LAYERS,
+    ConvNormAct,
+    MBConv,
+    SplitAttention,
+    Subsample,
+    init_weights,
+    pool_splits,
+    to_fast_memory_format,
+    weigh_splits,
+)
+from ..cost import attention_channels
+from ..model import FPNAS
+from ..spaces import MBConvSpace, Row
+
+__all__ = ['SuperNet', 'recalibrate']
+
+
+class SuperNet(nn.Module):
+    """All architectures of a space in one set of weights.
+
+    What shares weights, and why:
+
+    * **Channels and expansions** take the first entries of the widest layer. The 1x1 convolutions are nearly all of the
+      weights; a layer for each pair of widths would make the supernet tens of times larger and train each that much less.
+    * **Splits** take the first depthwise convolutions of the most there are, so that the first one is the same with and
+      without attention. The layer that leads to the sigmoid gate of Squeeze-Excite is not the one that leads to the
+      softmax across splits: the two mean different things. The reduction before them is the same.
+    * **Kernels** have depthwise convolutions (and their batch norm) of their own. They are a few percent of the weights,
+      and the outer ring of a 5x5 kernel would disturb its centre where that has to be a good 3x3 kernel too.
+    * **Non-linearities** have no weights and share all others.
+    * **Bypass**: where the shape changes, a 1x1 convolution of its own.
+    * **Repeats** of a group have weights of their own each: in the stand-alone network they have too.
+
+    Batch norm takes the statistics of the batch, always, in evaluation too: those of one architecture say nothing about
+    another's. So the mode (`train`, `eval`) makes no difference, and the images of a batch are scored together.
+    """
+
+    def __init__(self, space: MBConvSpace, num_classes: int = 1000, in_chans: int = 3) -> None:
+        """
+        Args:
+            space: the search space.
+            num_classes: outputs of the classifier.
+            in_chans: channels of the input image.
+        """
+        super().__init__()
+        self.space = space
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        stem, head = space.stem, space.head
+        self.stem = ElasticConvNormAct(in_chans, stem.channels, stem.kernel, stem.stride)
+        in_chs = max_in_chs = stem.channels
+        groups = []
+        for row in space.rows:
+            max_chs = max(row.channels)
+            in_choices = {in_chs} if not groups else set(space.rows[len(groups) - 1].channels)
+            can_change = row.stride > 1 or in_choices != set(row.channels) or len(row.channels) > 1
+            first = ElasticMBConv(row, max_in_chs, row.stride, has_bypass=0 in row.kernel and can_change)
+            rest = [ElasticMBConv(row, max_chs, 1, has_bypass=False) for _ in range(row.repeat - 1)]
+            groups.append(nn.ModuleList([first, *rest]))
+            max_in_chs = max_chs
+        self.blocks = nn.ModuleList(groups)
+        self.conv_head = ElasticConvNormAct(max_in_chs, head.channels)
+        self.global_pool, self.classifier = create_classifier(head.channels, num_classes, pool_type='avg')
+        init_weights(self)
+
+    def forward(self, x: torch.Tensor, arch: Arch) -> torch.Tensor:
+        """Images (B, C, H, W), B of at least 2, -> logits (B, num_classes) of `arch`, which must be of the space."""
+        stem, head = self.space.stem, self.space.head
+        x = self.stem(to_fast_memory_format(x), stem.channels, stem.act)
+        for group, blocks in zip(self.blocks, arch.blocks):
+            for layer, block in zip(group, blocks):
+                x = layer(x, block)
+        x = self.conv_head(x, head.channels, head.act)
+        return self.classifier(self.global_pool(x))
+
+    @torch.no_grad()
+    def extract(self, arch: Arch, batches: Iterable[torch.Tensor] | None = None, **kwargs: Any) -> FPNAS:
+        """The stand-alone timm model of an architecture with the supernet's weights.
+
+        Args:
+            arch: an architecture of the space.
+            batches: image batches (B, C, H, W) from which its batch norms take their statistics (`recalibrate`). On a
+                single batch, its outputs in evaluation are the supernet's. Without, it can only be trained on.
+            kwargs: of `timm.create_model`.
+
+        Raises:
+            ValueError: `arch` is not of the space.
+        """
+        self.space.from_arch(arch)
+        model = timm.create_model(
+            'fpnas', arch=str(arch), num_classes=self.num_classes, in_chans=self.in_chans, **kwargs
+        )
+        self.stem.copy_to(model.stem)
+        for group, plain_group in zip(self.blocks, model.blocks):
+            for layer, plain in zip(group, plain_group):
+                layer.copy_to(plain)
+        self.conv_head.copy_to(model.conv_head)
+        model.classifier.load_state_dict(self.classifier.state_dict())
+        model.to(self.classifier.weight.device)
+        return model if batches is None else recalibrate(model, batches)
+
+
+class ElasticConvNormAct(nn.Module):
+    """`ConvNormAct` of any width up to its own; `conv` and `bn` hold the shared weights."""
+
+    def __init__(
+            self, max_in_chs: int, max_out_chs: int, kernel_size: int = 1, stride: int = 1, depthwise: bool = False
+    ) -> None:
+        super().__init__()
+        groups = max_in_chs if depthwise else 1
+        self.depthwise = depthwise
+        subsample = kernel_size == 1 and stride > 1
+        self.subsample = Subsample(stride) if subsample else nn.Identity()
+        stride = 1 if subsample else stride
+        self.conv = nn.Conv2d(
+            max_in_chs, max_out_chs, kernel_size, stride, padding=kernel_size // 2, groups=groups, bias=False
+        )
+        self.bn = nn.BatchNorm2d(max_out_chs, track_running_stats=False)
+
+    def forward(self, x: torch.Tensor, out_chs: int, act: str | None = None) -> torch.Tensor:
+        """(B, C, H, W), C up to the most input channels, -> (B, out_chs, H', W')."""
+        conv, bn = self.conv, self.bn
+        size = (out_chs, 1 if self.depthwise else x.shape[1])
+        weight, scale, shift = _corners((conv.weight, size), (bn.weight, size[:1]), (bn.bias, size[:1]))
+        x = F.conv2d(self.subsample(x), weight, None, conv.stride, conv.padding, groups=out_chs if self.depthwise else 1)
+        x = F.batch_norm(x, None, None, scale, shift, training=True, eps=bn.eps)
+        return x if act is None else get_act_fn(ACT_LAYERS[act])(x, inplace=True)
+
+    def copy_to(self, plain: ConvNormAct) -> None:
+        """Give a plain layer, up to this one's width, its weights."""
+        _copy_corner(self.conv.weight, plain.conv.weight)
+        _copy_corner(self.bn.weight, plain.bn.weight)
+        _copy_corner(self.bn.bias, plain.bn.bias)
+
+
+class ElasticSplitAttention(nn.Module):
+    """`SplitAttention` of any width and any of a row's numbers of splits."""
+
+    def __init__(self, max_chs: int, splits: tuple[int, ...]) -> None:
+        super().__init__()
+        reduced = attention_channels(max_chs)
+        self.fc1 = nn.Linear(max_chs, reduced)
+        self.gate = nn.Linear(reduced, max_chs) if 1 in splits else None
+        self.mix = nn.ModuleList([nn.Linear(reduced, max_chs) for _ in range(max(splits) if max(splits) > 1 else 0)])
+
+    def _fc2(self, splits: int) -> list[nn.Linear]:
+        return [self.gate] if splits == 1 else list(self.mix[:splits])
+
+    def forward(self, xs: list[torch.Tensor], act: str) -> torch.Tensor:
+        """Maps of shape (B, C, H, W), one a split, -> one of the same shape."""
+        chs = xs[0].shape[1]
+        reduced = attention_channels(chs)
+        layers = self._fc2(len(xs))
+        weight, bias, *fc2 = _corners(
+            (self.fc1.weight, (reduced, chs)),
+            (self.fc1.bias, (reduced,)),
+            *((fc.weight, (chs, reduced)) for fc in layers),
+            *((fc.bias, (chs,)) for fc in layers),
+        )
+        x = get_act_fn(ACT_LAYERS[act])(F.linear(pool_splits(xs), weight, bias), inplace=True)
+        weight, bias = torch.cat(fc2[: len(layers)]), torch.cat(fc2[len(layers) :])
+        return weigh_splits(xs, F.linear(x, weight, bias))
+
+    def copy_to(self, plain: SplitAttention) -> None:
+        """Give a plain layer its weights."""
+        _copy_corner(self.fc1.weight, plain.fc1.weight)
+        _copy_corner(self.fc1.bias, plain.fc1.bias)
+        layers = self._fc2(plain.splits)
+        for fc, weight, bias in zip(
+            layers, plain.fc2.weight.chunk(len(layers)), plain.fc2.bias.chunk(len(layers))
+        ):
+            _copy_corner(fc.weight, weight)
+            _copy_corner(fc.bias, bias)
+
+
+class ElasticMBConv(nn.Module):
+    """All blocks that a row can have at one place of its repeats."""
+
+    def __init__(self, row: Row, max_in_chs: int, stride: int, has_bypass: bool) -> None:
+        super().__init__()
+        max_chs, splits = max(row.channels), max(row.splits)
+        expanded = max(expanded_channels(max_in_chs, e) for e in row.expansion)
+        can_expand = any(e != 1 for e in row.expansion)
+        self.conv_pw = ElasticConvNormAct(max_in_chs, expanded) if can_expand else None
+        self.conv_dw = nn.ModuleDict({
+            str(kernel): nn.ModuleList([
+                ElasticConvNormAct(expanded, expanded, kernel, stride, depthwise=True) for _ in range(max(splits, 1))
+            ])
+            for kernel in row.kernel
+            if kernel
+        })
+        self.attn = ElasticSplitAttention(expanded, row.splits) if splits and self.conv_dw else None
+        self.conv_pwl = ElasticConvNormAct(expanded, max_chs) if self.conv_dw else None
+        self.bypass = ElasticConvNormAct(max_in_chs, max_chs, stride=stride) if has_bypass else None
+
+    def forward(self, x: torch.Tensor, block: Block) -> torch.Tensor:
+        """(B, block.in_chs, H, W) -> (B, block.out_chs, H', W')."""
+        if block.is_identity:
+            return x
+        if block.kernel == 0:
+            return self.bypass(x, block.out_chs, block.act)
+        shortcut = x
+        chs = expanded_channels(block.in_chs, block.expansion)
+        if block.expansion != 1:
+            x = self.conv_pw(x, chs, block.act)
+        maps = [conv(x, chs, block.act) for conv in self.conv_dw[str(block.kernel)][: block.splits or 1]]
+        x = self.attn(maps, block.act) if block.splits else maps[0]
+        x = self.conv_pwl(x, block.out_chs)
+        return x + shortcut if block.stride == 1 and block.in_chs == block.out_chs else x
+
+    def copy_to(self, plain: MBConv | ConvNormAct | nn.Identity) -> None:
+        """Give a plain block its weights."""
+        if isinstance(plain, ConvNormAct):
+            self.bypass.copy_to(plain)
+        elif isinstance(plain, MBConv):
+            if isinstance(plain.conv_pw, ConvNormAct):
+                self.conv_pw.copy_to(plain.conv_pw)
+            kernel = plain.conv_dw[0].conv.kernel_size[0]
+            for conv, plain_conv in zip(self.conv_dw[str(kernel)], plain.conv_dw):
+                conv.copy_to(plain_conv)
+            if plain.attn is not None:
+                self.attn.copy_to(plain.attn)
+            self.conv_pwl.copy_to(plain.conv_pwl)
+
+
+class _Corners(torch.autograd.Function):
+    """The first entries of some weights along every axis.
+
+    Plain indexing would, in every backward pass of every sampled architecture, fill a gradient of the full weight with
+    zeros and add all of it. Here the gradient goes where it belongs, into that corner of `weight.grad`, and costs what
+    the architecture's own weights cost. The price: gradients appear in `.grad` (so `backward`, not `autograd.grad`).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, sizes: tuple[tuple[int, ...], ...], *weights: nn.Parameter) -> tuple[torch.Tensor, ...]:
+        ctx.corners = [(w, tuple(map(slice, size))) for w, size in zip(weights, sizes)]
+        return tuple(w.detach()[index].contiguous() for w, index in ctx.corners)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[None, ...]:
+        for (weight, index), grad in zip(ctx.corners, grads):
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
+            weight.grad[index].add_(grad)  # `+=` would copy it back once more
+        return None, *(None for _ in grads)
+
+
+def _corners(*corners: tuple[nn.Parameter, tuple[int, ...]]) -> Sequence[torch.Tensor]:
+    """`weight[:size[0], :size[1], ..]` of each; the parameters themselves where that is all of them."""
+    weights, sizes = zip(*corners)
+    if all(w.shape[: len(size)] == size for w, size in corners):
+        return weights
+    if not torch.is_grad_enabled():
+        return [w[tuple(map(slice, size))] for w, size in corners]
+    return _Corners.apply(sizes, *weights)
+
+
+def _copy_corner(weight: torch.Tensor, plain: torch.Tensor) -> None:
+    """Fill `plain` from the first entries of `weight` along every axis."""
+    with torch.no_grad():
+        plain.copy_(weight[tuple(slice(size) for size in plain.shape)])
+
+
+@torch.no_grad()
+def recalibrate(model: nn.Module, batches: Iterable[torch.Tensor]) -> nn.Module:
+    """Set the running statistics of all batch norms to the average of those of `batches`; returns the model, in eval mode.
+
+    Every layer sees what it would see in training. The variances are those that normalise a batch (divided by n, where
+    torch's own running average divides by n - 1), so that on a single batch both modes give the same outputs.
+
+    Args:
+        model: any network with batch norms.
+        batches: images (B, C, H, W), B of at least 2.
+
+    Raises:
+        ValueError: there is no batch.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    sums = {norm: (torch.zeros_like(norm.running_mean), torch.zeros_like(norm.running_var)) for norm in norms}
+
+    def collect(norm: nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
+        var, mean = torch.var_mean(inputs[0].double(), (0, 2, 3), correction=0)
+        sums[norm][0].add_(mean)
+        sums[norm][1].add_(var)
+
+    hooks = [norm.register_forward_pre_hook(collect) for norm in norms]
+    device = next(model.parameters()).device
+    count = 0
+    try:
+        model.train()
+        for batch in batches:
+            model(batch.to(device))
+            count += 1
+    finally:
+        for hook in hooks:
+            hook.remove()
+        model.eval()
+    if not count:
+        raise ValueError('expected at least one batch of images to take batch-norm statistics from')
+    for norm, (mean, var) in sums.items():
+        norm.running_mean.copy_(mean / count)
+        norm.running_var.copy_(var / count)
+    return model
