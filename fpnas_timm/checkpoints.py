@@ -14,8 +14,8 @@ from timm.task import TrainingTask
 from timm.utils import CheckpointSaver, unwrap_model
 from torch import nn
 
-from .errors import RunError, UsageError
-from .files import load_checkpoint, save_checkpoint
+from .errors import UsageError
+from .files import load_checkpoint, replacing, save_checkpoint
 
 __all__ = ['RunCheckpoints', 'arch_in', 'load_training_state', 'read_training_checkpoint']
 
@@ -71,8 +71,8 @@ class RunCheckpoints(CheckpointSaver):
         if metric is not None and (self.best_metric is None or self.cmp(metric, self.best_metric)):
             self.best_epoch, self.best_metric = epoch, metric
         if self.best_epoch == epoch:
-            folder = Path(self.checkpoint_dir)
-            self._duplicate(str(folder / f'last{self.extension}'), str(folder / f'model_best{self.extension}'))
+            with replacing(Path(self.checkpoint_dir) / f'model_best{self.extension}') as temporary:
+                torch.save(state, temporary)  # not a link to `last`, which may be the damaged one
 
 
 def read_training_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -112,8 +112,7 @@ def load_training_state(
     """Load a checkpoint into a task, its optimizer and its gradient scaler, or (`ema`) into the task's moving average.
 
     Raises:
-        UsageError: it is of another network; both strings are in the message.
-        RunError: its optimizer state does not fit.
+        UsageError: it is of another network (both strings are in the message), or its optimizer state does not fit.
     """
     model: nn.Module = unwrap_model(task.get_eval_model())
     theirs, ours = arch_in(state), getattr(model, 'arch', None)
@@ -124,12 +123,14 @@ def load_training_state(
     try:
         task.load_checkpoint_state(weights, state.get(f'task_state{suffix}'), ema=ema)
     except RuntimeError as e:
-        raise UsageError(f'{path} does not fit this model ({state.get("arch", "unknown")} there): {_short(e)}') from None
+        there = state.get('arch', 'unknown')
+        raise UsageError(f'{path} does not fit this model (there: {there}): {_short(e)}') from None
     try:
         if optimizer is not None and 'optimizer' in state:
             optimizer.load_state_dict(state['optimizer'])
     except ValueError as e:
-        raise RunError(f'{path}: its optimizer state does not fit ({_short(e)}): --no-resume-opt leaves it out') from None
+        reason = f'its optimizer state does not fit ({_short(e)})'
+        raise UsageError(f'{path}: {reason}: --no-resume-opt leaves it out') from None
     if scaler is not None and scaler.state_dict_key in state:
         scaler.load_state_dict(state[scaler.state_dict_key])
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from timm.layers import SplitBatchNorm2d
 from timm.models import save_for_hf
 from torch import nn
 
@@ -27,7 +29,7 @@ def export_model(
     is a reconstruction and may change, a string cannot.
 
     Args:
-        model: the network with the weights to export.
+        model: the network with the weights to export; changed in place.
         folder: where to.
         data_config: of timm's `resolve_data_config`: input size, crop, mean and standard deviation.
         label_names: names of the classes, in order; empty if unknown.
@@ -43,6 +45,10 @@ def export_model(
     if isinstance(model, FPNAS):
         config['pretrained_cfg'] = {'architecture': 'fpnas'}
         model_args = {'arch': str(model.arch)}
+    model = model.to(memory_format=torch.contiguous_format)  # safetensors takes no other
+    for module in model.modules():
+        if isinstance(module, SplitBatchNorm2d):  # its first batch norm is the one for inference
+            module.aux_bn = nn.ModuleList()
     keys = ('input_size', 'interpolation', 'mean', 'std', 'crop_pct', 'crop_mode')
     temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp')
     try:

@@ -60,8 +60,8 @@ def create_teacher(
         raise UsageError(f'teacher {name}: its weights cannot be loaded: {reason}') from None
     if model.num_classes != student.num_classes:
         raise UsageError(
-            f'teacher {name} knows {model.num_classes} classes, the student {student.num_classes}: the teacher must have '
-            'been trained on the same classes (train it first, then --kd-model-name local-dir:RUN/export)'
+            f'teacher {name} knows {model.num_classes} classes, the student {student.num_classes}: it must have been '
+            'trained on the same classes (train it first, then --kd-model-name local-dir:RUN/export)'
         )
     names = model.pretrained_cfg.get('label_names')
     if names and classes and len(names) == len(classes) and list(names) != list(classes):

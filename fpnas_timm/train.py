@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.list_recipes:
             print_recipes()
             return 0
-        utils.setup_default_logging()
+        if not logging.root.handlers:
+            utils.setup_default_logging()
         for chatty in ('timm.utils.checkpoint_saver', 'matplotlib'):
             logging.getLogger(chatty).setLevel(logging.WARNING)
         if is_distributed_env():  # one process that stops would leave the others waiting: they end at once, together
@@ -367,8 +368,8 @@ def _random_saved(saved: dict[str, Any], args: argparse.Namespace) -> dict[str, 
         return {}
     if len(processes) != args.world_size or len(processes[args.rank]['workers']) != args.workers:
         _logger.warning(
-            f'The checkpoint is of {len(processes)} processes with {len(processes[0]["workers"])} workers: this run draws '
-            'other random numbers than that one would have.'
+            f'The checkpoint is of {len(processes)} processes with {len(processes[0]["workers"])} workers: this run '
+            'draws other random numbers than that one would have.'
         )
         return {}
     return processes[args.rank]
@@ -377,8 +378,8 @@ def _random_saved(saved: dict[str, Any], args: argparse.Namespace) -> dict[str, 
 def _not_finite(what: str, run: Run, epoch: int, update: int) -> str:
     last = run.folder / 'last.pth.tar'
     return (
-        f'{what} in epoch {epoch + 1}, update {update + 1}, at learning rate {run.learning_rate:.3g}: try a lower --lr, '
-        f'a longer --warmup-epochs, --clip-grad 1, or --amp-dtype bfloat16'
+        f'{what} in epoch {epoch + 1}, update {update + 1}, at learning rate {run.learning_rate:.3g}: try a '
+        f'lower --lr, a longer --warmup-epochs, --clip-grad 1, or --amp-dtype bfloat16'
         + (f'; the last good checkpoint is {last}' if last.exists() else '; no epoch was finished')
     )
 

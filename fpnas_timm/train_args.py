@@ -1,7 +1,7 @@
 """The options of `train.py`: timm's names, defaults and meaning, and a few of our own.
 
-What timm's script takes and this one does not is refused by name (`UNSUPPORTED`), never ignored: a YAML file that timm's
-script wrote (`args.yaml`) is read as long as it asks for none of it.
+What timm's script takes and this one does not is refused by name (`UNSUPPORTED`), never ignored: a YAML file that
+timm's script wrote (`args.yaml`) is read as long as it asks for none of it.
 """
 import argparse
 from collections.abc import Sequence

@@ -161,7 +161,8 @@ def check_classes(args: argparse.Namespace, names: list[str], asked_for: bool) -
         _logger.warning('The classifier has %d outputs, the data %d classes.', args.num_classes, len(names))
         return
     raise UsageError(
-        f'{args.data_dir}: the data has {len(names)} classes, the model {args.num_classes}: use --num-classes {len(names)}'
+        f'{args.data_dir}: the data has {len(names)} classes, the model {args.num_classes}: '
+        f'use --num-classes {len(names)}'
     )
 
 

@@ -1,4 +1,4 @@
-"""The paper's training recipes (supplement, section C): YAML files that timm's own `train.py -c FILE` reads as they are.
+"""The paper's training recipes (supplement, section C): YAML that timm's own `train.py -c FILE` reads as it is.
 
 `table.py` says where each option comes from; the files say it again in their comments.
 """

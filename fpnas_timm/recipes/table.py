@@ -37,7 +37,7 @@ TOGGLES: dict[str, Lines] = {
         ('model_ema', True, 'EMA, reference [6] (EfficientNet)'),
         ('model_ema_decay', 0.9999, "our choice: the decay of EfficientNet's code and of timm's EfficientNet recipes"),
     ),
-    'sd': (('drop_path', 0.2, 'SD, reference [3]; 0.2 is our choice: EfficientNet keeps 0.8 (arXiv:1905.11946, sec. 5)'),),
+    'sd': (('drop_path', 0.2, 'SD, reference [3]; 0.2 is our choice: EfficientNet keeps 0.8 (arXiv:1905.11946)'),),
 }
 MNASNET = 'MnasNet (arXiv:1807.11626, section 5) and EfficientNet (arXiv:1905.11946, section 5.2)'
 TRAINING: Lines = (
@@ -54,7 +54,7 @@ TRAINING: Lines = (
     ('warmup_epochs', 5, 'MnasNet: from (nearly) 0 in the first 5 epochs'),
     ('warmup_lr', 0.000001, "timm's EfficientNet recipes"),
     ('batch_size', 128, "images a process; the paper trains on 64 GPUs and prints no batch size; timm's default"),
-    ('drop', 0.2, "dropout of MnasNet and EfficientNet-B0, the same in all rows so that rows differ by the toggles alone"),
+    ('drop', 0.2, "as MnasNet and EfficientNet-B0; the same in all rows, so that they differ by the toggles alone"),
     ('color_jitter', 0.0, 'off in every row, so that rows without AA differ from those with it by AA alone'),
 )
 DISTILLATION: Lines = (
@@ -104,14 +104,17 @@ class RecipeFile:
 
 
 def _number(value: Any) -> str:
-    return f'{value:.10f}'.rstrip('0') + ('0' if value == int(value) else '') if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f'{value:.10f}'.rstrip('0') + ('0' if value == int(value) else '')  # never 1e-05, which YAML reads as text
 
 
 def _groups(toggles: str, distilled: bool = False) -> tuple[tuple[str, Lines], ...]:
     stated = tuple(line for toggle in toggles.split('+') for line in TOGGLES[toggle])
     out = [(f'The paper states these toggles (section C): {toggles.upper().replace("+", ", ")}.', stated)]
     if distilled:
-        out.append(('The paper states that this model is distilled (Table B.1), and nothing else of it.', DISTILLATION))
+        heading = 'The paper states that this model is distilled (Table B.1), and nothing else about it.'
+        out.append((heading, DISTILLATION))
     out.append(('The paper states nothing of what follows. It is our choice, from the sources named.', TRAINING))
     return tuple(out)
 
@@ -122,8 +125,8 @@ def _label(model: str) -> str:
 
 def _of_model(name: str, model: str, toggles: str, top1: float, table: str, distilled: bool = False) -> RecipeFile:
     title = (
-        f'{_label(model)}, trained with {toggles.upper().replace("+", ", ")}{" and distillation" if distilled else ""}: '
-        f'{top1} % top-1 in the paper ({table}).\n'
+        f'{_label(model)}, trained with {toggles.upper().replace("+", ", ")}'
+        f'{" and distillation" if distilled else ""}: {top1} % top-1 in the paper ({table}).\n'
         'Our network is a reconstruction, and no accuracy of it on ImageNet has been measured.\n'
         f'    python train.py --recipe {name} --data-dir DIR'
     )
@@ -143,7 +146,8 @@ FINETUNING = (
     RecipeFile(
         'finetune/sgd',
         'Fine-tuning of all weights on another data set. Not from the paper.\n'
-        '    python train.py --recipe finetune/sgd --model local-dir:RUN/export --pretrained --num-classes N --data-dir DIR',
+        '    python train.py --recipe finetune/sgd --model local-dir:RUN/export --pretrained --num-classes N '
+        '--data-dir DIR',
         ((
             'After Kornblith et al. (arXiv:1805.08974): SGD with Nesterov momentum, cosine schedule.',
             (
