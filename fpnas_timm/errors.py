@@ -2,7 +2,7 @@
 import sys
 from collections.abc import Callable
 
-__all__ = ['RunError', 'UsageError', 'exit_status']
+__all__ = ['RunError', 'UsageError', 'exit_status', 'plain_message']
 
 
 class UsageError(ValueError):
@@ -21,11 +21,19 @@ def exit_status(run: Callable[[], int | None]) -> int:
     try:
         return run() or 0
     except UsageError as e:
-        print(f'error: {e}', file=sys.stderr)
+        print(f'error: {plain_message(e)}', file=sys.stderr)
         return 2
     except RunError as e:
-        print(f'error: {e}', file=sys.stderr)
+        print(f'error: {plain_message(e)}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
+
+
+def plain_message(e: BaseException) -> str:
+    """The sentence of an error, without the traceback that a loader's worker puts around it."""
+    text = str(e)
+    if text.startswith('Caught '):
+        text = text.strip().rpartition(f'{type(e).__name__}: ')[2]
+    return text

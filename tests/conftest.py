@@ -6,3 +6,25 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')  # pytest-xdist brings the paralle
 import torch
 
 torch.set_num_threads(1)
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope='session')
+def tiny_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image folder that is easy to learn: three colours with noise, 16 x 16, 12 to train on and 4 to validate."""
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp('images')
+    generator = torch.Generator().manual_seed(0)
+    for split, count in (('train', 12), ('validation', 4)):
+        for channel, name in enumerate(('red', 'green', 'blue')):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = torch.randint(0, 160, (16, 16, 3), generator=generator)
+                pixels[..., channel] += 90
+                Image.fromarray(pixels.to(torch.uint8).numpy()).save(folder / f'{i}.png')
+    return root

@@ -1,0 +1,69 @@
+"""A run's best weights as a `local-dir:` folder: timm's own format, with the string, the metrics and the recipe."""
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.layers import SplitBatchNorm2d
+from timm.models import save_for_hf
+from torch import nn
+
+from .errors import RunError
+from .model import FPNAS
+
+__all__ = ['export_model']
+
+
+def export_model(
+        model: nn.Module,
+        folder: Path,
+        data_config: Mapping[str, Any],
+        label_names: Sequence[str],
+        training: Mapping[str, Any],
+) -> None:
+    """Write `folder/config.json` and `folder/model.safetensors`; a folder that was there is replaced as a whole.
+
+    A network of this package is written as `fpnas` with its architecture string, whatever name it was made by: a name
+    is a reconstruction and may change, a string cannot.
+
+    Args:
+        model: the network with the weights to export; changed in place.
+        folder: where to.
+        data_config: of timm's `resolve_data_config`: input size, crop, mean and standard deviation.
+        label_names: names of the classes, in order; empty if unknown.
+        training: goes into `config.json` as `training`.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    config: dict[str, Any] = {'training': dict(training)}
+    if label_names:
+        config['label_names'] = list(label_names)
+    model_args = None
+    if isinstance(model, FPNAS):
+        config['pretrained_cfg'] = {'architecture': 'fpnas'}
+        model_args = {'arch': str(model.arch)}
+    model = model.to(memory_format=torch.contiguous_format)  # safetensors takes no other
+    for module in model.modules():
+        if isinstance(module, SplitBatchNorm2d):  # its first batch norm is the one for inference
+            module.aux_bn = nn.ModuleList()
+    keys = ('input_size', 'interpolation', 'mean', 'std', 'crop_pct', 'crop_mode')
+    temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp')
+    try:
+        save_for_hf(
+            model,
+            str(temporary),
+            model_config=config,
+            model_args=model_args,
+            safe_serialization=True,
+            data_config={k: data_config[k] for k in keys if k in data_config},
+        )
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    except OSError as e:
+        raise RunError(f'{folder}: cannot be written ({e.strerror or e}); the checkpoints are kept') from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,59 @@
+"""The paper's training recipes (supplement, section C): YAML that timm's own `train.py -c FILE` reads as it is.
+
+`table.py` says where each option comes from; the files say it again in their comments.
+"""
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from ..config import load_yaml
+from ..errors import UsageError
+from .table import ALIASES, FILES
+
+__all__ = ['Recipe', 'find_recipe', 'recipe_names', 'recipe_table']
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe as found: the name asked for, its file, and the file's options."""
+
+    name: str
+    path: Path
+    options: dict[str, Any]
+
+
+def recipe_names() -> list[str]:
+    """All names, the aliases among them."""
+    return sorted([*FILES, *ALIASES])
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        UsageError: there is none; the nearest name is in the message.
+    """
+    if name not in FILES and name not in ALIASES:
+        close = get_close_matches(name, recipe_names(), n=1)
+        hint = f'; did you mean {close[0]}?' if close else ''
+        raise UsageError(f'unknown recipe {name!r}{hint} (--list-recipes shows all; a file of your own: -c FILE)')
+    path = Path(__file__).parent / f'{ALIASES.get(name, name)}.yaml'
+    return Recipe(name, path, load_yaml(path))
+
+
+def recipe_table() -> str:
+    """All recipes, a line each, with the accuracy that the paper prints."""
+    rows = [('recipe', 'model', 'toggles', 'paper top-1 (%)', 'source')]
+    for name in recipe_names():
+        file = FILES[ALIASES.get(name, name)]
+        toggles = file.toggles.upper().replace('+', ' ') + (' + distillation' if file.distilled else '')
+        table = 'Table B.1' if name in ALIASES and file.top1 else file.table
+        rows.append((name, file.model or 'any', toggles, str(file.top1 or '-'), table))
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    lines = ['  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    note = (
+        "The accuracies are the paper's, of its networks on ImageNet-1K. Ours are reconstructions, and have not been "
+        'trained there.'
+    )
+    return '\n'.join([*lines, '', note])
