@@ -1,8 +1,8 @@
 """Errors for users: one sentence that says what was wrong, where, what was expected and what to do."""
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-__all__ = ['RunError', 'UsageError', 'exit_status', 'plain_message']
+__all__ = ['NonFiniteError', 'RunError', 'UsageError', 'exit_status', 'plain_message']
 
 
 class UsageError(ValueError):
@@ -11,6 +11,15 @@ class UsageError(ValueError):
 
 class RunError(RuntimeError):
     """A run could not go on; what it had written is kept. Exit status 1."""
+
+
+class NonFiniteError(RunError):
+    """Some of the values of `what` are infinite or not a number."""
+
+    def __init__(self, what: str, values: Sequence[float]) -> None:
+        super().__init__(f'{what} is not finite: {list(values)}')
+        self.what = what
+        self.values = list(values)
 
 
 def exit_status(run: Callable[[], int | None]) -> int:

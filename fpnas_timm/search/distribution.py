@@ -1,4 +1,4 @@
-"""P(A | alpha): distributions over the architectures of any `SearchSpace`, factorised and joint (main paper, section 3).
+"""P(A | alpha): distributions over the architectures of a `SearchSpace`, factorised and joint (main paper, section 3).
 
 `Factorized` has one categorical per group and variable, `Joint` one per group over all combinations of its variables.
 alpha holds the logits of all categoricals in one vector, in double precision and on the CPU: it is tiny, and every
@@ -202,7 +202,7 @@ def load_distribution(path: str | Path, space: SearchSpace | None = None) -> Dis
     if space is None:
         space = SearchSpace(metadata['space'], tuple({v: tuple(c) for v, c in g.items()} for g in groups))
     elif groups != json.loads(json.dumps([dict(g) for g in space.groups])):
-        raise ValueError(f'{path}: a distribution over {metadata["space"]!r}, whose choices are not those of {space.name!r}')
+        raise ValueError(f'{path}: over space {metadata["space"]!r}, whose choices are not those of {space.name!r}')
     distribution = kind(space)
     if alpha.shape != distribution.alpha.shape or alpha.dtype != torch.float64:
         raise ValueError(f'{path}: alpha has {tuple(alpha.shape)} values, expected {tuple(distribution.alpha.shape)}')

@@ -6,8 +6,8 @@ The loss is L(w, alpha) = -log P(y|X, w, alpha) + beta log C(alpha) (1), its gra
 
 for K architectures A_k drawn from P(A|alpha), with P_k = P(y_val|X_val, w, A_k) and C_k = C(A_k).
 
-Where (2) is biased: it divides by the sums over the same K samples instead of by P(y|X, w, alpha) and C(alpha). A ratio
-of two averages misses the ratio of their expectations by a term of order 1/K. `normalizer` and `cost_normalizer` put the
+Where (2) is biased: it divides by the sums over the same K samples instead of by P(y|X, w, alpha) and C(alpha). A
+ratio of two averages misses the ratio of their expectations by a term of order 1/K. `normalizer` and `cost_normalizer` put the
 true values in its place, for which (2) is exact at every K (`tests/test_estimator.py` measures both by enumeration).
 """
 from collections.abc import Sequence

@@ -1,21 +1,21 @@
 """The search: a distribution over architectures learned by gradient descent, coarse to fine (main paper, section 3).
 
-The loop knows a `SearchSpace` and an `Evaluator`, no more. The same loop searches the supernet of `evaluator.py`, a table
-of measured accuracies or whatever else can say how well an architecture does.
+The loop knows a `SearchSpace` and an `Evaluator`, no more. The same loop searches the supernet of `evaluator.py`, a
+table of measured accuracies or whatever else can say how well an architecture does.
 """
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import torch
 
-from ..errors import RunError, UsageError
+from ..errors import NonFiniteError, RunError, UsageError
 from ..interrupt import StopRequest
 from ..spaces import Choices, MBConvSpace, SearchSpace
-from .decode import InfeasibleError, decode
+from .decode import InfeasibleError
 from .distribution import KINDS, Distribution, Factorized, Joint
 from .estimator import COST_FORMS, adaptive_num_samples, hinge_cost, sample_weights, surrogate
 
@@ -33,7 +33,11 @@ class Evaluator(Protocol):
         """Get ready for `step` (0: the first) of `epoch`, so that the same batches follow after a resume."""
 
     def train_step(self, archs: Sequence[Choices]) -> float:
-        """Update the weights with these architectures on the next training batch; their mean loss."""
+        """Update the weights with these architectures on the next training batch; their mean loss.
+
+        Raises:
+            NonFiniteError: the losses, one an architecture, where one of them is not a number.
+        """
 
     def log_likelihoods(self, archs: Sequence[Choices], alpha: torch.Tensor) -> torch.Tensor:
         """log P(y_val|X_val, w, A_k) of each on the next validation batch, summed over it (nats), float64, shape (K,).
@@ -61,6 +65,7 @@ class SearchConfig:
         joint_epoch: theta, when the factorised distribution becomes a joint one (80); None never, 0 from the start.
         lam: lambda of adaptive sampling, K = lambda * H.
         num_samples: a fixed K instead, as PARSEC.
+        weight_samples: the weights learn from the first of the K architectures only; None: from all.
         beta: weight of the cost in the loss.
         target: the cost that is free, in the evaluator's unit (multiply-adds); None searches without a budget.
         tolerance: the final architecture costs between target * (1 - tolerance) and target.
@@ -76,6 +81,7 @@ class SearchConfig:
     joint_epoch: int | None = None
     lam: float = 0.25
     num_samples: int | None = None
+    weight_samples: int | None = None
     beta: float = 0.0
     target: float | None = None
     tolerance: float = 0.02
@@ -90,12 +96,16 @@ class SearchConfig:
             (self.epochs >= 1, f'epochs {self.epochs}: expected at least 1'),
             (
                 0 <= self.warmup_epochs < self.epochs,
-                f'warmup_epochs {self.warmup_epochs}: expected fewer than the {self.epochs} epochs: alpha learns after them',
+                f'warmup_epochs {self.warmup_epochs}: expected fewer than epochs ({self.epochs}): alpha learns after them',
             ),
             (self.lam > 0, f'lam {self.lam}: expected a number above 0'),
             (
                 self.num_samples is None or self.num_samples >= 2,
-                f'num_samples {self.num_samples}: expected at least 2: the weight of a single sample says nothing about it',
+                f'num_samples {self.num_samples}: expected at least 2: samples are weighed against each other',
+            ),
+            (
+                self.weight_samples is None or self.weight_samples >= 1,
+                f'weight_samples {self.weight_samples}: expected at least 1',
             ),
             (self.beta >= 0, f'beta {self.beta}: expected 0 or more'),
             (self.target is None or self.target > 0, f'target {self.target}: expected a number above 0'),
@@ -178,11 +188,16 @@ class Search:
         archs = self.distribution.sample(k, self.generator)
         costs = torch.tensor([self.evaluator.cost(arch) for arch in archs], dtype=torch.float64)
         figures = {'entropy': entropy, 'k': k, 'cost': float(costs.mean())}
-        figures['train_loss'] = self.evaluator.train_step(archs)
-        self._check_finite([figures['train_loss']], archs, 'the training loss')
-        if not self.is_warmup:
-            log_likelihoods = self.evaluator.log_likelihoods(archs, self.distribution.alpha.detach())
-            self._check_finite(log_likelihoods.tolist(), archs, 'the log-likelihood')
+        try:
+            figures['train_loss'] = self.evaluator.train_step(archs[: self.config.weight_samples])
+            log_likelihoods = None
+            if not self.is_warmup:
+                log_likelihoods = self.evaluator.log_likelihoods(archs, self.distribution.alpha.detach())
+                if not log_likelihoods.isfinite().all():
+                    raise NonFiniteError('the log-likelihood', log_likelihoods.tolist())
+        except NonFiniteError as e:
+            raise RunError(self._not_finite(e, archs)) from None
+        if log_likelihoods is not None:
             self._update_alpha(archs, log_likelihoods, costs)
             self.num_samples += k
             figures['log_likelihood'] = float(log_likelihoods.mean())
@@ -202,13 +217,12 @@ class Search:
         surrogate(self.distribution, archs, weights).backward()
         self.optimizer.step()
 
-    def _check_finite(self, values: list[float], archs: list[Choices], what: str) -> None:
-        for value, arch in zip(values, archs):
-            if not math.isfinite(value):
-                raise RunError(
-                    f'{what} is {value} at epoch {self.epoch}, step {self.step}, for {self.describe(arch)}: '
-                    'try a lower --lr, --clip-grad, a longer --warmup-lr phase, or --amp-dtype bfloat16 (or none)'
-                )
+    def _not_finite(self, e: NonFiniteError, archs: list[Choices]) -> str:
+        value, arch = next((v, a) for v, a in zip(e.values, archs) if not math.isfinite(v))
+        return (
+            f'{e.what} is {value} at epoch {self.epoch}, step {self.step}, for {self.describe(arch)}: start again with '
+            'a lower --lr, with --clip-grad 5, more --warmup-lr-epochs, or without --amp; the last checkpoint is kept'
+        )
 
     def _end_epoch(self) -> None:
         steps = self.evaluator.steps_per_epoch
@@ -251,7 +265,7 @@ class Search:
         raise InfeasibleError(f'none of the {MAX_RANKED:,} most probable architectures costs {low:,} to {high:,}')
 
     def state_dict(self) -> dict[str, Any]:
-        """Alpha, its optimizer, the generator, the position, the history and the evaluator's state, for `torch.save`."""
+        """All there is: alpha, its optimizer, the generator, the position, the history, the evaluator's state."""
         return {
             'config': asdict(self.config),
             'kind': self.distribution.kind,

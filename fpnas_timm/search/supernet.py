@@ -35,16 +35,20 @@ class SuperNet(nn.Module):
 
     What shares weights, and why:
 
-    * **Channels and expansions** take the first entries of the widest layer. The 1x1 convolutions are nearly all of the
-      weights; a layer for each pair of widths would make the supernet tens of times larger and train each that much less.
-    * **Splits** take the first depthwise convolutions of the most there are, so that the first one is the same with and
-      without attention. The layer that leads to the sigmoid gate of Squeeze-Excite is not the one that leads to the
-      softmax across splits: the two mean different things. The reduction before them is the same.
-    * **Kernels** have depthwise convolutions (and their batch norm) of their own. They are a few percent of the weights,
-      and the outer ring of a 5x5 kernel would disturb its centre where that has to be a good 3x3 kernel too.
+    * **Channels and expansions** take the first entries of the widest layer. The 1x1 convolutions are nearly all of
+      the weights; a layer for each pair of widths would make the supernet tens of times larger, and train each of
+      them as much less.
+    * **Kernels** take the centre of the largest. With kernels of their own, a layer's output would mean something else
+      with each of them, and what follows it learn much more slowly (`docs/method.md` has the figures).
+    * **Splits** take the first depthwise convolutions of the most there are, so that the first one is the same with
+      and without attention. The layer that leads to the sigmoid gate of Squeeze-Excite is not the one that leads to
+      the softmax across splits: the two mean different things. The reduction before them is the same.
     * **Non-linearities** have no weights and share all others.
     * **Bypass**: where the shape changes, a 1x1 convolution of its own.
     * **Repeats** of a group have weights of their own each: in the stand-alone network they have too.
+
+    It is initialised so that the choices of a block start as nearly the same function (`_align`): else each sampled path
+    would speak to the next layer in a language of its own, and little would be learned before they agree.
 
     Batch norm takes the statistics of the batch, always, in evaluation too: those of one architecture say nothing about
     another's. So the mode (`train`, `eval`) makes no difference, and the images of a batch are scored together.
@@ -77,6 +81,9 @@ class SuperNet(nn.Module):
         self.conv_head = ElasticConvNormAct(max_in_chs, head.channels)
         self.global_pool, self.classifier = create_classifier(head.channels, num_classes, pool_type='avg')
         init_weights(self)
+        for group in self.blocks:
+            for block in group:
+                _align(block)
 
     def forward(self, x: torch.Tensor, arch: Arch) -> torch.Tensor:
         """Images (B, C, H, W), B of at least 2, -> logits (B, num_classes) of `arch`, which must be of the space."""
@@ -116,33 +123,33 @@ class SuperNet(nn.Module):
 
 
 class ElasticConvNormAct(nn.Module):
-    """`ConvNormAct` of any width up to its own; `conv` and `bn` hold the shared weights."""
+    """`ConvNormAct` of any width and kernel up to its own; `conv` and `bn` hold the shared weights."""
 
     def __init__(
             self, max_in_chs: int, max_out_chs: int, kernel_size: int = 1, stride: int = 1, depthwise: bool = False
     ) -> None:
         super().__init__()
-        groups = max_in_chs if depthwise else 1
         self.depthwise = depthwise
-        subsample = kernel_size == 1 and stride > 1
-        self.subsample = Subsample(stride) if subsample else nn.Identity()
-        stride = 1 if subsample else stride
-        self.conv = nn.Conv2d(
-            max_in_chs, max_out_chs, kernel_size, stride, padding=kernel_size // 2, groups=groups, bias=False
-        )
+        self.stride = stride
+        self.subsample = Subsample(stride) if kernel_size == 1 and stride > 1 else nn.Identity()
+        groups = max_in_chs if depthwise else 1
+        self.conv = nn.Conv2d(max_in_chs, max_out_chs, kernel_size, groups=groups, bias=False)
         self.bn = nn.BatchNorm2d(max_out_chs, track_running_stats=False)
 
-    def forward(self, x: torch.Tensor, out_chs: int, act: str | None = None) -> torch.Tensor:
-        """(B, C, H, W), C up to the most input channels, -> (B, out_chs, H', W')."""
+    def forward(self, x: torch.Tensor, out_chs: int, act: str | None = None, kernel: int | None = None) -> torch.Tensor:
+        """(B, C, H, W), C up to the most input channels, -> (B, out_chs, H', W'); `kernel` up to the largest, or it."""
         conv, bn = self.conv, self.bn
-        size = (out_chs, 1 if self.depthwise else x.shape[1])
-        weight, scale, shift = _corners((conv.weight, size), (bn.weight, size[:1]), (bn.bias, size[:1]))
-        x = F.conv2d(self.subsample(x), weight, None, conv.stride, conv.padding, groups=out_chs if self.depthwise else 1)
+        kernel = kernel or conv.kernel_size[0]
+        shape = (out_chs, 1 if self.depthwise else x.shape[1], kernel, kernel)
+        weight, scale, shift = _corners((conv.weight, shape), (bn.weight, shape[:1]), (bn.bias, shape[:1]))
+        stride = 1 if kernel == 1 else self.stride
+        groups = out_chs if self.depthwise else 1
+        x = F.conv2d(self.subsample(x), weight, None, stride, kernel // 2, groups=groups)
         x = F.batch_norm(x, None, None, scale, shift, training=True, eps=bn.eps)
         return x if act is None else get_act_fn(ACT_LAYERS[act])(x, inplace=True)
 
     def copy_to(self, plain: ConvNormAct) -> None:
-        """Give a plain layer, up to this one's width, its weights."""
+        """Give a plain layer, up to this one's width and kernel, its weights."""
         _copy_corner(self.conv.weight, plain.conv.weight)
         _copy_corner(self.bn.weight, plain.bn.weight)
         _copy_corner(self.bn.bias, plain.bn.bias)
@@ -196,16 +203,13 @@ class ElasticMBConv(nn.Module):
         max_chs, splits = max(row.channels), max(row.splits)
         expanded = max(expanded_channels(max_in_chs, e) for e in row.expansion)
         can_expand = any(e != 1 for e in row.expansion)
-        self.conv_pw = ElasticConvNormAct(max_in_chs, expanded) if can_expand else None
-        self.conv_dw = nn.ModuleDict({
-            str(kernel): nn.ModuleList([
-                ElasticConvNormAct(expanded, expanded, kernel, stride, depthwise=True) for _ in range(max(splits, 1))
-            ])
-            for kernel in row.kernel
-            if kernel
-        })
-        self.attn = ElasticSplitAttention(expanded, row.splits) if splits and self.conv_dw else None
-        self.conv_pwl = ElasticConvNormAct(expanded, max_chs) if self.conv_dw else None
+        self.conv_pw = ElasticConvNormAct(max_in_chs, expanded) if can_expand and max(row.kernel) else None
+        kernel = max(row.kernel)
+        self.conv_dw = nn.ModuleList([
+            ElasticConvNormAct(expanded, expanded, kernel, stride, depthwise=True) for _ in range(max(splits, 1))
+        ] if kernel else [])
+        self.attn = ElasticSplitAttention(expanded, row.splits) if splits and kernel else None
+        self.conv_pwl = ElasticConvNormAct(expanded, max_chs) if kernel else None
         self.bypass = ElasticConvNormAct(max_in_chs, max_chs, stride=stride) if has_bypass else None
 
     def forward(self, x: torch.Tensor, block: Block) -> torch.Tensor:
@@ -218,7 +222,7 @@ class ElasticMBConv(nn.Module):
         chs = expanded_channels(block.in_chs, block.expansion)
         if block.expansion != 1:
             x = self.conv_pw(x, chs, block.act)
-        maps = [conv(x, chs, block.act) for conv in self.conv_dw[str(block.kernel)][: block.splits or 1]]
+        maps = [conv(x, chs, block.act, block.kernel) for conv in self.conv_dw[: block.splits or 1]]
         x = self.attn(maps, block.act) if block.splits else maps[0]
         x = self.conv_pwl(x, block.out_chs)
         return x + shortcut if block.stride == 1 and block.in_chs == block.out_chs else x
@@ -230,30 +234,47 @@ class ElasticMBConv(nn.Module):
         elif isinstance(plain, MBConv):
             if isinstance(plain.conv_pw, ConvNormAct):
                 self.conv_pw.copy_to(plain.conv_pw)
-            kernel = plain.conv_dw[0].conv.kernel_size[0]
-            for conv, plain_conv in zip(self.conv_dw[str(kernel)], plain.conv_dw):
+            for conv, plain_conv in zip(self.conv_dw, plain.conv_dw):
                 conv.copy_to(plain_conv)
             if plain.attn is not None:
                 self.attn.copy_to(plain.attn)
             self.conv_pwl.copy_to(plain.conv_pwl)
 
 
+@torch.no_grad()
+def _align(block: ElasticMBConv) -> None:
+    """Make the choices of a block start alike: each passes its input on, plus what its random weights make of it.
+
+    The 1x1 convolutions and the bypass get a diagonal of ones, the depthwise convolutions a one in the centre and all
+    splits the same weights; the random part is scaled down accordingly.
+    """
+    for layer in (block.conv_pw, block.conv_pwl, block.bypass):
+        if layer is not None:
+            layer.conv.weight.mul_(0.5).squeeze(-1).squeeze(-1).diagonal().add_(1)
+    for layer in block.conv_dw:
+        weight, middle = layer.conv.weight, layer.conv.kernel_size[0] // 2
+        if layer is not block.conv_dw[0]:
+            weight.copy_(block.conv_dw[0].conv.weight)
+            continue
+        weight.mul_(0.3)[:, :, middle, middle] += 1
+
+
 class _Corners(torch.autograd.Function):
-    """The first entries of some weights along every axis.
+    """Parts of some weights.
 
     Plain indexing would, in every backward pass of every sampled architecture, fill a gradient of the full weight with
-    zeros and add all of it. Here the gradient goes where it belongs, into that corner of `weight.grad`, and costs what
+    zeros and add all of it. Here the gradient goes where it belongs, into that part of `weight.grad`, and costs what
     the architecture's own weights cost. The price: gradients appear in `.grad` (so `backward`, not `autograd.grad`).
     """
 
     @staticmethod
-    def forward(ctx: Any, sizes: tuple[tuple[int, ...], ...], *weights: nn.Parameter) -> tuple[torch.Tensor, ...]:
-        ctx.corners = [(w, tuple(map(slice, size))) for w, size in zip(weights, sizes)]
-        return tuple(w.detach()[index].contiguous() for w, index in ctx.corners)
+    def forward(ctx: Any, indices: Sequence[tuple[slice, ...]], *weights: nn.Parameter) -> tuple[torch.Tensor, ...]:
+        ctx.parts = list(zip(weights, indices))
+        return tuple(w.detach()[index].contiguous() for w, index in ctx.parts)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[None, ...]:
-        for (weight, index), grad in zip(ctx.corners, grads):
+        for (weight, index), grad in zip(ctx.parts, grads):
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
             weight.grad[index].add_(grad)  # `+=` would copy it back once more
@@ -261,24 +282,31 @@ class _Corners(torch.autograd.Function):
 
 
 def _corners(*corners: tuple[nn.Parameter, tuple[int, ...]]) -> Sequence[torch.Tensor]:
-    """`weight[:size[0], :size[1], ..]` of each; the parameters themselves where that is all of them."""
-    weights, sizes = zip(*corners)
-    if all(w.shape[: len(size)] == size for w, size in corners):
+    """Of each weight the first channels and the centre of the kernel; the weights themselves where that is all."""
+    weights = [weight for weight, _ in corners]
+    if all(w.shape == shape for w, shape in corners):
         return weights
+    indices = [_part(w, shape) for w, shape in corners]
     if not torch.is_grad_enabled():
-        return [w[tuple(map(slice, size))] for w, size in corners]
-    return _Corners.apply(sizes, *weights)
+        return [w[index] for w, index in zip(weights, indices)]
+    return _Corners.apply(indices, *weights)
+
+
+def _part(weight: torch.Tensor, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Where a part of that shape lies: first entries of the channels (axes 0, 1), the centre of the kernel (2, 3)."""
+    rings = [(whole - size) // 2 for whole, size in zip(weight.shape[2:], shape[2:])]
+    return (*map(slice, shape[:2]), *(slice(r, r + size) for r, size in zip(rings, shape[2:])))
 
 
 def _copy_corner(weight: torch.Tensor, plain: torch.Tensor) -> None:
-    """Fill `plain` from the first entries of `weight` along every axis."""
+    """Fill `plain` from its part of `weight`."""
     with torch.no_grad():
-        plain.copy_(weight[tuple(slice(size) for size in plain.shape)])
+        plain.copy_(weight[_part(weight, tuple(plain.shape))])
 
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, batches: Iterable[torch.Tensor]) -> nn.Module:
-    """Set the running statistics of all batch norms to the average of those of `batches`; returns the model, in eval mode.
+    """Set the running statistics of all batch norms to the average over `batches`; returns the model, in eval mode.
 
     Every layer sees what it would see in training. The variances are those that normalise a batch (divided by n, where
     torch's own running average divides by n - 1), so that on a single batch both modes give the same outputs.

@@ -1,0 +1,160 @@
+"""The images of a search: the classes it looks at, two stratified halves, and batches that can be taken up anywhere.
+
+The weights learn from one half, alpha from the other (main paper, section 3). What a batch holds, and how each of its
+images is augmented, follows from the seed, the epoch and the step alone: not from what was drawn before, the number of
+loader processes or the number of training processes. So a search resumes in the middle of an epoch without reading
+what it has already seen.
+"""
+import contextlib
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from ..errors import UsageError
+
+__all__ = ['Half', 'Halves', 'StepBatches', 'epoch_loader', 'pick_classes', 'stratified_halves']
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Image indices of the half that trains the weights and of the half that trains alpha; the classes they are of."""
+
+    train: list[int]
+    val: list[int]
+    classes: list[int]
+
+
+def pick_classes(targets: Sequence[int], count: int | None, seed: int) -> list[int]:
+    """`count` random classes of those there are, sorted (the paper: 100 of ImageNet's); all if None.
+
+    Raises:
+        UsageError: there are fewer.
+    """
+    classes = sorted(set(targets))
+    if count is None:
+        return classes
+    if not 2 <= count <= len(classes):
+        raise UsageError(f'--search-classes {count}: expected 2 to {len(classes)}, the number of classes in the data')
+    return sorted(random.Random(seed).sample(classes, count))
+
+
+def stratified_halves(targets: Sequence[int], classes: Sequence[int], seed: int) -> Halves:
+    """Half of each class's images for the weights, half for alpha, chosen at random; no image in both.
+
+    Raises:
+        UsageError: a class has only one image.
+    """
+    by_class: dict[int, list[int]] = {c: [] for c in classes}
+    for index, target in enumerate(targets):
+        if target in by_class:
+            by_class[target].append(index)
+    train: list[int] = []
+    val: list[int] = []
+    rng = random.Random(seed)
+    for target, indices in by_class.items():
+        if len(indices) < 2:
+            raise UsageError(
+                f'class {target} has {len(indices)} image: expected at least 2, one for the weights and one for alpha'
+            )
+        rng.shuffle(indices)
+        middle = (len(indices) + len(train) % 2) // 2  # the odd image goes to either half in turn
+        train += indices[:middle]
+        val += indices[middle:]
+    return Halves(sorted(train), sorted(val), list(classes))
+
+
+class Half(Dataset):
+    """Some images of a dataset, with classes counted from 0; augmentation is seeded by image and epoch."""
+
+    def __init__(
+            self, dataset: Dataset, indices: Sequence[int], classes: Sequence[int], transform: Any, mode: str, seed: int
+    ) -> None:
+        """
+        Args:
+            dataset: gives (PIL image, class).
+            indices: of the images.
+            classes: of the dataset, in the order of the new ones.
+            transform: of timm's `create_transform`.
+            mode: PIL mode of the images: 'RGB' or 'L'.
+            seed: of the augmentation.
+        """
+        self.dataset = dataset
+        self.indices = list(indices)
+        self.class_index = {c: i for i, c in enumerate(classes)}
+        self.transform = transform
+        self.mode = mode
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        image, target = self.dataset[self.indices[index]]
+        if isinstance(image, Image.Image) and image.mode != self.mode:
+            image = image.convert(self.mode)
+        with _seeded((self.seed, self.epoch, self.indices[index])):
+            image = self.transform(image)
+        return image, self.class_index[int(target)]
+
+
+@contextlib.contextmanager
+def _seeded(parts: tuple[int, ...]) -> Iterator[None]:
+    """Within, the global generators that timm's transforms draw from start from a seed made of `parts`."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    seed = int(np.random.SeedSequence(parts).generate_state(1)[0])
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+class StepBatches:
+    """The batches of an epoch as lists of indices: a batch sampler.
+
+    Every step takes the next `world_size * accum_steps * batch_size` images of the epoch's permutation; of these,
+    process r has the r-th batch of each of the `accum_steps` rounds. N processes thus see what one sees with N times
+    the rounds.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int, accum_steps: int = 1, rank: int = 0, world_size: int = 1):
+        self.size = size
+        self.batch_size = batch_size
+        self.seed = seed
+        self.accum_steps = accum_steps
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = self.first_step = 0
+
+    @property
+    def steps(self) -> int:
+        """Whole steps an epoch."""
+        return self.size // (self.batch_size * self.accum_steps * self.world_size)
+
+    def __len__(self) -> int:
+        return (self.steps - self.first_step) * self.accum_steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.size).tolist()
+        for round_ in range(self.first_step * self.accum_steps, self.steps * self.accum_steps):
+            start = (round_ * self.world_size + self.rank) * self.batch_size
+            yield order[start : start + self.batch_size]
+
+
+def epoch_loader(loader: DataLoader, epoch: int, step: int) -> Iterator[Any]:
+    """The batches of `epoch` from `step` on, of a loader over a `Half` (or timm's prefetcher of one)."""
+    plain = getattr(loader, 'loader', loader)
+    plain.dataset.epoch = epoch
+    plain.batch_sampler.epoch, plain.batch_sampler.first_step = epoch, step
+    return iter(loader)

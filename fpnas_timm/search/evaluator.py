@@ -1,0 +1,198 @@
+"""The supernet as the search's evaluator: it trains the shared weights and scores architectures on held-out images.
+
+On several processes (`torchrun`) the *data* are split: each evaluates all K architectures on its share of the batch.
+Every process is busy whatever K is, which falls as the search goes on, and needs the memory of its own share alone. The
+log-likelihood of the batch is the sum over the processes, the gradient of the weights their average. Each normalises
+its own share, as in any distributed training: N processes do what one does with N times `--grad-accum-steps`.
+"""
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ..cost import cost
+from ..errors import NonFiniteError, RunError
+from ..rng import random_state, set_random_state
+from ..spaces import Choices
+from .data import epoch_loader
+from .decode import decode
+from .distribution import Distribution
+from .supernet import SuperNet
+
+__all__ = ['SuperNetEvaluator']
+
+
+class SuperNetEvaluator:
+    """An `Evaluator` (see `loop.py`) that trains and scores the sub-networks of a supernet."""
+
+    def __init__(
+            self,
+            net: SuperNet,
+            train_loader: DataLoader,
+            val_loader: DataLoader,
+            optimizer: torch.optim.Optimizer,
+            scheduler: Any,
+            loss_fn: nn.Module,
+            autocast: Callable[[], AbstractContextManager],
+            scaler: torch.amp.GradScaler,
+            clip_grad: float | None = None,
+            accum_steps: int = 1,
+            cost_classes: int | None = None,
+            world_size: int = 1,
+    ) -> None:
+        """
+        Args:
+            net: the supernet, on its device.
+            train_loader: batches of the half that trains the weights; its batch sampler is a `StepBatches`.
+            val_loader: batches of the half that trains alpha.
+            optimizer: of the weights.
+            scheduler: timm's, stepped by update.
+            loss_fn: (logits, classes) -> mean loss.
+            autocast: context of a forward pass.
+            scaler: of the gradients; disabled where the precision needs none.
+            clip_grad: largest norm of the gradient.
+            accum_steps: batches of a step and process.
+            cost_classes: classes of the network whose multiply-adds count; the supernet's if None.
+            world_size: processes.
+        """
+        self.net = net
+        self.train_loader, self.val_loader = train_loader, val_loader
+        self.optimizer, self.scheduler, self.loss_fn = optimizer, scheduler, loss_fn
+        self.autocast, self.scaler, self.clip_grad = autocast, scaler, clip_grad
+        self.accum_steps = accum_steps
+        self.world_size = world_size
+        self.device = next(net.parameters()).device
+        self.cost_kwargs = {'num_classes': cost_classes or net.num_classes, 'in_chans': net.in_chans}
+        self.steps_per_epoch = min(
+            getattr(loader, 'loader', loader).batch_sampler.steps for loader in (train_loader, val_loader)
+        )
+        self.updates = 0
+        self._arch = lru_cache(4096)(net.space.to_arch)
+        self._macs = lru_cache(65536)(lambda choices: cost(self._arch(choices), **self.cost_kwargs).macs)
+        self._train: Iterator = iter(())
+        self._val: Iterator | None = None
+        self._position = (0, 0)
+
+    def start_epoch(self, epoch: int, step: int) -> None:
+        """Batches of `epoch` from `step` on; the validation half is opened when it is first asked for."""
+        self._position = epoch, step
+        self._train = epoch_loader(self.train_loader, epoch, step)
+        self._val = None
+
+    def train_step(self, archs: Sequence[Choices]) -> float:
+        """One update of the weights with the mean gradient of `archs`, all on the same batch; their mean loss.
+
+        Raises:
+            NonFiniteError: a loss is not a number; the weights are as before.
+        """
+        losses = torch.zeros(len(archs), device=self.device)
+        self.optimizer.zero_grad()
+        share = 1 / (len(archs) * self.accum_steps * self.world_size)
+        for _ in range(self.accum_steps):
+            images, target = self._next(self._train)
+            for k, arch in enumerate(archs):
+                with self.autocast():
+                    loss = self.loss_fn(self.net(images, self._arch(arch)), target)
+                self.scaler.scale(loss * share).backward()
+                losses[k] += loss.detach() / self.accum_steps
+        losses = self._gathered(losses).mean(0)
+        if not losses.isfinite().all():
+            raise NonFiniteError('the training loss', losses.tolist())
+        self._sum_gradients()
+        if self.clip_grad:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.clip_grad)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.updates += 1
+        self.scheduler.step_update(num_updates=self.updates)
+        self._position = self._position[0], self._position[1] + 1
+        return losses.mean().item()
+
+    @torch.no_grad()
+    def log_likelihoods(self, archs: Sequence[Choices], alpha: torch.Tensor) -> torch.Tensor:
+        """log P(y_val|X_val, w, A_k): the sum over the batch of the log-probability of the right class, float64, (K,).
+
+        Raises:
+            RunError: another process holds another alpha.
+        """
+        if self._val is None:
+            self._val = epoch_loader(self.val_loader, self._position[0], self._position[1] - 1)
+        sums = torch.zeros(len(archs) + 1, dtype=torch.float64, device=self.device)
+        for _ in range(self.accum_steps):
+            images, target = self._next(self._val)
+            for k, arch in enumerate(archs):
+                with self.autocast():
+                    logits = self.net(images, self._arch(arch))
+                sums[k] -= F.cross_entropy(logits.float(), target, reduction='sum')
+        sums[-1] = fingerprint(alpha)
+        rows = self._gathered(sums).cpu()
+        if (rows[:, -1] != rows[0, -1]).any():
+            raise RunError('the processes no longer hold the same architecture parameters; the last checkpoint is kept')
+        return rows[:, :-1].sum(0)
+
+    def cost(self, arch: Choices) -> int:
+        """Multiply-adds of the stand-alone network."""
+        return self._macs(arch)
+
+    def decode(self, distribution: Distribution, window: tuple[int, int]) -> Choices:
+        """The most probable architecture with multiply-adds in `window`, proven optimal."""
+        return decode(self.net.space, distribution.log_probs(), macs=window, **self.cost_kwargs).choices
+
+    def calibration_batches(self, count: int) -> Iterator[torch.Tensor]:
+        """Image batches of the training half, for `SuperNet.extract`."""
+        batches = epoch_loader(self.train_loader, 0, 0)
+        for _, (images, _) in zip(range(count), batches):
+            yield images.to(self.device)
+
+    def _next(self, batches: Iterator) -> tuple[torch.Tensor, torch.Tensor]:
+        images, target = next(batches)
+        return images.to(self.device, non_blocking=True), target.to(self.device, non_blocking=True)
+
+    def _gathered(self, values: torch.Tensor) -> torch.Tensor:
+        """The values of all processes, a row each, in the same order everywhere: sums of them are equal to the bit."""
+        if self.world_size == 1:
+            return values[None]
+        rows = [torch.empty_like(values) for _ in range(self.world_size)]
+        dist.all_gather(rows, values)
+        return torch.stack(rows)
+
+    def _sum_gradients(self) -> None:
+        """Add up the gradients of all processes. The same architectures ran on each, so the same weights have one."""
+        if self.world_size == 1:
+            return
+        grads = [p.grad for p in self.net.parameters() if p.grad is not None]
+        flat = torch.cat([g.reshape(-1) for g in grads])
+        dist.all_reduce(flat)
+        for grad, part in zip(grads, flat.split([g.numel() for g in grads])):
+            grad.copy_(part.view_as(grad))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimizer, scaler, number of updates and the global random generators."""
+        return {
+            'net': self.net.state_dict(),
+            'optimizer': self.optimizer.state_dict(),
+            'scaler': self.scaler.state_dict(),
+            'updates': self.updates,
+            'random': random_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The pair of `state_dict`."""
+        self.net.load_state_dict(state['net'])
+        self.optimizer.load_state_dict(state['optimizer'])
+        self.scaler.load_state_dict(state['scaler'])
+        self.updates = state['updates']
+        set_random_state(state['random'])
+
+
+def fingerprint(alpha: torch.Tensor) -> int:
+    """A number below 2^52 that changes with any bit of `alpha` and with their order."""
+    bits = alpha.detach().cpu().contiguous().view(torch.int64)
+    return int((bits * torch.arange(1, 2 * len(bits), 2)).sum()) & (2**52 - 1)
