@@ -290,3 +290,17 @@ def test_init_weights():
     assert module['fc'].weight.abs().max() <= 150 ** -0.5
     assert not module['fc'].bias.any()
     assert all((m.weight == 1).all() and not m.bias.any() for m in module.modules() if isinstance(m, nn.BatchNorm2d))
+
+
+def test_strided_1x1_convolution_with_few_channels() -> None:
+    """oneDNN's own backward pass of this convolution corrupts the memory of the process (torch 2.14.1)."""
+    layer = ConvNormAct(12, 16, 1, stride=2, act='re').double()
+    reference = torch.nn.functional.conv2d
+    images = torch.randn(32, 12, 64, 64).contiguous(memory_format=torch.channels_last)
+    expected = reference(images.double(), layer.conv.weight, stride=2)
+    torch.testing.assert_close(layer.conv(layer.subsample(images.double())), expected)
+    layer = layer.float()
+    for _ in range(3):
+        layer(images.requires_grad_()).sum().backward()
+    assert images.grad.isfinite().all()
+    assert (images.grad[:, :, 1::2] == 0).all()

@@ -7,7 +7,7 @@ The loss is L(w, alpha) = -log P(y|X, w, alpha) + beta log C(alpha) (1), its gra
 for K architectures A_k drawn from P(A|alpha), with P_k = P(y_val|X_val, w, A_k) and C_k = C(A_k).
 
 Where (2) is biased: it divides by the sums over the same K samples instead of by P(y|X, w, alpha) and C(alpha). A
-ratio of two averages misses the ratio of their expectations by a term of order 1/K. `normalizer` and `cost_normalizer` put the
+ratio of two averages misses the ratio of their expectations by a term of order 1/K. The arguments `normalizer` put the
 true values in its place, for which (2) is exact at every K (`tests/test_estimator.py` measures both by enumeration).
 """
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ from .distribution import Distribution
 __all__ = [
     'COST_FORMS',
     'adaptive_num_samples',
+    'budget_cost',
     'cost_weights',
-    'hinge_cost',
     'likelihood_weights',
     'sample_weights',
     'surrogate',
 ]
 
-COST_FORMS = ('relative', 'absolute')
+COST_FORMS = ('relative', 'absolute', 'two-sided')
 MIN_SAMPLES = 2
 
 
@@ -39,14 +39,16 @@ def adaptive_num_samples(entropy: float, lam: float) -> int:
     return max(MIN_SAMPLES, int(lam * entropy))
 
 
-def hinge_cost(costs: torch.Tensor, target: float) -> torch.Tensor:
-    """C(A) = max(0, FLOPS(A) / TAR - 1): how far over the target, as a fraction of it.
+def budget_cost(costs: torch.Tensor, target: float, form: str = 'relative') -> torch.Tensor:
+    """C(A): max(0, FLOPS(A) / TAR - 1), how far over the target as a fraction of it; 'two-sided' how far from it.
 
     Args:
         costs: multiply-adds, any shape.
         target: multiply-adds that cost nothing.
+        form: as `cost_weights`.
     """
-    return (costs / target - 1).clamp(min=0)
+    off = costs / target - 1
+    return off.abs() if form == 'two-sided' else off.clamp(min=0)
 
 
 def likelihood_weights(
@@ -77,15 +79,16 @@ def cost_weights(
         costs: C(A_k), shape (K,).
         beta: its weight in the loss.
         form: 'relative' is the paper's beta C_k / sum C, which knows who costs more, but not how far over the target
-            the samples are; 0 where all C_k are. 'absolute' is beta C_k, the gradient of -log P + K beta C(alpha): it
-            fades as the samples come within the target, and so lands there.
+            the samples are; 0 where all C_k are. 'absolute' is beta C_k / K, the gradient of beta C(alpha) in place of
+            beta log C(alpha): it fades as the samples come within the target. 'two-sided' is the same of a C(A) that
+            also rises below the target, and lands on it.
         normalizer: C(alpha) where it is known, in place of the samples' mean ('relative' only).
 
     Raises:
         ValueError: another form.
     """
-    if form == 'absolute':
-        return beta * costs
+    if form in ('absolute', 'two-sided'):
+        return beta * costs / len(costs)
     if form != 'relative':
         raise ValueError(f'cost form {form!r}: expected one of {", ".join(COST_FORMS)}')
     total = costs.sum() if normalizer is None else normalizer * len(costs)
@@ -104,7 +107,7 @@ def sample_weights(
 
     `baseline` subtracts the mean over the samples. As grad log P has expectation 0, this leaves the expectation of the
     gradient unchanged and takes away the noise of equally good samples: a flat landscape keeps its entropy exactly.
-    (With the 'absolute' form the mean depends on the samples, and the cost's gradient shrinks by 1 - 1/K.)
+    (With the forms that are not relative the mean depends on the samples, and the cost's gradient shrinks by a K-th.)
     """
     weights = likelihood_weights(log_likelihoods, temperature) - cost_weights(costs, beta, form)
     return weights - weights.mean() if baseline else weights

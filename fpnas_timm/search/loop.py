@@ -3,6 +3,7 @@
 The loop knows a `SearchSpace` and an `Evaluator`, no more. The same loop searches the supernet of `evaluator.py`, a
 table of measured accuracies or whatever else can say how well an architecture does.
 """
+import copy
 import itertools
 import math
 import time
@@ -17,7 +18,7 @@ from ..interrupt import StopRequest
 from ..spaces import Choices, MBConvSpace, SearchSpace
 from .decode import InfeasibleError
 from .distribution import KINDS, Distribution, Factorized, Joint
-from .estimator import COST_FORMS, adaptive_num_samples, hinge_cost, sample_weights, surrogate
+from .estimator import COST_FORMS, adaptive_num_samples, budget_cost, sample_weights, surrogate
 
 __all__ = ['Evaluator', 'Search', 'SearchConfig']
 
@@ -69,7 +70,7 @@ class SearchConfig:
         beta: weight of the cost in the loss.
         target: the cost that is free, in the evaluator's unit (multiply-adds); None searches without a budget.
         tolerance: the final architecture costs between target * (1 - tolerance) and target.
-        cost_form: 'relative' (as printed) or 'absolute', see `cost_weights`.
+        cost_form: 'relative' (as printed), 'absolute' or 'two-sided', see `cost_weights`.
         baseline: subtract the mean weight, see `sample_weights`.
         temperature: divides the log-likelihoods; 1 is the paper's.
         alpha_lr: learning rate of Adam for alpha.
@@ -96,7 +97,7 @@ class SearchConfig:
             (self.epochs >= 1, f'epochs {self.epochs}: expected at least 1'),
             (
                 0 <= self.warmup_epochs < self.epochs,
-                f'warmup_epochs {self.warmup_epochs}: expected fewer than epochs ({self.epochs}): alpha learns after them',
+                f'warmup_epochs {self.warmup_epochs}: expected fewer than epochs, {self.epochs}: alpha is frozen in them',
             ),
             (self.lam > 0, f'lam {self.lam}: expected a number above 0'),
             (
@@ -209,7 +210,7 @@ class Search:
     def _update_alpha(self, archs: list[Choices], log_likelihoods: torch.Tensor, costs: torch.Tensor) -> None:
         """One step of Adam along equation (2)."""
         config = self.config
-        over = hinge_cost(costs, config.target) if config.target else torch.zeros_like(costs)
+        over = budget_cost(costs, config.target, config.cost_form) if config.target else torch.zeros_like(costs)
         weights = sample_weights(
             log_likelihoods, over, config.beta, config.cost_form, config.temperature, config.baseline
         )
@@ -265,12 +266,15 @@ class Search:
         raise InfeasibleError(f'none of the {MAX_RANKED:,} most probable architectures costs {low:,} to {high:,}')
 
     def state_dict(self) -> dict[str, Any]:
-        """All there is: alpha, its optimizer, the generator, the position, the history, the evaluator's state."""
+        """All there is: alpha, its optimizer, the generator, the position, the history, the evaluator's state.
+
+        The evaluator's tensors are its own: save them before the search goes on.
+        """
         return {
             'config': asdict(self.config),
             'kind': self.distribution.kind,
             'alpha': self.distribution.alpha.detach().clone(),
-            'optimizer': self.optimizer.state_dict(),
+            'optimizer': copy.deepcopy(self.optimizer.state_dict()),
             'generator': self.generator.get_state(),
             'epoch': self.epoch,
             'step': self.step,

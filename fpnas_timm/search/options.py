@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of `search.py`."""
     parser = argparse.ArgumentParser(
         prog='search.py',
+        allow_abbrev=False,
         description='FP-NAS: search a network for your images and your budget of multiply-adds.',
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         epilog='example: python search.py --space fpnas_s1pp --data-dir DIR --img-size 32 --target-macs 3M --epochs 20 '
@@ -73,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--num-samples', None, 'a fixed K instead', type=int)
     add('--weight-samples', None, 'the weights learn from this many of the K architectures; all without', type=int)
     add('--beta', 0.3, 'weight of the cost in the loss')
-    add('--cost-form', 'relative', "'relative' as the paper prints it, 'absolute' lands on the budget",
+    add('--cost-form', 'relative', "'relative' as the paper prints it; 'absolute' ends within the budget, 'two-sided' on it",
         choices=COST_FORMS)
     add('--temperature', 1.0, "divides the log-likelihoods; 1: the paper's")
     add('--no-baseline', False, 'leave the mean weight in')
@@ -180,7 +181,7 @@ def parse_search_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def _given(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> dict[str, Any]:
     """What the command line itself says; an unknown option raises UsageError with the nearest one."""
     known = known_options(parser)
-    bare = argparse.ArgumentParser(argument_default=argparse.SUPPRESS, add_help=False, usage=argparse.SUPPRESS)
+    bare = argparse.ArgumentParser(argument_default=argparse.SUPPRESS, add_help=False, allow_abbrev=False)
     flags = []
     for action in known.values():
         kwargs = {'nargs': action.nargs} if action.nargs != 0 else {'action': 'store_true'}

@@ -268,7 +268,7 @@ def hold(folder: Path, resume: bool, primary: bool) -> Iterator[None]:
         yield
         return
     if not resume and (folder / ARGS_FILE).exists():
-        raise UsageError(f'--output {folder}: holds a search: go on with it by --resume {folder}, or name another folder')
+        raise UsageError(f'--output {folder}: holds a search: --resume {folder} goes on with it, or name another one')
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / '.lock').open('w')
@@ -276,8 +276,8 @@ def hold(folder: Path, resume: bool, primary: bool) -> Iterator[None]:
         raise UsageError(f'--output {folder}: cannot be written ({e.strerror})') from None
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not handed on to the loader's workers, as flock is
+        except (BlockingIOError, PermissionError):
             raise UsageError(f'--output {folder}: another process is searching there: wait, or stop it') from None
         yield
 

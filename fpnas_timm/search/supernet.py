@@ -47,8 +47,8 @@ class SuperNet(nn.Module):
     * **Bypass**: where the shape changes, a 1x1 convolution of its own.
     * **Repeats** of a group have weights of their own each: in the stand-alone network they have too.
 
-    It is initialised so that the choices of a block start as nearly the same function (`_align`): else each sampled path
-    would speak to the next layer in a language of its own, and little would be learned before they agree.
+    It is initialised so that the choices of a block start as nearly the same function (`_align`): else each sampled
+    path would speak to the next layer in a language of its own, and little would be learned before they agree.
 
     Batch norm takes the statistics of the batch, always, in evaluation too: those of one architecture say nothing about
     another's. So the mode (`train`, `eval`) makes no difference, and the images of a batch are scored together.
