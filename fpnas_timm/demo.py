@@ -1,11 +1,12 @@
-"""The whole path on real images, in a minute: a budget becomes a string, the string a trained model that timm loads.
+"""The whole path on real images, in minutes: a search finds a string, the string becomes a trained model that timm loads.
 
-scikit-learn's handwritten digits (1,797 images of 8 x 8 pixels) become an image folder; the budgeted decode finds an
-architecture in a small search space; timm builds, trains, saves and loads it.
+scikit-learn's handwritten digits (1,797 images of 8 x 8 pixels) become an image folder. `search.py` searches a small
+space for a network of a given budget, `train.py` trains it from scratch, timm loads it back.
 """
 import argparse
-import csv
+import json
 import random
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -13,28 +14,32 @@ from pathlib import Path
 
 import timm
 import torch
-from timm.data import create_dataset, create_loader
-from timm.loss import LabelSmoothingCrossEntropy
-from timm.models import save_for_hf
-from timm.optim import create_optimizer_v2
-from timm.scheduler import create_scheduler_v2
-from timm.utils import AverageMeter, ModelEmaV3, accuracy, random_seed
-from torch import nn
 
+from . import train
 from .arch import Arch, Conv
-from .draw import draw_arch
-from .reconstruct import section_b_prior
-from .search.decode import InfeasibleError, decode
+from .cost import cost
+from .errors import RunError, exit_status
+from .search import run as search
 from .spaces import MBConvSpace, Row, steps
 
-__all__ = ['digits_folder', 'digits_space', 'main', 'train']
+__all__ = ['digits_folder', 'digits_space', 'main']
 
-IMG_SIZE = 32
-BATCH_SIZE = 64
+FILE_SIZE = 32  # pixels of the image files
+IMG_SIZE = 16  # pixels that the networks see: twice what the digits have
+SEARCH = (
+    '--img-size 16 --warmup-epochs 10 --joint-epoch 20 --lam 0.25 --weight-samples 2 --beta 0.5 --cost-form absolute '
+    '--temperature 32 --alpha-lr 0.03 --batch-size 32 --opt adamw --lr 4e-3 --weight-decay 0.02 --scale 0.7 1 '
+    '--hflip 0 --color-jitter 0.2 --workers 0'
+).split()
+TRAIN = (
+    '--num-classes 10 --img-size 16 -b 64 --opt adamw --lr 4e-3 --weight-decay 0.02 --warmup-epochs 1 --scale 0.7 1 '
+    '--hflip 0 --color-jitter 0.2 --crop-pct 1 --model-ema --model-ema-decay 0.98 --model-ema-warmup --workers 0 '
+    '--device cpu'
+).split()
 
 
 def digits_space() -> MBConvSpace:
-    """A small search space for 32 x 32 images: five groups, 6.0e12 architectures."""
+    """A small search space for 16 x 16 images: five groups, 6.0e12 architectures."""
     micro = {'kernel': (0, 3, 5), 'act': ('re', 'sw'), 'splits': (0, 1, 2, 4)}
     expansion = steps(1.5, 4.5, 0.75)
     rows = [
@@ -65,133 +70,74 @@ def digits_folder(root: Path, seed: int = 0) -> None:
             folder = root / split / str(target)
             folder.mkdir(parents=True, exist_ok=True)
             image = Image.fromarray((digits.images[i] * (255 / 16)).astype('uint8'))
-            image.resize((IMG_SIZE, IMG_SIZE), Image.Resampling.BICUBIC).convert('RGB').save(folder / f'{i:04d}.png')
+            image.resize((FILE_SIZE, FILE_SIZE), Image.Resampling.BICUBIC).convert('RGB').save(folder / f'{i:04d}.png')
     done.touch()
 
 
-def train(model: nn.Module, data: Path, epochs: int, log: Path, seed: int = 0) -> tuple[nn.Module, float]:
-    """Train on an image folder with timm's parts.
+def check_loads_back(model: Path, weights: Path) -> float:
+    """The exported folder through timm against the checkpoint it was made from; its top-1 accuracy in %.
 
-    Args:
-        model: the network; trained in place.
-        data: folder with `train` and `validation`.
-        epochs: passes over the training images.
-        log: CSV file, a row an epoch.
-        seed: of shuffling and augmentation.
-
-    Returns:
-        The average of the weights over the training (EMA) and its validation accuracy in %.
+    Raises:
+        RunError: the two give other logits.
     """
-    from tqdm import tqdm
-
-    random_seed(seed)
-    cfg = dict(input_size=(3, IMG_SIZE, IMG_SIZE), batch_size=BATCH_SIZE, use_prefetcher=False, num_workers=0)
-    loader = create_loader(
-        create_dataset('', root=data, split='train'),
-        is_training=True,
-        scale=(0.7, 1.0),
-        ratio=(0.9, 1.1),
-        hflip=0.0,
-        color_jitter=0.2,
-        **cfg,
-    )
-    validation = create_loader(create_dataset('', root=data, split='validation'), crop_pct=1.0, **cfg)
-    loss_fn = LabelSmoothingCrossEntropy(0.1)
-    optimizer = create_optimizer_v2(model, opt='adamw', lr=4e-3, weight_decay=0.02)
-    scheduler, epochs = create_scheduler_v2(
-        optimizer, sched='cosine', num_epochs=epochs, warmup_epochs=1, warmup_lr=1e-4, step_on_epochs=False,
-        updates_per_epoch=len(loader),
-    )
-    ema = ModelEmaV3(model, decay=0.98, use_warmup=True)
-    top1, update = 0.0, 0
-    with log.open('w', newline='', encoding='utf-8') as f:
-        writer = csv.writer(f)
-        writer.writerow(['epoch', 'train_loss', 'eval_top1'])
-        for epoch in range(epochs):
-            model.train()
-            losses = AverageMeter()
-            bar = tqdm(loader, desc=f'epoch {epoch + 1}/{epochs}', leave=False, disable=not sys.stderr.isatty())
-            for images, target in bar:
-                loss = loss_fn(model(images), target)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                update += 1
-                scheduler.step_update(num_updates=update)
-                ema.update(model, step=update)
-                losses.update(loss.item(), len(target))
-                bar.set_postfix(loss=f'{losses.avg:.3f}')
-            top1 = validate(ema.module, validation)
-            writer.writerow([epoch, f'{losses.avg:.5f}', f'{top1:.3f}'])
-            f.flush()
-            print(f'epoch {epoch + 1:2d}/{epochs}: train loss {losses.avg:.3f}, validation top-1 {top1:.2f} %')
-    return ema.module, top1
+    loaded = timm.create_model(f'local-dir:{model}', pretrained=True).eval()
+    state = torch.load(weights, weights_only=True)
+    again = timm.create_model('fpnas', arch=str(loaded.arch), num_classes=10).eval()
+    again.load_state_dict(state['state_dict_ema'])
+    images = torch.randn(8, 3, IMG_SIZE, IMG_SIZE)
+    with torch.inference_mode():
+        difference = (loaded(images) - again(images)).abs().max().item()
+    if difference > 0:
+        raise RunError(f'the model in {model} gives other logits than the run, by up to {difference:.2g}')
+    return json.loads((model / 'config.json').read_text())['training']['top1']
 
 
-@torch.inference_mode()
-def validate(model: nn.Module, loader) -> float:
-    """Top-1 accuracy in % over a loader."""
-    model.eval()
-    meter = AverageMeter()
-    for images, target in loader:
-        meter.update(accuracy(model(images), target)[0].item(), len(target))
-    return meter.avg
-
-
-def find_arch(target_macs: float) -> Arch:
-    """The most probable architecture of `digits_space` under the prior, at most and nearly (5 %) `target_macs`."""
-    space = digits_space()
-    found = decode(
-        space, section_b_prior(space), macs=(int(0.95 * target_macs), int(target_macs)), num_classes=10
-    )
-    print(f'architecture   {found.arch}')
-    print(f'multiply-adds  {found.cost.macs:,} at {IMG_SIZE} x {IMG_SIZE} (budget {int(target_macs):,})')
-    print(f'parameters     {found.cost.params:,}')
-    return found.arch
+def run(args: argparse.Namespace) -> int:
+    """Search, train, load back. Exit status 0, or that of the step that failed."""
+    start, out = time.monotonic(), args.output
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ('search', 'train'):
+        shutil.rmtree(out / name, ignore_errors=True)
+    digits_folder(out / 'data')
+    (out / 'space.json').write_text(json.dumps(digits_space().to_dict(), indent=1))
+    common = ['--data-dir', str(out / 'data'), '--seed', str(args.seed)]
+    status = search.main([
+        '--space', str(out / 'space.json'), '--target-macs', args.target_macs, '--epochs', str(args.search_epochs),
+        *SEARCH, *common, '--output', str(out / 'search'),
+    ])
+    if status:
+        return status
+    searched = time.monotonic()
+    status = train.main([
+        '--arch-file', str(out / 'search' / 'arch.txt'), '--epochs', str(args.epochs), *TRAIN, *common,
+        '--output', str(out), '--experiment', 'train',
+    ])
+    if status:
+        return status
+    model = out / 'train' / 'export'
+    top1 = check_loads_back(model, out / 'train' / 'model_best.pth.tar')
+    arch = Arch.parse((out / 'search' / 'arch.txt').read_text())
+    spent = cost(arch, num_classes=10)
+    print(f'architecture   {arch}')
+    print(f'multiply-adds  {spent.macs:,} at {IMG_SIZE} x {IMG_SIZE} (budget {args.target_macs})')
+    print(f'parameters     {spent.params:,}')
+    print(f'accuracy       {top1:.2f} % of the validation images (EMA weights, best of {args.epochs} epochs)')
+    print(f"model          {model}: timm.create_model('local-dir:{model}', pretrained=True), same logits")
+    print(f'pictures       {out}/search/{{arch,course,distribution}}.png, {out}/train/curves.png')
+    print(f'time           {time.monotonic() - start:.0f} s, of which the search {searched - start:.0f} s')
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 0, 1 if the loaded model differs, 2 if the budget is out of reach."""
+    """Exit status 0, 1 if a run failed or the loaded model differs, 2 if the budget is out of reach."""
     parser = argparse.ArgumentParser(prog='python -m fpnas_timm.demo', description=__doc__)
     parser.add_argument('--output', type=Path, default=Path('output/demo'), help='where everything is written')
-    parser.add_argument('--target-macs', type=float, default=3e6, help='multiply-adds at 32 x 32 pixels')
-    parser.add_argument('--epochs', type=int, default=12)
+    parser.add_argument('--target-macs', default='1M', help='budget of multiply-adds at 16 x 16 pixels')
+    parser.add_argument('--search-epochs', type=int, default=36)
+    parser.add_argument('--epochs', type=int, default=16, help='of the training')
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args(argv)
-    start = time.monotonic()
-    out = args.output
-    try:
-        arch = find_arch(args.target_macs)
-    except InfeasibleError as e:
-        print(f'error: {e}', file=sys.stderr)
-        return 2
-    out.mkdir(parents=True, exist_ok=True)
-    (out / 'arch.txt').write_text(f'{arch}\n', encoding='utf-8')
-    digits_folder(out / 'data')
-    torch.manual_seed(args.seed)
-    model = timm.create_model('fpnas', arch=str(arch), num_classes=10)
-    trained, top1 = train(model, out / 'data', args.epochs, out / 'summary.csv', args.seed)
-
-    folder = out / 'model'
-    labels = [str(i) for i in range(10)]
-    data_config = dict(input_size=(3, IMG_SIZE, IMG_SIZE), crop_pct=1.0)
-    save_for_hf(
-        trained, str(folder), model_config=dict(label_names=labels), safe_serialization=True, data_config=data_config
-    )
-    loaded = timm.create_model(f'local-dir:{folder}', pretrained=True).eval()
-    images = torch.randn(8, 3, IMG_SIZE, IMG_SIZE)
-    with torch.inference_mode():
-        difference = (loaded(images) - trained(images)).abs().max().item()
-    if difference > 0:
-        print(f'error: the model in {folder} gives other logits, by up to {difference:.2g}', file=sys.stderr)
-        return 1
-    print(f'accuracy       {top1:.2f} % of the validation images (EMA weights, {args.epochs} epochs)')
-    print(f"model          {folder}: timm.create_model('local-dir:{folder}', pretrained=True), same logits")
-    draw_arch(arch, out / 'arch.png')
-    print(f'picture        {out / "arch.png"}')
-    print(f'log            {out / "summary.csv"}')
-    print(f'time           {time.monotonic() - start:.0f} s')
-    return 0
+    return exit_status(lambda: run(args))
 
 
 if __name__ == '__main__':
