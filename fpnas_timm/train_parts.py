@@ -43,7 +43,7 @@ def create_network(args: argparse.Namespace) -> nn.Module:
     in_chans = args.in_chans if args.in_chans is not None else (args.input_size or [3])[0]
     overlay = dict(args.pretrained_cfg_overlay)
     if args.pretrained_path:  # timm's way: as if these were the published weights, with another head
-        _check_file(args.pretrained_path, '--pretrained-path')
+        _check_file(args.pretrained_path)
         overlay = {'file': args.pretrained_path, 'num_classes': -1, **overlay}
     try:
         model = timm.create_model(
@@ -69,14 +69,14 @@ def create_network(args: argparse.Namespace) -> nn.Module:
             )
         raise UsageError(f'--model {args.model}: {reason}') from None
     if args.initial_checkpoint:
-        _check_file(args.initial_checkpoint, '--initial-checkpoint')
+        _check_file(args.initial_checkpoint)
         try:
             load_checkpoint(model, args.initial_checkpoint)
         except Exception as e:  # damaged, of another network, not a checkpoint
             theirs = _arch_of_file(args.initial_checkpoint)
             hint = f'; it is of {theirs}' if theirs else ''
             reason = ' '.join(str(e).split())[:400]
-            raise UsageError(f'--initial-checkpoint {args.initial_checkpoint}: {reason}{hint}') from None
+            raise UsageError(f'{args.initial_checkpoint}: {reason}{hint}') from None
     classifier = model.get_classifier()
     with torch.no_grad():
         if args.head_init_scale is not None:
@@ -387,9 +387,9 @@ def model_dtype(args: argparse.Namespace) -> torch.dtype | None:
     return getattr(torch, args.model_dtype) if args.model_dtype else None
 
 
-def _check_file(path: str, flag: str) -> None:
+def _check_file(path: str) -> None:
     if not Path(path).is_file():
-        raise UsageError(f'{flag} {path}: no such file')
+        raise UsageError(f'{path}: no such file of weights')
 
 
 def _arch_of_file(path: str) -> str | None:
