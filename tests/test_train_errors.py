@@ -187,7 +187,7 @@ def test_a_full_disk(tiny_images: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, '-m', 'fpnas_timm.train', *argv, '--resume', 'auto'],
         capture_output=True, text=True, check=False, env={'PYTHONPATH': str(ROOT), 'PATH': '/usr/bin:/bin'},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),  # noqa: PLW1509
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
     assert done.returncode == 1
     error = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
