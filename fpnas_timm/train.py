@@ -21,7 +21,7 @@ import torch
 import yaml
 from timm import utils
 from timm.layers import set_fast_norm
-from timm.models import clean_state_dict, safe_model_name
+from timm.models import safe_model_name
 from timm.optim import create_optimizer_v2, optimizer_kwargs
 from timm.scheduler import create_scheduler_v2, scheduler_kwargs
 from timm.task import TrainingTask
@@ -33,11 +33,11 @@ from .curves import draw_curves, read_history, write_history
 from .device import low_precision, start_device
 from .errors import RunError, UsageError, exit_status
 from .evaluate import evaluate_epoch
-from .export import export_model
+from .export import export_best
 from .files import write_text
 from .freeze import Frozen, freeze
 from .interrupt import StopRequest, stop_on_signal
-from .rng import gather_random_states, restore_random_states
+from .rng import gather_random_states, random_state_of, restore_random_states
 from .tracking import Trackers, progress
 from .train_args import parse_train_args, print_recipes
 
@@ -123,7 +123,7 @@ def train(args: argparse.Namespace, stop: StopRequest | None = None) -> dict[str
         resume = str(folder / 'last.pth.tar') if there else ''
     saved = read_training_checkpoint(resume) if resume else {}
     in_place = bool(resume) and folder.exists() and Path(resume).parent.samefile(folder)
-    random_saved = _random_saved(saved, args)
+    random_saved = random_state_of(saved, args.world_size, args.rank, args.workers)
 
     # Network, data, task. What draws random numbers stands in timm's order.
     classes_asked_for = args.num_classes is not None
@@ -238,8 +238,11 @@ def train(args: argparse.Namespace, stop: StopRequest | None = None) -> dict[str
     if args.distributed:
         torch.distributed.destroy_process_group()
     if primary:
-        finish(run, history, data_config, classes)
         trackers.close()
+        model = copy.deepcopy(utils.unwrap_model(task.get_eval_model())).cpu()
+        export_best(model, folder, args, history, data_config, classes)
+        if history:
+            draw_curves(history, folder / 'curves.png', f'{folder.name}  {args.recipe or ""}')
     return row
 
 
@@ -330,49 +333,6 @@ def train_epoch(run: Run, epoch: int, stop: StopRequest | None = None) -> float:
         mean = torch.tensor([losses.avg], device=run.device, dtype=torch.float32)
         return utils.reduce_tensor(mean, args.world_size).item()
     return losses.avg
-
-
-def finish(run: Run, history: list[dict[str, Any]], data_config: dict[str, Any], classes: list[str]) -> None:
-    """Export the best weights and draw the curves, as far as there are any."""
-    args, folder = run.args, run.folder
-    best = folder / 'model_best.pth.tar'
-    if best.exists():
-        state = read_training_checkpoint(best)
-        ema = 'state_dict_ema' in state and not args.model_ema_force_cpu
-        model = copy.deepcopy(utils.unwrap_model(run.task.get_eval_model())).cpu()
-        model.load_state_dict(clean_state_dict(state['state_dict_ema' if ema else 'state_dict']))
-        row = next((r for r in history if r['epoch'] == state['epoch']), {})
-        training = {
-            'recipe': args.recipe,
-            'epoch': state['epoch'] + 1,
-            'epochs': args.epochs,
-            **{k.removeprefix('eval_'): v for k, v in row.items() if k.startswith('eval_')},
-            'train_loss': row.get('train_loss'),
-            'ema': ema,
-            'seed': args.seed,
-        }
-        export_model(model, folder / 'export', data_config, classes, training)
-        shown = ', '.join(f'{k} {v:.5g}' for k, v in training.items() if k in ('top1', 'top5', 'loss'))
-        _logger.info(f'best: epoch {training["epoch"]} ({shown}), as local-dir:{folder / "export"}')
-    if history:
-        try:
-            draw_curves(history, folder / 'curves.png', f'{args.experiment or folder.name}  {args.recipe or ""}')
-        except ImportError:
-            _logger.info('no curves.png: pip install matplotlib')
-
-
-def _random_saved(saved: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    """This process's random state in a checkpoint; empty if there is none that fits."""
-    processes = saved.get('random', {}).get('processes', [])
-    if not processes:
-        return {}
-    if len(processes) != args.world_size or len(processes[args.rank]['workers']) != args.workers:
-        _logger.warning(
-            f'The checkpoint is of {len(processes)} processes with {len(processes[0]["workers"])} workers: this run '
-            'draws other random numbers than that one would have.'
-        )
-        return {}
-    return processes[args.rank]
 
 
 def _not_finite(what: str, run: Run, epoch: int, update: int) -> str:
