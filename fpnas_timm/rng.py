@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 __all__ = [
-    'WorkerStates', 'gather_random_states', 'random_state', 'random_state_of', 'restore_random_states', 'set_random_state',
-    'track_workers',
+    'WorkerStates', 'gather_random_states', 'random_state', 'random_state_of', 'restore_random_states',
+    'set_random_state', 'track_workers',
 ]
 
 _logger = logging.getLogger(__name__)

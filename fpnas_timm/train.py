@@ -27,6 +27,7 @@ from timm.scheduler import create_scheduler_v2, scheduler_kwargs
 from timm.task import TrainingTask
 from timm.utils.distributed import is_distributed_env
 
+from . import train_data as data
 from . import train_parts as parts
 from .checkpoints import RunCheckpoints, load_training_state, read_training_checkpoint
 from .curves import draw_curves, read_history, write_history
@@ -75,7 +76,7 @@ class Run:
     args: argparse.Namespace
     device: torch.device
     task: TrainingTask
-    loaders: parts.Loaders
+    loaders: data.Loaders
     optimizer: torch.optim.Optimizer
     scheduler: Any
     autocast: Any  # context of a forward pass
@@ -128,12 +129,12 @@ def train(args: argparse.Namespace, stop: StopRequest | None = None) -> dict[str
     # Network, data, task. What draws random numbers stands in timm's order.
     classes_asked_for = args.num_classes is not None
     model = parts.create_network(args)
-    data_config = parts.data_config_of(args, model)
+    data_config = data.data_config_of(args, model)
     frozen = freeze(model, args.freeze) if args.freeze else None
     model = parts.to_device(model, args, device)
-    train_data, eval_data, classes = parts.open_splits(args, data_config['input_size'][0])
-    parts.check_classes(args, classes, classes_asked_for)
-    loaders = parts.create_loaders(args, data_config, train_data, eval_data, device, random_saved.get('workers'))
+    train_data, eval_data, classes = data.open_splits(args, data_config['input_size'][0])
+    data.check_classes(args, classes, classes_asked_for)
+    loaders = data.create_loaders(args, data_config, train_data, eval_data, device, random_saved.get('workers'))
     args.lr = parts.learning_rate(args, loaders.mean_batch_size)
     task = parts.create_task(args, model, data_config, loaders.mixes, device, classes)
     optimizer = create_optimizer_v2(task.get_trainable_module(), **optimizer_kwargs(cfg=args), **args.opt_kwargs)
@@ -276,7 +277,7 @@ def train_epoch(run: Run, epoch: int, stop: StopRequest | None = None) -> float:
         need_update = is_last or (index + 1) % accum == 0
         batches = min(accum, num_batches - update * accum)  # of this update: the last one may have fewer
         if args.no_prefetcher:
-            input, target = input.to(run.device, parts.model_dtype(args)), target.to(run.device)
+            input, target = input.to(run.device, data.model_dtype(args)), target.to(run.device)
             if loaders.mixup is not None:
                 input, target = loaders.mixup(input, target)
         if args.channels_last:
@@ -320,7 +321,7 @@ def train_epoch(run: Run, epoch: int, stop: StopRequest | None = None) -> float:
                 _logger.info(f'epoch {epoch + 1} [{update + 1}/{updates}]: loss {value:.4g} (mean {losses.avg:.4g}), '
                              f'{speed:.1f} images/s, learning rate {run.learning_rate:.3g}')
             if args.save_images:
-                parts.save_batch(input, run.folder / f'train-batch-{index}.jpg')
+                data.save_batch(input, run.folder / f'train-batch-{index}.jpg')
         if run.saver is not None and args.recovery_interval and (update + 1) % args.recovery_interval == 0:
             run.saver.save_recovery(epoch, batch_idx=update)
         if run.scheduler is not None:

@@ -16,6 +16,7 @@ import torch
 from timm.data import create_loader, resolve_data_config
 from timm.utils import reparameterize_model, setup_default_logging
 
+from . import train_data as data
 from . import train_parts as parts
 from .data import open_dataset
 from .device import low_precision, start_device
@@ -100,7 +101,7 @@ def validate(args: argparse.Namespace) -> dict[str, Any]:
     param_count = sum(p.numel() for p in model.parameters())
     if args.reparam:
         model = reparameterize_model(model)
-    model.to(device=device, dtype=parts.model_dtype(args))
+    model.to(device=device, dtype=data.model_dtype(args))
     if args.channels_last:
         model.to(memory_format=torch.channels_last)
     dataset = open_dataset(
@@ -108,7 +109,7 @@ def validate(args: argparse.Namespace) -> dict[str, Any]:
         input_img_mode=args.input_img_mode or ('RGB' if model.in_chans == 3 else 'L'),
     )
     args.data_dir = args.data_dir or args.data
-    parts.check_classes(args, parts.class_names(dataset), asked_for)
+    data.check_classes(args, data.class_names(dataset), asked_for)
     loader = create_loader(
         dataset,
         input_size=config['input_size'],
@@ -121,7 +122,7 @@ def validate(args: argparse.Namespace) -> dict[str, Any]:
         num_workers=args.workers,
         pin_memory=args.pin_mem,
         device=device,
-        img_dtype=parts.model_dtype(args) or torch.float32,
+        img_dtype=data.model_dtype(args) or torch.float32,
         use_prefetcher=not args.no_prefetcher,
         distributed=args.distributed,
     )
