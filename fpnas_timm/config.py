@@ -1,6 +1,6 @@
 """A command line's options from a YAML file: the same names, the same checks; the command line wins."""
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,24 @@ import yaml
 
 from .errors import UsageError
 
-__all__ = ['known_options', 'load_yaml', 'parse_args', 'set_options']
+__all__ = ['OptionGroup', 'known_options', 'load_yaml', 'set_options']
+
+
+class OptionGroup:
+    """`add_argument` in one line an option: the type is that of the default, False makes a switch."""
+
+    def __init__(self, parser: argparse.ArgumentParser, title: str) -> None:
+        self.group = parser.add_argument_group(title)
+
+    def __call__(self, flags: str, default: Any, text: str, **kwargs: Any) -> None:
+        if default is False:
+            kwargs['action'] = 'store_true'
+        elif 'action' not in kwargs:
+            kwargs.setdefault('type', type(default) if default is not None else str)
+            if kwargs.get('nargs') is None and 'choices' not in kwargs:
+                kwargs.setdefault('metavar', {int: 'N', float: 'X'}.get(kwargs['type'], 'VALUE'))
+        # argparse reads % in a help text as a format
+        self.group.add_argument(*flags.split(), default=default, help=text.replace('%', '%%'), **kwargs)
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
@@ -79,15 +96,3 @@ def _converted(action: argparse.Action, value: Any, where: str) -> Any:
     if action.choices is not None and value not in action.choices:
         raise UsageError(f'{where}: {value!r}: expected one of {", ".join(map(str, action.choices))}')
     return value
-
-
-def parse_args(
-        parser: argparse.ArgumentParser, argv: Sequence[str] | None = None, flag: str = '--config'
-) -> argparse.Namespace:
-    """Parse a command line that may name a YAML file with `flag`, whose options become defaults."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument(flag, dest='config')
-    path = first.parse_known_args(argv)[0].config
-    if path:
-        set_options(parser, load_yaml(path), str(path))
-    return parser.parse_args(argv)

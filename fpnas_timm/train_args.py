@@ -12,14 +12,11 @@ from typing import Any
 from timm.utils import ParseKwargs
 
 from .arch import Arch, ArchError
-from .config import known_options, load_yaml, set_options
+from .config import OptionGroup, known_options, load_yaml, set_options
 from .errors import UsageError
 from .recipes import Recipe, find_recipe, recipe_table
 
-__all__ = [
-    'UNSUPPORTED', 'OptionGroup', 'build_parser', 'parse_train_args', 'print_recipes', 'read_arch_file',
-    'refuse_unknown',
-]
+__all__ = ['UNSUPPORTED', 'build_parser', 'parse_train_args', 'print_recipes', 'read_arch_file', 'refuse_unknown']
 
 # timm's option -> (its default, why it is not here and what to use instead)
 UNSUPPORTED: dict[str, tuple[Any, str]] = {
@@ -38,23 +35,6 @@ UNSUPPORTED: dict[str, tuple[Any, str]] = {
     'kd_token_distill_type': ('soft', 'distillation tokens are for vision transformers'),
     'multilabel_threshold': (0.5, 'only one label an image'),
 }
-
-
-class OptionGroup:
-    """`add_argument` in one line an option: the type is that of the default, False makes a switch."""
-
-    def __init__(self, parser: argparse.ArgumentParser, title: str) -> None:
-        self.group = parser.add_argument_group(title)
-
-    def __call__(self, flags: str, default: Any, text: str, **kwargs: Any) -> None:
-        if default is False:
-            kwargs['action'] = 'store_true'
-        elif 'action' not in kwargs:
-            kwargs.setdefault('type', type(default) if default is not None else str)
-            if kwargs.get('nargs') is None and 'choices' not in kwargs:
-                kwargs.setdefault('metavar', {int: 'N', float: 'X'}.get(kwargs['type'], 'VALUE'))
-        # argparse reads % in a help text as a format
-        self.group.add_argument(*flags.split(), default=default, help=text.replace('%', '%%'), **kwargs)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -18,12 +18,13 @@ from timm.utils import reparameterize_model, setup_default_logging
 
 from . import train_data as data
 from . import train_parts as parts
+from .config import OptionGroup
 from .data import open_dataset
 from .device import low_precision, start_device
 from .errors import UsageError, exit_status
 from .evaluate import evaluate
 from .files import write_text
-from .train_args import OptionGroup, read_arch_file, refuse_unknown
+from .train_args import read_arch_file, refuse_unknown
 
 __all__ = ['build_parser', 'main', 'validate']
 
