@@ -107,9 +107,8 @@ def epoch_seconds(command: list[str], folder: Path, epochs: int) -> list[float]:
 
 def loop_ratio(script: Path, images: Path, rounds: int, epochs: int) -> None:
     write_images(images)
-    options = [o for o in BASE if o not in ('--val-interval', '1000')] + TOGGLES['aa'] + TOGGLES['ema']
-    options += ['--log-interval', '1000', '--data-dir', str(images), '--epochs', str(epochs)]
-    options += ['--model-kwargs', f'arch={STUDENT}']
+    options = [*BASE, '--val-interval', '1', *TOGGLES['aa'], *TOGGLES['ema'], '--epochs', str(epochs)]
+    options += ['--data-dir', str(images), '--model-kwargs', f'arch={STUDENT}']
     scripts = {'ours': ['-m', 'fpnas_timm.train'], 'timm': ['-m', 'fpnas_timm.run', str(script)]}
     seconds: dict[str, list[float]] = {name: [] for name in scripts}
     with tempfile.TemporaryDirectory() as out:

@@ -302,11 +302,14 @@ def train_epoch(run: Run, epoch: int, stop: StopRequest | None = None) -> float:
                     optimizer.step()
 
         value = loss.item() * batches
-        losses.update(value, len(input))
         images += len(input) * args.world_size
-        bad_in_a_row = 0 if math.isfinite(value) else bad_in_a_row + 1
-        if bad_in_a_row > (10 if run.scaler is not None else 0):  # the scaler skips such steps, for a while
-            raise RunError(_not_finite(f'the loss is {value}', run, epoch, update))
+        if math.isfinite(value):
+            losses.update(value, len(input))
+            bad_in_a_row = 0
+        else:
+            bad_in_a_row += 1
+            if bad_in_a_row > (10 if run.scaler is not None else 0):  # the scaler skips such steps, for a while
+                raise RunError(_not_finite(f'the loss is {value}', run, epoch, update))
         if not need_update:
             continue
         optimizer.zero_grad()
