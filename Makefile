@@ -16,6 +16,7 @@ lint: .venv/test/.complete
 bench: .venv/test/.complete
 	.venv/test/bin/python benchmarks/inference.py
 	.venv/test/bin/python benchmarks/cost.py
+	.venv/test/bin/python benchmarks/training.py step
 
 # An environment with the extra of its name. The mark comes last, so that one cut short is made again.
 .venv/%/.complete: pyproject.toml

@@ -14,8 +14,8 @@ from timm.task import TrainingTask
 from timm.utils import CheckpointSaver, unwrap_model
 from torch import nn
 
-from .errors import UsageError
-from .files import load_checkpoint, replacing, save_checkpoint
+from .errors import RunError, UsageError
+from .files import load_checkpoint, previous, save_checkpoint
 
 __all__ = ['RunCheckpoints', 'arch_in', 'load_training_state', 'read_training_checkpoint']
 
@@ -70,9 +70,17 @@ class RunCheckpoints(CheckpointSaver):
         epoch, metric = state['saver']['pending']
         if metric is not None and (self.best_metric is None or self.cmp(metric, self.best_metric)):
             self.best_epoch, self.best_metric = epoch, metric
-        if self.best_epoch == epoch:
-            with replacing(Path(self.checkpoint_dir) / f'model_best{self.extension}') as temporary:
-                torch.save(state, temporary)  # not a link to `last`, which may be the damaged one
+        best = Path(self.checkpoint_dir) / f'model_best{self.extension}'
+        if self.best_epoch == epoch and not _is_of_epoch(best, epoch):
+            save_checkpoint(best, state)  # not a link to `last`, which may be the damaged one
+            previous(best).unlink(missing_ok=True)
+
+
+def _is_of_epoch(path: Path, epoch: int) -> bool:
+    try:
+        return read_training_checkpoint(path)['epoch'] == epoch
+    except (RunError, UsageError):
+        return False
 
 
 def read_training_checkpoint(path: str | Path) -> dict[str, Any]:

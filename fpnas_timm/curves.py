@@ -2,13 +2,17 @@
 import csv
 import io
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .errors import RunError
 from .files import replacing, write_jsonl, write_text
 
 __all__ = ['draw_curves', 'read_history', 'write_history']
+
+_logger = logging.getLogger('train')
 
 SUMMARY = ('epoch', 'train_loss', 'eval_loss', 'eval_top1', 'eval_top5', 'lr')  # timm's columns
 
@@ -23,25 +27,32 @@ def read_history(folder: Path, before: int) -> list[dict[str, Any]]:
 
 
 def write_history(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write `history.jsonl`, a line an epoch, and `summary.csv`, a line a validated epoch; each in one step."""
-    write_jsonl(folder / 'history.jsonl', rows)
+    """Write `history.jsonl`, a line an epoch, and `summary.csv`, a line a validated epoch; each in one step.
+
+    Raises:
+        RunError: they cannot be written.
+    """
     validated = [row for row in rows if row.get('validated')]
     columns = [c for c in SUMMARY if any(c in row for row in validated)]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction='ignore', lineterminator='\n')
     writer.writeheader()
     writer.writerows(validated)
-    write_text(folder / 'summary.csv', text.getvalue())
+    try:
+        write_jsonl(folder / 'history.jsonl', rows)
+        write_text(folder / 'summary.csv', text.getvalue())
+    except OSError as e:
+        raise RunError(f'{folder}: cannot be written ({e.strerror or e}); the last good checkpoint is kept') from None
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str = '') -> None:
-    """Draw losses, accuracies and learning rate over the epochs as a PNG. Needs matplotlib.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """Draw losses, accuracies and learning rate over the epochs as a PNG; without matplotlib, say so."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        _logger.info('no %s: pip install matplotlib', path.name)
+        return
 
     figure = Figure(figsize=(12, 3.8), layout='constrained')
     FigureCanvasAgg(figure)

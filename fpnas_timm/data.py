@@ -48,7 +48,8 @@ def open_dataset(name: str, root: str | Path | None, split: str, **kwargs: Any) 
         UsageError: no such folder or dataset, or it holds no image.
     """
     where = f'{name or "image folder"} {root or ""} (split {split!r})'.replace('  ', ' ')
-    if name.partition('/')[0] not in ('hfds', 'hfids', 'tfds', 'wds') and (root is None or not Path(root).exists()):
+    remote = kwargs.get('download') or name.partition('/')[0] in ('hfds', 'hfids', 'tfds', 'wds')
+    if not remote and (root is None or not Path(root).exists()):
         raise UsageError(f'{root or "the data folder"}: no such folder: name the folder of the images with --data-dir')
     try:
         dataset = create_dataset(name, root=root, split=split, **kwargs)

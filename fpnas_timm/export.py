@@ -1,4 +1,6 @@
 """A run's best weights as a `local-dir:` folder: timm's own format, with the string, the metrics and the recipe."""
+import argparse
+import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -6,14 +8,58 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from timm.layers import SplitBatchNorm2d
-from timm.models import save_for_hf
+from timm.models import clean_state_dict, save_for_hf
 from torch import nn
 
+from .checkpoints import read_training_checkpoint
 from .errors import RunError
 from .model import FPNAS
 
-__all__ = ['export_model']
+__all__ = ['export_best', 'export_model']
+
+_logger = logging.getLogger('train')
+
+
+def export_best(
+        model: nn.Module,
+        folder: Path,
+        args: argparse.Namespace,
+        history: Sequence[Mapping[str, Any]],
+        data_config: Mapping[str, Any],
+        label_names: Sequence[str],
+) -> None:
+    """Export a run's best checkpoint, if there is one, as `folder/export`.
+
+    Args:
+        model: a network of the run's architecture, not used by anyone else: it gets the best weights.
+        folder: of the run.
+        args: the run's options.
+        history: its rows; that of the best epoch has the metrics.
+        data_config: as for `export_model`.
+        label_names: as for `export_model`.
+    """
+    best = folder / 'model_best.pth.tar'
+    if not best.exists():
+        return
+    state = read_training_checkpoint(best)
+    ema = 'state_dict_ema' in state and not args.model_ema_force_cpu  # only there it was the average that was validated
+    model.load_state_dict(clean_state_dict(state['state_dict_ema' if ema else 'state_dict']))
+    row = next((r for r in history if r['epoch'] == state['epoch']), {})
+    metrics = {k.removeprefix('eval_'): v for k, v in row.items() if k.startswith('eval_')}
+    training = {
+        'recipe': args.recipe,
+        'epoch': state['epoch'] + 1,
+        'epochs': args.epochs,
+        **metrics,
+        'train_loss': row.get('train_loss'),
+        'ema': ema,
+        'seed': args.seed,
+    }
+    export_model(model, folder / 'export', data_config, label_names, training)
+    shown = ', '.join(f'{k} {v:.5g}' for k, v in metrics.items())
+    _logger.info(f'best: epoch {training["epoch"]} ({shown}), as local-dir:{folder / "export"}')
 
 
 def export_model(
@@ -63,7 +109,7 @@ def export_model(
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
-    except OSError as e:
-        raise RunError(f'{folder}: cannot be written ({e.strerror or e}); the checkpoints are kept') from None
+    except (OSError, SafetensorError) as e:
+        raise RunError(f'{folder}: cannot be written ({e}); the checkpoints are kept') from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

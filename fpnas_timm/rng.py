@@ -3,6 +3,7 @@
 Random numbers are drawn in the main process and in the loader's workers, which live as long as the loader. A worker
 leaves its state in shared memory after each batch; a resumed run's workers start from there.
 """
+import logging
 import random
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,12 @@ from timm.data import FastCollateMixup
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-__all__ = ['WorkerStates', 'gather_random_states', 'random_state', 'restore_random_states', 'track_workers']
+__all__ = [
+    'WorkerStates', 'gather_random_states', 'random_state', 'random_state_of', 'restore_random_states',
+    'set_random_state', 'track_workers',
+]
+
+_logger = logging.getLogger(__name__)
 
 PYTHON, NUMPY = 627, 627  # numbers of a Mersenne twister: 624 words, position, and what is left of a Gaussian pair
 
@@ -103,6 +109,20 @@ def gather_random_states(workers: WorkerStates, world_size: int) -> dict[str, An
         states = [{} for _ in range(world_size)]
         torch.distributed.all_gather_object(states, own)
     return {'processes': states}
+
+
+def random_state_of(checkpoint: dict[str, Any], world_size: int, rank: int, workers: int) -> dict[str, Any]:
+    """This process's entry of `gather_random_states` in a checkpoint; empty if there is none that fits this run."""
+    processes = checkpoint.get('random', {}).get('processes', [])
+    if not processes:
+        return {}
+    if len(processes) != world_size or len(processes[rank]['workers']) != workers:
+        _logger.warning(
+            'The checkpoint is of %d processes with %d workers: this run draws other random numbers than that one '
+            'would have.', len(processes), len(processes[0]['workers']),
+        )
+        return {}
+    return processes[rank]
 
 
 def restore_random_states(own: dict[str, Tensor], eval_loader: Any | None) -> None:

@@ -24,6 +24,10 @@ class Teacher(DistillationTeacher):
     def __init__(self, model: nn.Module, device: torch.device, dtype: torch.dtype | None = None) -> None:
         super().__init__(model, device=device, dtype=dtype)
         self.requires_grad_(False)
+        for name in ('mean_kd', 'std_kd'):  # images of other channels than the weights were made for: as timm's loader
+            values = getattr(self, name)
+            if values.shape[1] != model.in_chans:
+                setattr(self, name, values.mean().expand(1, model.in_chans, 1, 1).clone())
         self.input_size = tuple(model.pretrained_cfg['input_size'][-2:])
 
     def forward(self, input: torch.Tensor, return_features: bool = False) -> torch.Tensor:

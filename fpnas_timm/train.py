@@ -21,23 +21,24 @@ import torch
 import yaml
 from timm import utils
 from timm.layers import set_fast_norm
-from timm.models import clean_state_dict, safe_model_name
+from timm.models import safe_model_name
 from timm.optim import create_optimizer_v2, optimizer_kwargs
 from timm.scheduler import create_scheduler_v2, scheduler_kwargs
 from timm.task import TrainingTask
 from timm.utils.distributed import is_distributed_env
 
+from . import train_data as data
 from . import train_parts as parts
 from .checkpoints import RunCheckpoints, load_training_state, read_training_checkpoint
 from .curves import draw_curves, read_history, write_history
 from .device import low_precision, start_device
 from .errors import RunError, UsageError, exit_status
 from .evaluate import evaluate_epoch
-from .export import export_model
+from .export import export_best
 from .files import write_text
 from .freeze import Frozen, freeze
 from .interrupt import StopRequest, stop_on_signal
-from .rng import gather_random_states, restore_random_states
+from .rng import gather_random_states, random_state_of, restore_random_states
 from .tracking import Trackers, progress
 from .train_args import parse_train_args, print_recipes
 
@@ -75,7 +76,7 @@ class Run:
     args: argparse.Namespace
     device: torch.device
     task: TrainingTask
-    loaders: parts.Loaders
+    loaders: data.Loaders
     optimizer: torch.optim.Optimizer
     scheduler: Any
     autocast: Any  # context of a forward pass
@@ -123,17 +124,17 @@ def train(args: argparse.Namespace, stop: StopRequest | None = None) -> dict[str
         resume = str(folder / 'last.pth.tar') if there else ''
     saved = read_training_checkpoint(resume) if resume else {}
     in_place = bool(resume) and folder.exists() and Path(resume).parent.samefile(folder)
-    random_saved = _random_saved(saved, args)
+    random_saved = random_state_of(saved, args.world_size, args.rank, args.workers)
 
     # Network, data, task. What draws random numbers stands in timm's order.
     classes_asked_for = args.num_classes is not None
     model = parts.create_network(args)
-    data_config = parts.data_config_of(args, model)
+    data_config = data.data_config_of(args, model)
     frozen = freeze(model, args.freeze) if args.freeze else None
     model = parts.to_device(model, args, device)
-    train_data, eval_data, classes = parts.open_splits(args, data_config['input_size'][0])
-    parts.check_classes(args, classes, classes_asked_for)
-    loaders = parts.create_loaders(args, data_config, train_data, eval_data, device, random_saved.get('workers'))
+    train_data, eval_data, classes = data.open_splits(args, data_config['input_size'][0])
+    data.check_classes(args, classes, classes_asked_for)
+    loaders = data.create_loaders(args, data_config, train_data, eval_data, device, random_saved.get('workers'))
     args.lr = parts.learning_rate(args, loaders.mean_batch_size)
     task = parts.create_task(args, model, data_config, loaders.mixes, device, classes)
     optimizer = create_optimizer_v2(task.get_trainable_module(), **optimizer_kwargs(cfg=args), **args.opt_kwargs)
@@ -238,8 +239,11 @@ def train(args: argparse.Namespace, stop: StopRequest | None = None) -> dict[str
     if args.distributed:
         torch.distributed.destroy_process_group()
     if primary:
-        finish(run, history, data_config, classes)
         trackers.close()
+        model = copy.deepcopy(utils.unwrap_model(task.get_eval_model())).cpu()
+        export_best(model, folder, args, history, data_config, classes)
+        if history:
+            draw_curves(history, folder / 'curves.png', f'{folder.name}  {args.recipe or ""}')
     return row
 
 
@@ -273,7 +277,7 @@ def train_epoch(run: Run, epoch: int, stop: StopRequest | None = None) -> float:
         need_update = is_last or (index + 1) % accum == 0
         batches = min(accum, num_batches - update * accum)  # of this update: the last one may have fewer
         if args.no_prefetcher:
-            input, target = input.to(run.device, parts.model_dtype(args)), target.to(run.device)
+            input, target = input.to(run.device, data.model_dtype(args)), target.to(run.device)
             if loaders.mixup is not None:
                 input, target = loaders.mixup(input, target)
         if args.channels_last:
@@ -298,11 +302,14 @@ def train_epoch(run: Run, epoch: int, stop: StopRequest | None = None) -> float:
                     optimizer.step()
 
         value = loss.item() * batches
-        losses.update(value, len(input))
         images += len(input) * args.world_size
-        bad_in_a_row = 0 if math.isfinite(value) else bad_in_a_row + 1
-        if bad_in_a_row > (10 if run.scaler is not None else 0):  # the scaler skips such steps, for a while
-            raise RunError(_not_finite(f'the loss is {value}', run, epoch, update))
+        if math.isfinite(value):
+            losses.update(value, len(input))
+            bad_in_a_row = 0
+        else:
+            bad_in_a_row += 1
+            if bad_in_a_row > (10 if run.scaler is not None else 0):  # the scaler skips such steps, for a while
+                raise RunError(_not_finite(f'the loss is {value}', run, epoch, update))
         if not need_update:
             continue
         optimizer.zero_grad()
@@ -317,7 +324,7 @@ def train_epoch(run: Run, epoch: int, stop: StopRequest | None = None) -> float:
                 _logger.info(f'epoch {epoch + 1} [{update + 1}/{updates}]: loss {value:.4g} (mean {losses.avg:.4g}), '
                              f'{speed:.1f} images/s, learning rate {run.learning_rate:.3g}')
             if args.save_images:
-                parts.save_batch(input, run.folder / f'train-batch-{index}.jpg')
+                data.save_batch(input, run.folder / f'train-batch-{index}.jpg')
         if run.saver is not None and args.recovery_interval and (update + 1) % args.recovery_interval == 0:
             run.saver.save_recovery(epoch, batch_idx=update)
         if run.scheduler is not None:
@@ -330,49 +337,6 @@ def train_epoch(run: Run, epoch: int, stop: StopRequest | None = None) -> float:
         mean = torch.tensor([losses.avg], device=run.device, dtype=torch.float32)
         return utils.reduce_tensor(mean, args.world_size).item()
     return losses.avg
-
-
-def finish(run: Run, history: list[dict[str, Any]], data_config: dict[str, Any], classes: list[str]) -> None:
-    """Export the best weights and draw the curves, as far as there are any."""
-    args, folder = run.args, run.folder
-    best = folder / 'model_best.pth.tar'
-    if best.exists():
-        state = read_training_checkpoint(best)
-        ema = 'state_dict_ema' in state and not args.model_ema_force_cpu
-        model = copy.deepcopy(utils.unwrap_model(run.task.get_eval_model())).cpu()
-        model.load_state_dict(clean_state_dict(state['state_dict_ema' if ema else 'state_dict']))
-        row = next((r for r in history if r['epoch'] == state['epoch']), {})
-        training = {
-            'recipe': args.recipe,
-            'epoch': state['epoch'] + 1,
-            'epochs': args.epochs,
-            **{k.removeprefix('eval_'): v for k, v in row.items() if k.startswith('eval_')},
-            'train_loss': row.get('train_loss'),
-            'ema': ema,
-            'seed': args.seed,
-        }
-        export_model(model, folder / 'export', data_config, classes, training)
-        shown = ', '.join(f'{k} {v:.5g}' for k, v in training.items() if k in ('top1', 'top5', 'loss'))
-        _logger.info(f'best: epoch {training["epoch"]} ({shown}), as local-dir:{folder / "export"}')
-    if history:
-        try:
-            draw_curves(history, folder / 'curves.png', f'{args.experiment or folder.name}  {args.recipe or ""}')
-        except ImportError:
-            _logger.info('no curves.png: pip install matplotlib')
-
-
-def _random_saved(saved: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    """This process's random state in a checkpoint; empty if there is none that fits."""
-    processes = saved.get('random', {}).get('processes', [])
-    if not processes:
-        return {}
-    if len(processes) != args.world_size or len(processes[args.rank]['workers']) != args.workers:
-        _logger.warning(
-            f'The checkpoint is of {len(processes)} processes with {len(processes[0]["workers"])} workers: this run '
-            'draws other random numbers than that one would have.'
-        )
-        return {}
-    return processes[args.rank]
 
 
 def _not_finite(what: str, run: Run, epoch: int, update: int) -> str:

@@ -9,15 +9,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from timm.loss import create_classification_loss  # noqa: F401  (timm >= 1.0.31, or say so at once)
 from timm.utils import ParseKwargs
 
 from .arch import Arch, ArchError
-from .config import known_options, load_yaml, set_options
+from .config import OptionGroup, known_options, load_yaml, set_options
 from .errors import UsageError
 from .recipes import Recipe, find_recipe, recipe_table
 
-__all__ = ['UNSUPPORTED', 'build_parser', 'parse_train_args']
+__all__ = ['UNSUPPORTED', 'build_parser', 'parse_train_args', 'print_recipes', 'read_arch_file', 'refuse_unknown']
 
 # timm's option -> (its default, why it is not here and what to use instead)
 UNSUPPORTED: dict[str, tuple[Any, str]] = {
@@ -38,23 +37,6 @@ UNSUPPORTED: dict[str, tuple[Any, str]] = {
 }
 
 
-class _Group:
-    """`add_argument` in one line an option: the type is that of the default, False makes a switch."""
-
-    def __init__(self, parser: argparse.ArgumentParser, title: str) -> None:
-        self.group = parser.add_argument_group(title)
-
-    def __call__(self, flags: str, default: Any, text: str, **kwargs: Any) -> None:
-        if default is False:
-            kwargs['action'] = 'store_true'
-        elif 'action' not in kwargs:
-            kwargs.setdefault('type', type(default) if default is not None else str)
-            if kwargs.get('nargs') is None and 'choices' not in kwargs:
-                kwargs.setdefault('metavar', {int: 'N', float: 'X'}.get(kwargs['type'], 'VALUE'))
-        # argparse reads % in a help text as a format
-        self.group.add_argument(*flags.split(), default=default, help=text.replace('%', '%%'), **kwargs)
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The parser of `train.py`."""
     parser = argparse.ArgumentParser(
@@ -64,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('data', nargs='?', metavar='DIR', help='data folder, as --data-dir')
 
-    add = _Group(parser, 'ours')
+    add = OptionGroup(parser, 'ours')
     add('--recipe', None, "the paper's recipe of this name, see --list-recipes", metavar='NAME')
     add('--list-recipes', False, "print the recipes with the paper's accuracy, and stop")
     add('-c --config', None, 'YAML file of options; the command line and then this file win over the recipe',
@@ -74,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--freeze', None, 'leave the first N layers as they are, or `all` but the classifier', metavar='N|all')
     add('--log-tensorboard', False, 'write TensorBoard event files into the run folder')
 
-    add = _Group(parser, 'data')
+    add = OptionGroup(parser, 'data')
     add('--data-dir', None, 'data folder', metavar='DIR')
     add('--dataset', '', "timm's TYPE/NAME; an image folder if empty")
     add('--train-split', 'train', 'name of the training split')
@@ -89,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--dataset-trust-remote-code', False, "let a Hugging Face data set run its repository's code")
     add('--task', 'classification', 'one label an image, the only task here')
 
-    add = _Group(parser, 'model')
+    add = OptionGroup(parser, 'model')
     add('--model', 'resnet50', "any model of timm's, `fpnas` with an architecture string, or a `local-dir:` folder")
     add('--model-kwargs', {}, 'KEY=VALUE arguments of the model, such as arch=STRING', nargs='*', action=ParseKwargs)
     add('--pretrained', False, "start from the model's published weights")
@@ -121,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--torchcompile', None, 'torch.compile with this backend', nargs='?', const='inductor')
     add('--torchcompile-mode', None, 'mode of torch.compile')
 
-    add = _Group(parser, 'device')
+    add = OptionGroup(parser, 'device')
     add('--device', 'cuda', 'cuda, cpu, mps, ..; in a distributed run each process has its own')
     add('--amp', False, 'mixed precision')
     add('--amp-dtype', 'float16', 'low precision of --amp', choices=('float16', 'bfloat16'))
@@ -132,7 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--local_rank', 0, 'set by launchers; the environment wins')
     add('--device-modules', None, 'Python modules to import first', nargs='+')
 
-    add = _Group(parser, 'optimizer')
+    add = OptionGroup(parser, 'optimizer')
     add('--opt', 'sgd', "timm's name of the optimizer")
     add('--opt-eps', None, "epsilon; the optimizer's own if not given", type=float)
     add('--opt-betas', None, "betas; the optimizer's own if not given", nargs='+', type=float)
@@ -145,7 +127,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--layer-decay-no-opt-scale', None, 'layers whose factor is below this are not trained', type=float)
     add('--opt-kwargs', {}, 'KEY=VALUE arguments of the optimizer', nargs='*', action=ParseKwargs)
 
-    add = _Group(parser, 'learning rate')
+    add = OptionGroup(parser, 'learning rate')
     add('--sched', 'cosine', "timm's name of the schedule")
     add('--sched-on-updates', False, 'change the learning rate at each update, not each epoch')
     add('--lr', None, 'learning rate; without it: --lr-base scaled to the global batch', type=float)
@@ -177,7 +159,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--patience-epochs', 10, 'epochs without progress before plateau decays')
     add('--decay-rate --dr', 0.1, 'factor of a decay')
 
-    add = _Group(parser, 'augmentation and regularisation')
+    add = OptionGroup(parser, 'augmentation and regularisation')
     add('--no-aug', False, 'no augmentation at all')
     add('--train-crop-mode', None, 'how training images are cropped; random resized crops if not given')
     add('--scale', [0.08, 1.0], 'area of a random crop, share of the image', nargs='+', type=float)
@@ -223,7 +205,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--variable-batch-loss-scale', 'none', 'scale gradients with the batch size of --train-batch-sizes',
         choices=('none', 'sqrt', 'linear'))
 
-    add = _Group(parser, 'batch norm')
+    add = OptionGroup(parser, 'batch norm')
     add('--bn-momentum', None, "momentum; the model's own if not given", type=float)
     add('--bn-eps', None, "epsilon; the model's own if not given", type=float)
     add('--sync-bn', False, 'batch statistics over all processes (GPUs only)')
@@ -231,13 +213,13 @@ def build_parser() -> argparse.ArgumentParser:
         "(of the first) or ''", choices=('reduce', 'broadcast', ''))
     add('--split-bn', False, 'separate batch norms for each of --aug-splits')
 
-    add = _Group(parser, 'moving average of the weights (EMA)')
+    add = OptionGroup(parser, 'moving average of the weights (EMA)')
     add('--model-ema', False, 'keep, validate and export the moving average')
     add('--model-ema-force-cpu', False, 'keep it on the CPU, and do not validate it')
     add('--model-ema-decay', 0.9998, 'decay')
     add('--model-ema-warmup', False, 'start with a smaller decay')
 
-    add = _Group(parser, 'distillation')
+    add = OptionGroup(parser, 'distillation')
     add('--kd-model-name', None, "the teacher: a model of timm's with weights, `local-dir:` or `hf-hub:`")
     add('--kd-distill-type', 'logit', 'what is matched', choices=('logit', 'feature'))
     add('--kd-loss-type', 'kl', 'loss between logits', choices=('kl',))
@@ -247,7 +229,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--kd-student-feature-dim', None, "width of the student's features; found out", type=int)
     add('--kd-teacher-feature-dim', None, "width of the teacher's features; found out", type=int)
 
-    add = _Group(parser, 'run')
+    add = OptionGroup(parser, 'run')
     add('--seed', 42, 'random seed')
     add('--worker-seeding', 'all', "'all' or 'part' of the random generators of a worker", choices=('all', 'part'))
     add('--log-interval', 50, 'updates between lines of the log')
@@ -301,14 +283,21 @@ def parse_train_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args, rest = parser.parse_known_args(argv)
     if args.list_recipes:
         return args
-    if rest:
-        flags = [flag for action in known_options(parser).values() for flag in action.option_strings]
-        unknown = next((r for r in rest if r.startswith('-')), rest[0])
-        close = get_close_matches(unknown.partition('=')[0], flags, n=1)
-        raise UsageError(f'unknown option {unknown}{f"; did you mean {close[0]}?" if close else ""}')
+    refuse_unknown(parser, rest)
     args.data_dir = args.data_dir or args.data
     _check(args, recipe)
     return args
+
+
+def refuse_unknown(parser: argparse.ArgumentParser, rest: Sequence[str]) -> None:
+    """Raise UsageError for the first argument that `parse_known_args` has left over, with the nearest option."""
+    if not rest:
+        return
+    flags = [f for action in known_options(parser).values() if action.help != argparse.SUPPRESS
+             for f in action.option_strings]
+    unknown = next((r for r in rest if r.startswith('-')), rest[0])
+    close = get_close_matches(unknown.partition('=')[0], flags, n=1)
+    raise UsageError(f'unknown option {unknown}{f"; did you mean {close[0]}?" if close else ""}')
 
 
 def _check(args: argparse.Namespace, recipe: Recipe | None) -> None:
@@ -319,7 +308,7 @@ def _check(args: argparse.Namespace, recipe: Recipe | None) -> None:
     if args.task != 'classification':
         raise UsageError(f'--task {args.task} is not supported here: only classification, one label an image')
     if args.arch_file:
-        args.model_kwargs = {**args.model_kwargs, 'arch': _read_arch(args.arch_file)}
+        args.model_kwargs = {**args.model_kwargs, 'arch': read_arch_file(args.arch_file)}
         if args.model not in ('resnet50', 'fpnas'):  # the default, or what it will be
             raise UsageError(f'--arch-file {args.arch_file} is for --model fpnas, not {args.model}')
         args.model = 'fpnas'
@@ -349,7 +338,8 @@ def _check(args: argparse.Namespace, recipe: Recipe | None) -> None:
     args.grad_accum_steps = max(1, args.grad_accum_steps)
 
 
-def _read_arch(path: str) -> str:
+def read_arch_file(path: str) -> str:
+    """The architecture string in a file; UsageError if there is none."""
     try:
         return str(Arch.parse(Path(path).read_text(encoding='utf-8').strip()))
     except (OSError, UnicodeDecodeError) as e:

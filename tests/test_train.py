@@ -206,8 +206,11 @@ def test_options(tiny_images: Path, tmp_path: Path, options: list[str]) -> None:
 def test_checkpointing_changes_no_loss(tiny_images: Path, tmp_path: Path) -> None:
     run(tiny_images, *at(tmp_path, 'plain'))
     run(tiny_images, *at(tmp_path, 'again'), '--grad-checkpointing')
-    rows = [[json.loads(r) for r in (tmp_path / n / 'history.jsonl').read_text().splitlines()] for n in ('plain', 'again')]
-    assert [r['train_loss'] for r in rows[0]] == [r['train_loss'] for r in rows[1]]
+    plain, again = (
+        [json.loads(line)['train_loss'] for line in (tmp_path / name / 'history.jsonl').read_text().splitlines()]
+        for name in ('plain', 'again')
+    )
+    assert plain == again
 
 
 def test_from_a_search_to_a_fine_tuned_model(trained: Path, tiny_images: Path, tmp_path: Path) -> None:
