@@ -54,9 +54,9 @@ def pull(source: str, output: str | Path | None = None, force: bool = False) -> 
 
 def _push(args: argparse.Namespace) -> None:
     entry, stage = push(
-        args.run_or_dir, args.repo_id, args.private, args.dry_run, args.model, args.origin, args.license
+        args.run_or_dir, args.repo_id, args.private, args.dry_run, args.output, args.model, args.origin, args.license
     )
-    if stage:
+    if args.dry_run:
         print(f'{args.repo_id}: nothing sent; this would be:', file=sys.stderr)
         for file in sorted(stage.iterdir()):
             print(f'  {file}  {file.stat().st_size:,} bytes', file=sys.stderr)
@@ -112,6 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument('repo_id', metavar='ORG/NAME')
     p.add_argument('--private', action='store_true', help='make the repo a private one')
     p.add_argument('--dry-run', action='store_true', help='prepare the files, send nothing')
+    p.add_argument('-o', '--output', metavar='DIR', help='keep the prepared files there')
     p.add_argument('--model', metavar='NAME.TAG', help='name in the manifest entry')
     p.add_argument('--origin', metavar='TEXT', help='where the architecture comes from, a sentence for the card')
     p.add_argument('--license', metavar='ID', help="of the weights (default: the config's)")

@@ -25,6 +25,7 @@ def push(
         repo_id: str,
         private: bool = False,
         dry_run: bool = False,
+        output: str | Path | None = None,
         model: str | None = None,
         origin: str | None = None,
         license: str | None = None,
@@ -38,12 +39,13 @@ def push(
         repo_id: `ORG/NAME`; made if it does not exist.
         private: make it a private one.
         dry_run: prepare everything in a folder that is kept, and send nothing.
+        output: that folder; a temporary one if None. Must not exist or be empty.
         model: `name.tag` of the manifest entry.
         origin: where the architecture comes from, for the card; as recorded if None.
         license: of the weights; the config's if None.
 
     Returns:
-        The manifest entry (at a dry run its revision is all zeros), and the folder that a dry run made.
+        The manifest entry (at a dry run its revision is all zeros), and the folder if it was kept.
     """
     folder = model_folder(run_or_dir)
     if not re.fullmatch(r'[\w.-]+/[\w.-]+', repo_id):
@@ -51,14 +53,19 @@ def push(
     report = verify(folder)
     config, arch = read_config(folder), Arch.parse(report.arch)
     config['architecture'] = 'fpnas'
-    config['model_args'] = {**config.get('model_args', {}), 'arch': report.arch}
+    args = {**config.get('model_args', {}), 'arch': report.arch}
+    args.pop('num_classes', None)  # stands in the config itself; transformers' TimmWrapper does not take it twice
+    config['model_args'] = args
     license = license or config['pretrained_cfg'].get('license') or 'other'
     config['pretrained_cfg']['license'] = license
     origin = origin or origin_of(config, arch)
     if model is None:
         named = next((n for n, string in ARCHS.items() if string == report.arch), None)
         model = f'{named or re.sub("[^a-z0-9]+", "_", repo_id.partition("/")[2].lower())}.v1'
-    stage = Path(tempfile.mkdtemp(prefix='fpnas-hub-'))
+    if output is not None and Path(output).exists() and any(Path(output).iterdir()):
+        raise UsageError(f'{output}: not empty: choose another folder')
+    stage = Path(output or tempfile.mkdtemp(prefix='fpnas-hub-'))
+    stage.mkdir(parents=True, exist_ok=True)
     try:
         shutil.copyfile(folder / WEIGHTS_FILE, stage / WEIGHTS_FILE)
         write_text(stage / CONFIG_FILE, json.dumps(config, indent=2) + '\n')
@@ -71,7 +78,7 @@ def push(
     except BaseException:
         shutil.rmtree(stage, ignore_errors=True)
         raise
-    if not dry_run:
+    if not (dry_run or output):
         shutil.rmtree(stage)
     cfg = {**config['pretrained_cfg'], 'num_classes': config['num_classes'], 'label_names': config.get('label_names')}
     entry = Weights(
@@ -85,7 +92,7 @@ def push(
         arch=report.arch,
         pretrained_cfg={k: cfg[k] for k in INPUT_KEYS if cfg.get(k) is not None},
     )
-    return entry, stage if dry_run else None
+    return entry, stage if dry_run or output else None
 
 
 def _upload(folder: Path, repo_id: str, private: bool) -> str:

@@ -98,7 +98,8 @@ def test_push_then_pull_in_every_way(server: HubServer, run_folder: Path, tmp_pa
     assert entry['sha256'] == hashlib.sha256(files['model.safetensors']).hexdigest()
     assert entry['metrics'] == {'top1': 91.5, 'loss': 0.25} and entry['recipe'] == 'fpnas_l0'
     config = json.loads(files['config.json'])
-    assert config['architecture'] == 'fpnas' and config['model_args']['arch'] == ARCH
+    assert config['architecture'] == 'fpnas'
+    assert config['model_args']['arch'] == ARCH and 'num_classes' not in config['model_args']
     assert config['label_names'] == list('abcd') and config['training']['metrics']['top1'] == 91.5
     card = files['README.md'].decode()
     assert all(word in card for word in (ARCH, 'arch.png', 'top1: 91.5', 'hf-hub:me/digits', 'not recorded', '@inproc'))
@@ -218,16 +219,19 @@ def test_no_pickle_and_nothing_huge(server: HubServer, run_folder: Path, tmp_pat
 # ---------------------------------------------------------------- without a Hub
 
 
-def test_dry_run_sends_nothing(run_folder: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main(['push', str(run_folder), 'me/digits', '--dry-run', '--model', 'digits.a', '--origin', 'a dream']) == 0
+def test_dry_run_sends_nothing(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(['push', str(run_folder), 'me/digits', '--dry-run', '--model', 'digits.a', '--origin', 'a dream',
+                 '--output', str(tmp_path / 'prepared')]) == 0
     out, err = capsys.readouterr()
     entry = json.loads(out)
     assert entry['model'] == 'digits.a' and entry['revision'] == '0' * 40
     assert 'nothing sent' in err and 'README.md' in err
-    folder = Path(err.splitlines()[1].split()[0]).parent
+    folder = tmp_path / 'prepared'
     assert 'a dream' in (folder / 'README.md').read_text()
     assert main(['verify', str(folder), '--json', '--sha256', entry['sha256']]) == 0
     assert json.loads(capsys.readouterr().out)['hash_known'] is True
+    assert main(['push', str(run_folder), 'me/x', '--dry-run', '--output', str(folder)]) == 2
+    assert 'not empty' in capsys.readouterr().err
 
 
 def test_reconstruction_says_so_and_loses_its_name(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
