@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from conftest import batches, top1
+from on_digits import batches, top1
 from timm.utils import reparameterize_model
 
 import fpnas_timm

@@ -5,7 +5,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from conftest import ARCH, batches, top1
+from on_digits import ARCH, batches, top1
 
 import fpnas_timm  # noqa: F401
 

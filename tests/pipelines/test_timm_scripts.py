@@ -5,20 +5,24 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ARCH
+from on_digits import ARCH
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(os.environ.get('TIMM_SCRIPTS', ''))
 pytestmark = pytest.mark.skipif(
-    'TIMM_SCRIPTS' not in os.environ, reason="TIMM_SCRIPTS names no checkout of timm's repository (its scripts are in no package)"
+    'TIMM_SCRIPTS' not in os.environ, reason="TIMM_SCRIPTS names no checkout of timm's repository; no package has them"
 )
 
 
 def run(script: str, *argv: str, cwd: Path, start: str = '') -> str:
     """Run a script; `start` is code before it, for those without `--device-modules`."""
-    code = f'import sys, runpy\n{start}\nsys.argv = {[script, *argv]!r}\nrunpy.run_path({str(SCRIPTS / script)!r}, run_name="__main__")'
+    code = (
+        f'import sys, runpy\n{start}\nsys.argv = {[script, *argv]!r}\n'
+        f'runpy.run_path({str(SCRIPTS / script)!r}, run_name="__main__")'
+    )
     env = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    argv = (sys.executable, '-W', 'ignore', '-c', code)
+    done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout + done.stderr
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from conftest import batches, top1
+from on_digits import batches, top1
 from PIL import Image
 
 import fpnas_timm  # noqa: F401
