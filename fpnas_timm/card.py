@@ -69,7 +69,7 @@ def model_card(config: Mapping[str, Any], arch: Arch, repo_id: str, origin: str,
 def _usage(repo_id: str, in_chans: int, height: int, width: int) -> str:
     return f"""```python
 import timm, torch
-import fpnas_timm  # pip install fpnas-timm; registers the architecture
+import fpnas_timm  # registers the architecture
 
 model = timm.create_model('hf-hub:{repo_id}', pretrained=True).eval()
 data_config = timm.data.resolve_model_data_config(model)

@@ -66,7 +66,7 @@ class Weights:
 
     def to_dict(self) -> dict[str, Any]:
         """As a manifest writes it: without what is not set."""
-        return {k: v for k, v in vars(self).items() if v not in (None, {})}
+        return {k: v for k, v in vars(self).items() if v is not None and (v or k == 'metrics')}
 
 
 def read_all() -> list[Weights]:

@@ -26,7 +26,10 @@ def main() -> None:
     assert fpnas('--version') == f'fpnas_timm {about["Version"]}\n'
     assert 'fpnas_l2' in fpnas('info') and '"agrees": true' in fpnas('flops', ARCH, '--json')
     assert fpnas('hub', 'list').startswith('No weights are published')
-    code = f"import timm, fpnas_timm, torch; print(timm.create_model('fpnas', arch={ARCH!r})(torch.ones(1, 3, 32, 32)).shape)"
+    code = (
+        'import timm, fpnas_timm, torch; '
+        f"print(timm.create_model('fpnas', arch={ARCH!r})(torch.ones(1, 3, 32, 32)).shape)"
+    )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd='/')
     assert done.stdout == 'torch.Size([1, 1000])\n'
     print(f'{wheel.name}: {wheel.stat().st_size:,} bytes, installs into a clean environment and runs there')

@@ -17,6 +17,7 @@ from timm.models import save_for_hf
 
 import fpnas_timm  # noqa: F401
 from fpnas_timm.hub import main
+from fpnas_timm.manifest import read_manifest
 
 ARCH = 'i32-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s2_e3_c16_nre_sp2-ir_r1_k5_s1_e2_c24_nsw_sp1-cn_r1_k1_s1_c32_nsw'
 ROOT = Path(__file__).parents[1]
@@ -242,6 +243,9 @@ def test_reconstruction_says_so_and_loses_its_name(tmp_path: Path, capsys: pytes
     assert 'fpnas_s1pp, a reconstruction from Table B.1' in (folder / 'README.md').read_text()
     assert json.loads((folder / 'config.json').read_text())['architecture'] == 'fpnas'
     assert json.loads(out)['model'] == 'fpnas_s1pp.v1'
+    (tmp_path / 'zoo.json').write_text(json.dumps({'weights': [json.loads(out)]}))
+    [entry] = read_manifest(tmp_path / 'zoo.json')  # what is printed is a manifest entry, without metrics too
+    assert entry.metrics == {} and entry.recipe == 'not recorded'
 
 
 def broken(folder: Path, what: str) -> None:
