@@ -19,7 +19,7 @@ bench: .venv/test/.complete
 	.venv/test/bin/python benchmarks/cost.py
 
 docs: .venv/test/.complete
-	.venv/test/bin/mkdocs build --strict --quiet
+	.venv/test/bin/mkdocs build --strict
 	@echo output/site/index.html
 
 # Other people's packages, in an environment of their own; TIMM_SCRIPTS=FOLDER adds timm's scripts.

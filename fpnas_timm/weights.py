@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.constants import HF_HUB_OFFLINE
-from huggingface_hub.utils import build_hf_headers
 from safetensors import SafetensorError, safe_open
 
 from .errors import RunError
@@ -163,7 +162,7 @@ def download(
     where = dict(repo_id=repo_id, filename=filename, revision=revision or None)
     try:
         if max_bytes is not None and not HF_HUB_OFFLINE and not _is_settled(where, cache_dir, force):
-            size = get_hf_file_metadata(hf_hub_url(**where), headers=build_hf_headers()).size
+            size = get_hf_file_metadata(hf_hub_url(**where)).size
             if size is not None and size > max_bytes:
                 raise RunError(
                     f'{filename} of {hub_id}: {size:,} bytes, and the weights of this network are at most '
