@@ -8,7 +8,7 @@ from typing import Any
 import timm
 import torch
 
-from .arch import Arch, ArchError
+from .arch import MAX_IMG_SIZE, Arch, ArchError
 from .cost import cost
 from .errors import RunError, UsageError
 from .manifest import read_all
@@ -57,7 +57,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """`config.json` of a `local-dir:` folder.
 
     Raises:
-        UsageError: it is not JSON, or not of a network of this package.
+        UsageError: it is not JSON, not timm's format, or of a model that is not known here.
     """
     path = folder / CONFIG_FILE
     try:
@@ -65,10 +65,16 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as e:
         raise UsageError(f'{path}: not JSON: {e}') from None
     name = config.get('architecture') if isinstance(config, dict) else None
-    if not isinstance(name, str) or not isinstance(config.get('pretrained_cfg'), dict):
+    parts = [config.get(k, {}) for k in ('pretrained_cfg', 'model_args')] if isinstance(config, dict) else []
+    if not isinstance(name, str) or not all(isinstance(part, dict) for part in parts):
         raise UsageError(f"{path}: not timm's format: expected architecture, num_classes and pretrained_cfg")
-    if not timm.is_model(name) or 'input_size' not in config['pretrained_cfg'] or 'num_classes' not in config:
-        raise UsageError(f'{path}: {name!r} is no model here, or num_classes or input_size is missing')
+    if not timm.is_model(name):
+        raise UsageError(f'{path}: {name!r} is no model here')
+    size = config.get('pretrained_cfg', {}).get('input_size')
+    if not isinstance(size, list) or len(size) != 3 or not all(type(n) is int and 0 < n <= MAX_IMG_SIZE for n in size):
+        raise UsageError(f'{path}: input_size is {size!r}: expected channels, height and width, at most {MAX_IMG_SIZE}')
+    if type(config.get('num_classes')) is not int or config['num_classes'] < 0:
+        raise UsageError(f'{path}: num_classes is {config.get("num_classes")!r}: expected a whole number')
     return config
 
 
@@ -109,12 +115,12 @@ def _verify_folder(folder: Path, source: str, sha256: str, hash_known: bool) -> 
         raise UsageError(f'{source}: {config["architecture"]} is no network of this package')
     if string is not None and string != str(model.arch):
         raise RunError(f'{source}: {CONFIG_FILE}: the string is not canonical: expected {model.arch}')
-    in_chans, size = config['pretrained_cfg']['input_size'][:2]
+    in_chans, size, width = config['pretrained_cfg']['input_size']
     macs, params = cost(model.arch, size, model.num_classes, in_chans)
     if sum(p.numel() for p in model.parameters()) != params:
         raise RunError(f'{source}: the network has not the {params:,} parameters of its string')
     with torch.inference_mode():
-        logits = model(torch.zeros(1, in_chans, size, size))
+        logits = model(torch.zeros(1, in_chans, size, width))
     if logits.shape != (1, model.num_classes) or not logits.isfinite().all():
         raise RunError(f'{source}: a forward pass gives {tuple(logits.shape)} logits, not all of them finite numbers')
     return Report(source, str(model.arch), model.num_classes, size, macs, params, sha256, hash_known)

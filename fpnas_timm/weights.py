@@ -118,9 +118,10 @@ def _sha256(f: Any) -> str:  # Python 3.10
 def _expected(cfg: dict[str, Any], arch: str, name: str) -> FPNAS:
     """The network as its config describes it, without memory for the weights."""
     num_classes, in_chans = cfg.get('num_classes', 1000), cfg.get('input_size', (3,))[0]
-    if not 0 <= num_classes <= MAX_CLASSES or not 1 <= in_chans <= MAX_CHANS:
+    are_counts = type(num_classes) is type(in_chans) is int
+    if not are_counts or not 0 <= num_classes <= MAX_CLASSES or not 1 <= in_chans <= MAX_CHANS:
         raise RunError(
-            f'{name}: its config says {num_classes} classes and {in_chans} image channels: expected at most '
+            f'{name}: its config says {num_classes!r} classes and {in_chans!r} image channels: expected at most '
             f'{MAX_CLASSES:,} and {MAX_CHANS:,}'
         )
     return FPNAS(arch, num_classes, in_chans, device='meta')

@@ -267,6 +267,12 @@ def broken(folder: Path, what: str) -> None:
         config['architecture'] = 'resnet18'
     elif what == 'unknown model':
         config['architecture'] = 'nonet'
+    elif what == 'huge images':
+        config['pretrained_cfg']['input_size'] = [3, 100_000, 100_000]
+    elif what == 'odd classes':
+        config['num_classes'] = '4'
+    elif what == 'odd args':
+        config['model_args'] = [ARCH]
     elif what == 'nan':
         tensors = load_file(weights)
         tensors['classifier.bias'][0] = float('nan')
@@ -285,6 +291,9 @@ def broken(folder: Path, what: str) -> None:
     ('not ours', 'makes no model', 1),
     ('unknown model', "'nonet' is no model here", 2),
     ('no json', 'not JSON', 2),
+    ('huge images', 'input_size is [3, 100000, 100000]', 2),
+    ('odd classes', "num_classes is '4'", 2),
+    ('odd args', "not timm's format", 2),
     ('nan', 'not all of them finite', 1),
 ])
 def test_verify_says_what_is_wrong(
