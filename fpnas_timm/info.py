@@ -14,7 +14,6 @@ from ._version import __version__
 from .arch import ArchError
 from .cost import cost
 from .errors import UsageError, exit_status
-from .manifest import read_all
 from .model import feature_levels
 from .zoo import TABLE_B1, default_cfgs, resolve_arch
 
@@ -42,12 +41,17 @@ def describe(name_or_string: str) -> dict[str, Any]:
         'params': params,
         'blocks': sum(len(group) for group in arch.blocks),
         'features': [{'channels': f['num_chs'], 'reduction': f['reduction']} for f in feature_levels(arch)],
-        'weights': [w.model for w in read_all() if w.name == name_or_string],
+        'weights': _weights(name_or_string),
     }
     if row:
         info['paper'] = {'macs_millions': row.macs, 'params_millions': row.params, 'top1': row.top1,
                          'top1_distilled': row.top1_distilled}
     return info
+
+
+def _weights(name: str) -> list[str]:
+    cfgs = default_cfgs[name].cfgs if name in default_cfgs else {}
+    return [f'{name}.{tag}' for tag, cfg in cfgs.items() if cfg.has_weights]
 
 
 def _versions() -> dict[str, str]:
