@@ -1,7 +1,7 @@
 # `make run` and `make test` work on a fresh machine: each makes its own virtual environment.
 PYTHON ?= python3
 TORCH ?= torch torchvision
-OLDEST ?= torch==2.4.0 torchvision==0.19.0 timm==1.0.31 'numpy<2.3'
+OLDEST ?= torch==2.4.0 torchvision==0.19.0 timm==1.0.31 huggingface-hub==0.30.2 'numpy<2.3'
 
 .PHONY: run test lint bench docs package test-pipelines test-oldest clean
 
