@@ -88,24 +88,27 @@ def origin_of(config: Mapping[str, Any], arch: Arch) -> str:
             f'{name}, a reconstruction from Table B.1 of the FP-NAS paper: same budgets, but not the encoding of the '
             f'paper, which is not published'
         )
-    search = config.get('search')
-    if isinstance(search, Mapping) and search:
-        facts = ', '.join(f'{k} {v}' for k, v in search.items() if isinstance(v, (str, int, float)))
+    search = config.get('search') or _training(config).get('search')
+    if isinstance(search, Mapping):
+        shown = ('space', 'target_macs', 'samples', 'weights')
+        facts = '; '.join(f'{k.replace("_", " ")}: {search[k]}' for k in shown if search.get(k) is not None)
         return f'found by a search with fpnas_timm{f" ({facts})" if facts else ""}'
     return 'not recorded: an architecture string of its own'
 
 
 def metrics_of(config: Mapping[str, Any]) -> dict[str, float]:
     """What was measured, by name: the numbers in `training.metrics` of a config, or else in `training`."""
-    training = config.get('training')
-    training = training if isinstance(training, Mapping) else {}
-    given = training.get('metrics', training)
+    given = _training(config).get('metrics', _training(config))
     given = given if isinstance(given, Mapping) else {}
-    return {str(k): v for k, v in given.items() if type(v) in (int, float)}
+    return {str(k): v for k, v in given.items() if type(v) in (int, float) and k not in ('epoch', 'epochs', 'seed')}
 
 
 def recipe_of(config: Mapping[str, Any]) -> str:
     """The name of the training recipe in a config, '' if it has none."""
-    training = config.get('training')
-    recipe = training.get('recipe') if isinstance(training, Mapping) else None
+    recipe = _training(config).get('recipe')
     return ' '.join(recipe.split()) if isinstance(recipe, str) else ''
+
+
+def _training(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    training = config.get('training')
+    return training if isinstance(training, Mapping) else {}

@@ -251,6 +251,22 @@ def test_reconstruction_says_so_and_loses_its_name(tmp_path: Path, capsys: pytes
     assert entry.metrics == {} and entry.recipe == 'not recorded'
 
 
+@pytest.mark.parametrize('under', ['search', 'training'])
+def test_cards_of_runs(under: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """What `fpnas train` and `fpnas search` write beside the model."""
+    search = {'space': 'digits', 'target_macs': 3e6, 'samples': 480, 'weights': 'inherited', 'most_probable': 'x' * 99}
+    config = {'search': search} if under == 'search' else {
+        'training': {'recipe': None, 'epoch': 3, 'epochs': 9, 'seed': 0, 'top1': 88.5, 'ema': True, 'search': search}
+    }
+    model = timm.create_model('fpnas', arch=ARCH, num_classes=4)
+    save_for_hf(model, tmp_path / 'extract', model_config=config, safe_serialization=True)
+    assert main(['push', str(tmp_path), 'me/x', '--dry-run', '-o', str(tmp_path / 'out')]) == 0
+    entry = json.loads(capsys.readouterr().out)
+    assert entry['metrics'] == ({} if under == 'search' else {'top1': 88.5}) and entry['recipe'] == 'not recorded'
+    card = (tmp_path / 'out' / 'README.md').read_text()
+    assert 'found by a search with fpnas_timm (space: digits; target macs: 3000000.0; samples: 480; weights: inh' in card
+
+
 def broken(folder: Path, what: str) -> None:
     config = json.loads((folder / 'config.json').read_text())
     weights = folder / 'model.safetensors'
