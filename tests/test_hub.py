@@ -264,7 +264,7 @@ def test_cards_of_runs(under: str, tmp_path: Path, capsys: pytest.CaptureFixture
     entry = json.loads(capsys.readouterr().out)
     assert entry['metrics'] == ({} if under == 'search' else {'top1': 88.5}) and entry['recipe'] == 'not recorded'
     card = (tmp_path / 'out' / 'README.md').read_text()
-    assert 'found by a search with fpnas_timm (space: digits; target macs: 3000000.0; samples: 480; weights: inh' in card
+    assert 'found by a search with fpnas_timm (space: digits; target macs: 3000000.0; samples: 480; weights: ' in card
 
 
 def broken(folder: Path, what: str) -> None:
