@@ -31,9 +31,11 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture) -> None:
 
 @pytest.mark.parametrize('name', HERE)
 def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture) -> None:
-    with pytest.raises(SystemExit) as e:
-        main([name, '--help'])
-    assert e.value.code == 0
+    try:
+        status = main([name, '--help'])
+    except SystemExit as e:  # argparse's way
+        status = e.code
+    assert status == 0
     assert capsys.readouterr().out.startswith('usage: ')
 
 
