@@ -11,7 +11,7 @@ __all__ = ['COMMANDS', 'main']
 # subcommand -> module with `main(argv)`, what it does
 COMMANDS = {
     'info': ('fpnas_timm.info', 'the models, or one in full: string, budgets, feature maps, weights'),
-    'search': ('fpnas_timm.search.cli', 'find an architecture on your own images within a budget'),
+    'search': ('fpnas_timm.search.run', 'find an architecture on your own images within a budget'),
     'train': ('fpnas_timm.train', "train a model, with the paper's recipes"),
     'validate': ('fpnas_timm.validate', 'accuracy of a trained model'),
     'run': ('fpnas_timm.run', "run a script of timm's with the models registered"),
