@@ -1,8 +1,9 @@
 # `make run` and `make test` work on a fresh machine: each makes its own virtual environment.
 PYTHON ?= python3
 TORCH ?= torch torchvision
+OLDEST ?= torch==2.4.0 torchvision==0.19.0 timm==1.0.31 huggingface-hub==0.30.2 'numpy<2.3'
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench docs package test-pipelines test-oldest clean
 
 run: .venv/demo/.complete
 	.venv/demo/bin/python -m fpnas_timm.demo
@@ -17,6 +18,39 @@ bench: .venv/test/.complete
 	.venv/test/bin/python benchmarks/inference.py
 	.venv/test/bin/python benchmarks/cost.py
 	.venv/test/bin/python benchmarks/training.py step
+
+docs: .venv/test/.complete
+	.venv/test/bin/mkdocs build --strict
+	@echo output/site/index.html
+
+# Other people's packages, in an environment of their own; TIMM_SCRIPTS=FOLDER adds timm's scripts.
+test-pipelines: .venv/pipelines/.complete
+	HF_HUB_OFFLINE=1 .venv/pipelines/bin/python -m pytest tests/pipelines
+
+# The oldest torch, timm and Hub client that pyproject.toml allows.
+test-oldest: .venv/oldest/.complete
+	.venv/oldest/bin/python -m pytest -n 2
+
+# Build, check the metadata, install into a clean environment, use it there.
+package: .venv/release/.complete
+	rm -rf output/dist .venv/clean
+	.venv/release/bin/python -m build --outdir output/dist .
+	.venv/release/bin/twine check --strict output/dist/*
+	$(PYTHON) -m venv .venv/clean
+	.venv/clean/bin/pip install -q --disable-pip-version-check output/dist/*.whl
+	.venv/clean/bin/python tests/clean_install.py output/dist/*.whl
+
+.venv/release/.complete: pyproject.toml
+	rm -rf .venv/release
+	$(PYTHON) -m venv .venv/release
+	.venv/release/bin/pip install -q --disable-pip-version-check 'build>=1.2' 'twine>=6'
+	touch $@
+
+.venv/oldest/.complete: pyproject.toml
+	rm -rf .venv/oldest
+	$(PYTHON) -m venv .venv/oldest
+	.venv/oldest/bin/pip install -q --disable-pip-version-check $(OLDEST) -e '.[test]'
+	touch $@
 
 # An environment with the extra of its name. The mark comes last, so that one cut short is made again.
 .venv/%/.complete: pyproject.toml

@@ -4,5 +4,6 @@ from ._version import __version__
 from .arch import Arch, ArchError
 from .cost import cost
 from .spaces import get_space
+from .zoo import register_arch
 
-__all__ = ['Arch', 'ArchError', '__version__', 'cost', 'get_space']
+__all__ = ['Arch', 'ArchError', '__version__', 'cost', 'get_space', 'register_arch']

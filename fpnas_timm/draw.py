@@ -227,7 +227,8 @@ def _save(figure: 'Figure', path: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0, 1 if there is no picture."""
     parser = argparse.ArgumentParser(
-        prog='python -m fpnas_timm.draw',
+        prog='fpnas draw',
+        epilog='examples: fpnas draw fpnas_l2 | fpnas draw fpnas_l2 -o l2.svg | fpnas draw i64-cn_k3_.. -o net.png',
         description='Draw an architecture: a box per block, as in Figure B.1 of the supplement.',
     )
     parser.add_argument('arch', metavar='NAME_OR_STRING', help='a named model, as fpnas_l2, or an architecture string')

@@ -128,9 +128,9 @@ def _print_groups(arch: Arch, img_size: int) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0 if every count agrees, 1 if one differs, 2 for a wrong argument."""
     parser = argparse.ArgumentParser(
-        prog='python -m fpnas_timm.flops',
+        prog='fpnas flops',
         description='Check Table B.1 with fvcore, or count one model per group.',
-        epilog='examples: python -m fpnas_timm.flops | .. fpnas_l2 | .. fpnas_l2 --img-size 224 | .. i64-cn_k3_..',
+        epilog='examples: fpnas flops | fpnas flops fpnas_l2 --img-size 224 | fpnas flops i64-cn_k3_.. --json',
     )
     parser.add_argument('model', nargs='?', help="a model's name or an architecture string; Table B.1 if left out")
     parser.add_argument('--img-size', type=int, help="input height and width in pixels; the model's own if left out")

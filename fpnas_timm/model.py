@@ -14,7 +14,7 @@ from torch import nn
 from .arch import Arch
 from .blocks import ConvNormAct, MBConv, init_weights, to_fast_memory_format
 
-__all__ = ['FPNAS', 'checkpoint_filter_fn', 'feature_levels']
+__all__ = ['FPNAS', 'check_same_arch', 'checkpoint_filter_fn', 'feature_levels']
 
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -236,7 +236,7 @@ class FPNAS(nn.Module):
     @torch.jit.ignore
     def load_state_dict(self, state_dict, strict: bool = True, assign: bool = False):
         """As `nn.Module.load_state_dict`, but weights of another architecture are refused in one sentence."""
-        _check_same_arch(self, state_dict)
+        check_same_arch(self, state_dict)
         return super().load_state_dict(state_dict, strict=strict, assign=assign)
 
 
@@ -271,7 +271,7 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[s
     return out
 
 
-def _check_same_arch(model: FPNAS, state_dict: dict[str, Any]) -> None:
+def check_same_arch(model: FPNAS, state_dict: dict[str, Any]) -> None:
     """Raise RuntimeError if `state_dict` is an FP-NAS network's, but not of `model.arch`."""
     own = model.state_dict()
     body, theirs = (

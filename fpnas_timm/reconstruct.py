@@ -4,6 +4,7 @@ The paper prints budgets and tendencies, not encodings. Ours are the most probab
 space under `section_b_prior`, subject to multiply-adds and parameters that round to every digit Table B.1 prints.
 """
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 
@@ -94,18 +95,24 @@ def reconstruct(name: str) -> Decoded:
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0, 1 if no architecture is within the budgets."""
     parser = argparse.ArgumentParser(
-        prog='python -m fpnas_timm.reconstruct',
+        prog='fpnas reconstruct',
+        epilog='examples: fpnas reconstruct fpnas_l2 | fpnas reconstruct fpnas_l0 --gap --json',
         description="Print a model's architecture string, found again from Table B.1's budgets and section B's words.",
     )
     parser.add_argument('model', choices=list(TABLE_B1))
     parser.add_argument('--gap', action='store_true', help='prove that it is the only optimum: one more solve')
+    parser.add_argument('--json', action='store_true', help='print data')
     args = parser.parse_args(argv)
     try:
         found = reconstruct(args.model)
     except InfeasibleError as e:
         print(f'error: {e}', file=sys.stderr)
         return 1
-    print(found.arch)
+    if args.json:
+        print(json.dumps({'model': args.model, 'arch': str(found.arch), 'log_prob': found.log_prob,
+                          'macs': found.cost.macs, 'params': found.cost.params}, indent=2))
+    else:
+        print(found.arch)
     if args.gap:
         space = get_space(args.model)
         gap = runner_up_gap(found, space, section_b_prior(space), *budget_windows(args.model))

@@ -12,14 +12,19 @@ from .errors import UsageError, exit_status
 
 __all__ = ['main']
 
+USAGE = "usage: python -m fpnas_timm.run SCRIPT args..  (SCRIPT: a file of timm's repository, such as validate.py)"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script that is named first, with the rest as its arguments; its own exit status is passed on."""
     argv = list(sys.argv[1:] if argv is None else argv)
 
     def run() -> int:
-        if not argv or argv[0] in ('-h', '--help'):
-            raise UsageError('usage: python -m fpnas_timm.run SCRIPT args..')
+        if argv and argv[0] in ('-h', '--help'):
+            print(USAGE)
+            return 0
+        if not argv:
+            raise UsageError(USAGE)
         script = Path(argv[0])
         if not script.is_file():
             raise UsageError(f"{script}: no such script (timm's are in its repository, not in its wheel)")

@@ -8,7 +8,7 @@ import pytest
 
 from fpnas_timm.arch import Arch
 from fpnas_timm.cost import cost
-from fpnas_timm.zoo import ARCHS
+from fpnas_timm.zoo import ARCHS, TABLE_B1
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted((ROOT / 'docs').glob('*.md'))
@@ -52,6 +52,10 @@ def test_strings_of_the_models() -> None:
         macs, params = cost(Arch.parse(string))
         assert f'| {macs:,} |' in row
         assert f'| {params:,} |' in row
+        [card] = re.findall(rf'^\| here: `{name}` .*', text, re.MULTILINE)
+        paper = TABLE_B1[name]
+        assert card.startswith(f'| here: `{name}` | {paper.img_size} | {macs / 1e6:.1f} | {params / 1e6:.2f} |')
+        assert f'| {paper.img_size} | {paper.macs} | {paper.params} | {paper.top1 or paper.top1_distilled}' in text
 
 
 def test_the_strings_are_found() -> None:

@@ -1,4 +1,5 @@
 """The network and the zoo: timm's whole model API, every way out of eager mode, and weights that come and go."""
+import inspect
 import json
 import re
 import subprocess
@@ -511,6 +512,10 @@ def test_torch_compile_backward_is_the_same():
 
 
 @pytest.mark.filterwarnings('ignore')
+@pytest.mark.skipif(
+    'dynamic_shapes' not in inspect.signature(torch.onnx.export).parameters,
+    reason=f'torch {torch.__version__} exports to ONNX in another way',
+)
 def test_onnx(tmp_path):
     onnx = pytest.importorskip('onnx')
     pytest.importorskip('onnxscript')
@@ -704,8 +709,9 @@ def test_registered_names():
 
 
 def test_no_cfg_claims_weights():
-    assert set(default_cfgs) == {'fpnas', *ARCHS}
-    for name in default_cfgs:
+    ours = {name for name in default_cfgs if name.startswith('fpnas')}  # other tests may have registered their own
+    assert ours == {'fpnas', *ARCHS}
+    for name in ours:
         cfg = get_pretrained_cfg(name)
         assert not (cfg.url or cfg.hf_hub_id or cfg.file or cfg.has_weights), name
 

@@ -32,7 +32,7 @@ from ..files import load_checkpoint, save_checkpoint, write_jsonl, write_text
 from ..interrupt import StopRequest, stop_on_signal
 from ..spaces import MBConvSpace, get_space
 from ..tracking import Trackers
-from ..train_parts import class_names
+from ..train_data import class_names
 from .data import Half, Halves, StepBatches, pick_classes, stratified_halves
 from .decode import InfeasibleError, decode
 from .distribution import Factorized
