@@ -19,12 +19,12 @@ COMMANDS = {
     'reconstruct': ('fpnas_timm.reconstruct', "find a named model's string again"),
     'draw': ('fpnas_timm.draw', 'a picture of an architecture'),
     'hub': ('fpnas_timm.hub', 'push, pull, verify and list weights'),
-    'demo': ('fpnas_timm.demo', 'from a budget to a trained model on handwritten digits, in a minute'),
+    'demo': ('fpnas_timm.demo', 'from a budget to a trained model on handwritten digits, in minutes'),
 }
 
 EXAMPLES = """examples:
   fpnas info                                     the models and their budgets
-  fpnas demo                                     the whole way, on digits, in a minute
+  fpnas demo                                     the whole way, on digits, in minutes
   fpnas flops fpnas_l0                           what each group costs
   fpnas draw fpnas_l2 -o l2.png                  a picture of it
   fpnas search --help                            find an architecture of your own

@@ -1,4 +1,4 @@
-"""The whole path on real images, in minutes: a search finds a string, the string becomes a trained model that timm loads.
+"""The whole path on real images, in minutes: a search finds a string, which becomes a trained model that timm loads.
 
 scikit-learn's handwritten digits (1,797 images of 8 x 8 pixels) become an image folder. `search.py` searches a small
 space for a network of a given budget, `train.py` trains it from scratch, timm loads it back.

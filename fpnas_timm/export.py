@@ -1,5 +1,6 @@
 """A run's best weights as a `local-dir:` folder: timm's own format, with the string, the metrics and the recipe."""
 import argparse
+import json
 import logging
 import os
 import shutil
@@ -106,6 +107,7 @@ def export_model(
             safe_serialization=True,
             data_config={k: data_config[k] for k in keys if k in data_config},
         )
+        _drop_doubled_num_classes(temporary / 'config.json')
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
@@ -113,3 +115,10 @@ def export_model(
         raise RunError(f'{folder}: cannot be written ({e}); the checkpoints are kept') from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _drop_doubled_num_classes(config_file: Path) -> None:
+    """timm writes it into `model_args` too, and transformers' TimmWrapper does not take it twice."""
+    config = json.loads(config_file.read_text(encoding='utf-8'))
+    if config.get('model_args', {}).pop('num_classes', None) is not None:
+        config_file.write_text(json.dumps(config, indent=2), encoding='utf-8')

@@ -229,7 +229,10 @@ def test_output_in_use_or_taken(capsys, options: list[str], whole: Path, tmp_pat
     assert f'--resume {whole} goes on with it' in fails(capsys, 2, *options, '--output', str(whole))
     busy = tmp_path / 'busy'
     busy.mkdir()
-    hold = 'import fcntl, sys; f = open(sys.argv[1], "w"); fcntl.lockf(f, fcntl.LOCK_EX); print("held", flush=True); input()'
+    hold = (
+        'import fcntl, sys\nf = open(sys.argv[1], "w")\nfcntl.lockf(f, fcntl.LOCK_EX)\n'
+        'print("held", flush=True)\ninput()'
+    )
     holder = subprocess.Popen(
         [sys.executable, '-c', hold, str(busy / '.lock')], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

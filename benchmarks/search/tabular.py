@@ -1,8 +1,8 @@
 """The search on a table of measured accuracies, beside random search and regularised evolution.
 
-NAS-Bench-Macro (6,561 networks trained on CIFAR-10, https://github.com/xiusu/NAS-Bench-Macro, Apache-2.0): 8 layers with 3
-choices each. What an evaluation tells is as noisy as in a real search: the outcome on one batch of 128 images, the same
-images for all architectures of a step. Every method gets the same number of evaluated architectures.
+NAS-Bench-Macro (6,561 networks trained on CIFAR-10, https://github.com/xiusu/NAS-Bench-Macro, Apache-2.0): 8 layers
+with 3 choices each. What an evaluation tells is as noisy as in a real search: the outcome on one batch of 128 images,
+the same images for all architectures of a step. Every method gets the same number of evaluated architectures.
 
     python benchmarks/search/tabular.py --table ../shared/data/nas-bench-macro_cifar10.json
 """
@@ -173,7 +173,9 @@ def main() -> None:
     print('| sampling | true accuracy, % | rank, % | worst rank | samples | s |')
     print('|---|---|---|---|---|---|')
     for name, settings in (
-        ('adaptive, lambda 0.92', {'lam': 0.92}), ('fixed, K = 8', {'num_samples': 8}), ('fixed, K = 4', {'num_samples': 4})
+        ('adaptive, lambda 0.92', {'lam': 0.92}),
+        ('fixed, K = 8', {'num_samples': 8}),
+        ('fixed, K = 4', {'num_samples': 4}),
     ):
         start = time.perf_counter()
         found = [search(rows, space, s, steps=400, **{**ours, **settings, 'alpha_lr': 0.05}) for s in seeds]
@@ -198,7 +200,7 @@ def main() -> None:
         line(name, [f.distribution.most_probable() for f in found])
 
     print('\nWith a target: the most probable architecture, and the one decoded within 98 to 100 % of the target\n')
-    print('| target | cost | beta | mode: cost / target | decoded: cost / target | below the best feasible, points | worst |')
+    print('| target | cost | beta | mode: cost / target | decoded | points below the best feasible | worst |')
     print('|---|---|---|---|---|---|---|')
     flops = sorted(r['flops'] for r in rows.values())
     for quantile, (form, beta, temperature) in itertools.product(

@@ -97,7 +97,7 @@ class SearchConfig:
             (self.epochs >= 1, f'epochs {self.epochs}: expected at least 1'),
             (
                 0 <= self.warmup_epochs < self.epochs,
-                f'warmup_epochs {self.warmup_epochs}: expected fewer than epochs, {self.epochs}: alpha is frozen in them',
+                f'warmup_epochs {self.warmup_epochs}: expected fewer than epochs, {self.epochs}: then alpha learns',
             ),
             (self.lam > 0, f'lam {self.lam}: expected a number above 0'),
             (
