@@ -1,6 +1,8 @@
 """The pages: links resolve, architecture strings are canonical, the zoo's strings are the zoo's, examples still run."""
 
 import doctest
+import json
+import os
 import re
 from pathlib import Path
 
@@ -79,3 +81,20 @@ def test_examples(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     report: list[str] = []
     doctest.DocTestRunner(optionflags=options).run(test, out=report.append)
     assert ''.join(report) == ''
+
+
+TABLE = Path(os.environ.get('NAS_BENCH_MACRO', ROOT.parent / 'shared' / 'data' / 'nas-bench-macro_cifar10.json'))
+
+
+@pytest.mark.skipif(not TABLE.exists(), reason=f'{TABLE} is not here')
+def test_the_search_of_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    """The example of docs/search.md finds a network near the target, better than 99 % of those that cost no more."""
+    [code] = [body for language, body in FENCE.findall((ROOT / 'docs/search.md').read_text()) if 'table' in language]
+    assert len(code.strip().splitlines()) <= 45
+    (tmp_path / 'nas-bench-macro_cifar10.json').symlink_to(TABLE)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, 'docs/search.md', 'exec'), {})
+    accuracy, macs = map(float, re.match(r'(.*) % at (.*) M', capsys.readouterr().out).groups())
+    assert 58.8 <= macs <= 60
+    cheaper = [r['mean_acc'] for r in json.loads(TABLE.read_text()).values() if r['flops'] <= 60e6]
+    assert sum(a <= accuracy + 0.01 for a in cheaper) >= 0.99 * len(cheaper)
