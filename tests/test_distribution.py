@@ -38,7 +38,7 @@ def test_parameters_of_the_papers_example() -> None:
 
 
 def test_entropy_of_fbnetv2_f() -> None:
-    """About 59 nats at the start, hence K = 14 (main paper, section 3)."""
+    """Uniform at the start: the log of the count; K = 14 at lambda = 1/4, as the paper prints (section 3)."""
     space = get_space('fbnetv2_f')
     for kind in KINDS:
         assert kind(space).entropy().item() == pytest.approx(math.log(space.num_archs))

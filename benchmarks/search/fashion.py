@@ -30,8 +30,8 @@ TARGET = 2_000_000
 COST = {'num_classes': 10, 'in_chans': 1}
 COMMON = ['--space', 'SPACE', '--dataset', 'torch/fashion_mnist', '--data-dir', 'DATA', '--in-chans', '1',
           '--img-size', '28', '--mean', '0.286', '--std', '0.353', '--scale', '0.7', '1', '--target-macs', str(TARGET),
-          '--epochs', '7', '--warmup-epochs', '2', '--batch-size', '64', '--weight-samples', '1', '--opt', 'adamw',
-          '--lr', '2e-3', '--weight-decay', '0.02', '--beta', '0.5', '--cost-form', 'absolute', '--temperature', '64',
+          '--epochs', '6', '--warmup-epochs', '2', '--batch-size', '64', '--weight-samples', '1', '--opt', 'adamw',
+          '--lr', '2e-3', '--weight-decay', '0.02', '--beta', '0.5', '--cost-form', 'two-sided', '--temperature', '64',
           '--alpha-lr', '0.02', '--workers', '0', '--log-interval', '100']
 SEARCHES = {
     'mixed': ['--joint-epoch', '4'],

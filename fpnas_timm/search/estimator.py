@@ -32,7 +32,7 @@ MIN_SAMPLES = 2
 
 
 def adaptive_num_samples(entropy: float, lam: float) -> int:
-    """K = lambda * H(P(A|alpha)), H in nats, rounded down as the paper's K = 14 for 59 nats; never below 2.
+    """K = lambda * H(P(A|alpha)), H in nats, rounded down (59 / 4 is 14 in the paper); never below 2.
 
     With a single sample its weight is 1 whatever was drawn, and the update only repeats what has been drawn before.
     """
