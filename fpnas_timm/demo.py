@@ -27,7 +27,7 @@ __all__ = ['digits_folder', 'digits_space', 'main']
 FILE_SIZE = 32  # pixels of the image files
 IMG_SIZE = 16  # pixels that the networks see: twice what the digits have
 SEARCH = (
-    '--img-size 16 --warmup-epochs 10 --joint-epoch 20 --lam 0.25 --weight-samples 2 --beta 0.5 --cost-form absolute '
+    '--img-size 16 --warmup-epochs 10 --joint-epoch 20 --lam 0.25 --weight-samples 2 --beta 0.5 --cost-form two-sided '
     '--temperature 32 --alpha-lr 0.03 --batch-size 32 --opt adamw --lr 4e-3 --weight-decay 0.02 --scale 0.7 1 '
     '--hflip 0 --color-jitter 0.2 --workers 0'
 ).split()

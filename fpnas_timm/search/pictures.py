@@ -20,7 +20,11 @@ CLOSE = ('#0072B2', '#D55E00')
 
 
 def draw_search(
-        history: Sequence[Mapping[str, Any]], arch: Arch, folder: Path, target: float | None = None
+        history: Sequence[Mapping[str, Any]],
+        arch: Arch,
+        folder: Path,
+        groups: Sequence[Mapping[str, Sequence[Any]]],
+        target: float | None = None,
 ) -> list[Path]:
     """Draw `course.png`, `distribution.png` and `arch.png` (Fig. B.1 of the result) into a folder.
 
@@ -28,6 +32,7 @@ def draw_search(
         history: of the `Search`: one row an epoch.
         arch: the result.
         folder: where to.
+        groups: of the space, for the names of the choices.
         target: multiply-adds asked for.
 
     Returns:
@@ -38,7 +43,7 @@ def draw_search(
     """
     paths = [folder / name for name in ('arch.png', 'course.png', 'distribution.png')]
     draw_arch(arch, paths[0], title=f'found by search: {arch.img_size} px')
-    for path, figure in zip(paths[1:], (course(history, target), distribution_over_time(history))):
+    for path, figure in zip(paths[1:], (course(history, target), distribution_over_time(history, groups))):
         with replacing(path) as temporary:
             figure.savefig(temporary, format='png', dpi=110)
     return paths
@@ -52,7 +57,7 @@ def course(history: Sequence[Mapping[str, Any]], target: float | None = None) ->
     left, middle, right = figure.subplots(1, 3)
     epochs = [row['epoch'] + 1 for row in history]
     left.plot(epochs, [row['entropy'] for row in history], color=CLOSE[0])
-    left.set(title='entropy of the distribution', ylabel='nats', ylim=(0, None))
+    left.set(ylabel='entropy of the distribution, nats', ylim=(0, None))
     twin = left.twinx()
     twin.plot(epochs, [row['k'] for row in history], color=CLOSE[1], linestyle='--')
     twin.set(ylim=(0, None))
@@ -65,10 +70,10 @@ def course(history: Sequence[Mapping[str, Any]], target: float | None = None) ->
     )
     if target:
         middle.axhline(target / 1e6, color=INK, linewidth=0.8, label='target')
-    middle.set(title='multiply-adds', ylabel='millions', ylim=(0, None))
+    middle.set(ylabel='multiply-adds, millions', ylim=(0, None))
     middle.legend(frameon=False)
     right.plot(epochs, [row['train_loss'] for row in history], color=CLOSE[0])
-    right.set(title='training loss of the sampled architectures', ylabel='nats an image')
+    right.set(ylabel='training loss of the samples, nats an image')
     for axes in (left, middle, right):
         _phases(axes, history)
         axes.set_xlabel('epochs')
@@ -82,18 +87,22 @@ def _phases(axes: 'Axes', history: Sequence[Mapping[str, Any]]) -> None:
         if row['phase'] != before['phase']:
             axes.axvline(row['epoch'] + 0.5, color=FAINT, linewidth=0.8, linestyle=':')
             axes.annotate(
-                row['phase'], (row['epoch'] + 0.5, 1), xycoords=('data', 'axes fraction'), xytext=(2, -2),
+                row['phase'], (row['epoch'] + 0.5, 1), xycoords=('data', 'axes fraction'), xytext=(2, 2),
                 textcoords='offset points', va='top', fontsize=7, color=FAINT,
             )
 
 
-def distribution_over_time(history: Sequence[Mapping[str, Any]]) -> 'Figure':
-    """A cell per group (across) and variable (down): the probability of each choice over the epochs, stacked."""
+def distribution_over_time(
+        history: Sequence[Mapping[str, Any]], groups: Sequence[Mapping[str, Sequence[Any]]]
+) -> 'Figure':
+    """A cell per group (across) and variable (down): the probability of each choice over the epochs, stacked.
+
+    Arguments as `draw_search`.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
     marginals = [row['marginals'] for row in history]
-    groups = marginals[-1]
     variables = list(dict.fromkeys(v for group in groups for v in group))
     figure = Figure(figsize=(1.2 + 1.15 * len(groups), 0.8 + 1.0 * len(variables)), layout='constrained')
     cells = figure.subplots(len(variables), len(groups), squeeze=False, sharex=True, sharey=True)
@@ -116,5 +125,11 @@ def distribution_over_time(history: Sequence[Mapping[str, Any]]) -> 'Figure':
             probs = np.array([m[column][variable] for m in marginals]).T
             shades = colors(np.linspace(0.05, 0.95, len(probs)))
             axes.stackplot(epochs, probs, colors=shades, linewidth=0)
-    figure.suptitle('probability of each choice over the epochs; the first is the darkest, at the bottom', fontsize=9)
+            for choice, prob, top in zip(group[variable], probs[:, -1], probs[:, -1].cumsum()):
+                if prob > 0.14:  # there is room for its name
+                    place = (0.98, top - prob / 2)
+                    ink = 'black' if top > 1 - 1e-3 else 'white'
+                    look = {'ha': 'right', 'va': 'center', 'fontsize': 7, 'color': ink}
+                    axes.text(*place, f'{choice}', transform=axes.transAxes, **look)
+    figure.suptitle('probability of each choice over the epochs', fontsize=9)
     return figure

@@ -393,7 +393,7 @@ def finish(args: Namespace, folder: Path, search: Search, names: list[str]) -> N
     write_text(folder / 'result.json', json.dumps({'arch': str(arch), **figures}, indent=1) + '\n')
     write_text(folder / 'arch.txt', f'{arch}\n')
     try:
-        draw_search(search.history, arch, folder, args.target_macs)
+        draw_search(search.history, arch, folder, search.space.groups, args.target_macs)
     except ImportError:
         _logger.info("no pictures: pip install 'fpnas-timm[draw]'")
     _logger.info(
