@@ -31,7 +31,7 @@ class StrictImages(Dataset):
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:  # what PIL raises
             name = self.dataset.filename(index, absolute=True)
             reason = str(e).partition('\n')[0]
-            raise RunError(f'{name}: this image cannot be read ({reason}): mend or remove it, then resume') from None
+            raise RunError(f'{name}: this image cannot be read ({reason}): mend it, then resume') from None
         return (image if self.transform is None else self.transform(image)), target
 
 
@@ -51,6 +51,8 @@ def open_dataset(name: str, root: str | Path | None, split: str, **kwargs: Any) 
     remote = kwargs.get('download') or name.partition('/')[0] in ('hfds', 'hfids', 'tfds', 'wds')
     if not remote and (root is None or not Path(root).exists()):
         raise UsageError(f'{root or "the data folder"}: no such folder: name the folder of the images with --data-dir')
+    if not name and not _has_split(Path(root), split):
+        raise UsageError(f'{root}: has no folder for the split {split!r}, but for others: timm would take all of them')
     try:
         dataset = create_dataset(name, root=root, split=split, **kwargs)
         empty = len(dataset) == 0
@@ -59,6 +61,14 @@ def open_dataset(name: str, root: str | Path | None, split: str, **kwargs: Any) 
     if empty:
         raise UsageError(f'{where}: holds no image')
     return StrictImages(dataset) if type(dataset) is ImageDataset else dataset
+
+
+def _has_split(root: Path, split: str) -> bool:
+    """Whether `split` is a folder of `root`, or the whole of `root`: then no split at all is there."""
+    kinds = (('train', 'training'), ('val', 'valid', 'validation', 'eval', 'evaluation', 'test'))
+    names = next((kind for kind in kinds if split in kind), (split,))
+    known = [name for kind in kinds for name in kind if (root / name).is_dir()]
+    return not known or (root / split).is_dir() or any(name in known for name in names)
 
 
 def class_indices(dataset: Dataset) -> list[int]:

@@ -96,8 +96,9 @@ def run(args: argparse.Namespace) -> int:
     """Search, train, load back. Exit status 0, or that of the step that failed."""
     start, out = time.monotonic(), args.output
     out.mkdir(parents=True, exist_ok=True)
-    for name in ('search', 'train'):
-        shutil.rmtree(out / name, ignore_errors=True)
+    for name in ('search', 'train'):  # of an earlier demo; whatever else has such a name is left alone
+        if (out / name / 'args.yaml').exists():
+            shutil.rmtree(out / name)
     digits_folder(out / 'data')
     (out / 'space.json').write_text(json.dumps(digits_space().to_dict(), indent=1))
     common = ['--data-dir', str(out / 'data'), '--seed', str(args.seed)]

@@ -35,6 +35,9 @@ def exit_status(run: Callable[[], int | None]) -> int:
     except RunError as e:
         print(f'error: {plain_message(e)}', file=sys.stderr)
         return 1
+    except OSError as e:  # a full disk, a file without permission
+        print(f'error: {e}', file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130

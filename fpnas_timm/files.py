@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import pickle
+import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -66,11 +67,9 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
     try:
         with replacing(path) as temporary:
             torch.save(dict(state), temporary)
-            if path.exists():  # a link, so that there is no moment without a checkpoint at `path`
-                link = path.with_name(f'.{path.name}.{os.getpid()}.link')
-                link.unlink(missing_ok=True)
-                os.link(path, link)
-                os.replace(link, previous(path))
+            if _is_whole(path):  # a damaged one must not take the place of the good one before it
+                with replacing(previous(path)) as copy:  # so that there is no moment without a checkpoint at `path`
+                    shutil.copyfile(path, copy)
     except (OSError, RuntimeError) as e:  # torch reports a full disk as a RuntimeError
         raise RunError(f'{path}: cannot be written ({_first_line(e)}); the last good checkpoint is kept') from None
 
@@ -107,6 +106,14 @@ def _check_whole(path: Path) -> None:
         bad = archive.testzip()
     if bad is not None:
         raise ValueError(f'{bad} has a wrong checksum')
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        _check_whole(path)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
+    return True
 
 
 def _first_line(e: BaseException) -> str:

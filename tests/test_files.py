@@ -45,6 +45,10 @@ def test_a_damaged_checkpoint_falls_back(tmp_path, damage: str, caplog) -> None:
     assert torch.equal(state['weights'], torch.arange(1000.0) + 1)
     assert 'is damaged' in caplog.text
     assert str(previous(path)) in caplog.text
+    save_checkpoint(path, {'epoch': 7})  # the damaged one does not push out the good one
+    assert load_checkpoint(path)['epoch'] == 7
+    assert load_checkpoint(previous(path))['epoch'] == 1
+    path.write_bytes(content)
     previous(path).write_bytes(b'')
     with pytest.raises(RunError, match='no good checkpoint is left'):
         load_checkpoint(path)

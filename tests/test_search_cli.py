@@ -15,6 +15,7 @@ import yaml
 
 from fpnas_timm.arch import Arch, Conv
 from fpnas_timm.cost import cost
+from fpnas_timm.errors import RunError
 from fpnas_timm.search import run as search_run
 from fpnas_timm.search.distribution import load_distribution
 from fpnas_timm.search.options import PRESETS, parse_search_args
@@ -42,10 +43,10 @@ def options(space_file: Path, tiny_images: Path) -> list[str]:
     return ['--space', str(space_file), '--data-dir', str(tiny_images), *OPTIONS]
 
 
-def start(*args: str) -> subprocess.Popen:
+def start(*args: str, **kwargs) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, str(ROOT / 'search.py'), *args], cwd=ROOT, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        stderr=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': str(ROOT)}, **kwargs,
     )
 
 
@@ -117,11 +118,11 @@ def test_killed_several_times_and_resumed(whole: Path, options: list[str], tmp_p
 
 def test_terminated_in_the_middle_of_an_epoch(whole: Path, options: list[str], tmp_path: Path) -> None:
     out = tmp_path / 'terminated'
-    process = start(*options, '--output', str(out), '--log-interval', '1')
+    process = start(*options, '--output', str(out), '--log-interval', '1', '--workers', '1', start_new_session=True)
     while True:
         line = process.stderr.readline()
         if 'epoch 2 step 2/4' in line or not line:
-            process.send_signal(signal.SIGTERM)
+            os.killpg(process.pid, signal.SIGTERM)  # as `timeout` and cluster schedulers do: the workers get it too
             break
     stderr = process.communicate(timeout=100)[1]
     assert process.returncode == 128 + signal.SIGTERM, stderr
@@ -161,15 +162,30 @@ def test_two_processes_are_one_with_accumulation(options: list[str], tmp_path: P
     assert alphas[0].abs().max() > 0.05
 
 
-def test_processes_that_disagree_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fpnas_timm.search.evaluator import fingerprint
+def test_processes_that_disagree_are_found_out() -> None:
+    from fpnas_timm.search.evaluator import SuperNetEvaluator, fingerprint
 
     alpha = torch.randn(50, dtype=torch.float64)
-    other = alpha.clone()
-    other[7] = torch.nextafter(other[7], torch.tensor(9.0, dtype=torch.float64))
     swapped = alpha[[1, 0, *range(2, 50)]]
-    assert len({fingerprint(a) for a in (alpha, other, swapped)}) == 3
-    assert fingerprint(alpha) == fingerprint(alpha.clone())
+    prints = {fingerprint(a) for a in (alpha, -alpha, 2 * alpha, swapped)}
+    for bit in range(64):
+        other = alpha.clone()
+        other.view(torch.int64)[7] ^= torch.tensor(-(2**63) if bit == 63 else 1 << bit)
+        prints.add(fingerprint(other))
+    assert len(prints) == 4 + 64
+    assert all(p == int(float(p)) for p in prints)
+
+    class Other(SuperNetEvaluator):
+        accum_steps, device, _val = 0, torch.device('cpu'), iter(())
+
+        def __init__(self) -> None:
+            """Another process, with another alpha."""
+
+        def _gathered(self, values: torch.Tensor) -> torch.Tensor:
+            return torch.stack([values, values + 1])
+
+    with pytest.raises(RunError, match='no longer hold the same'):
+        Other().log_likelihoods([((0,),)], alpha)
 
 
 # ---------------------------------------------------------------- bad input
@@ -199,6 +215,13 @@ def test_bad_options(capsys, options: list[str], tmp_path: Path) -> None:
     assert 'smaller than the 64 of one step' in fails(capsys, 2, *full, '--batch-size', '64')
     assert 'unknown search space' in fails(capsys, 2, *full, '--space', 'fpnas_s9')
     assert 'below the total stride' in fails(capsys, 2, *full, '--space', 'fpnas_l2', '--img-size', '16')
+    assert '--seed -1: expected 0 or more' in fails(capsys, 2, *full, '--seed', '-1')
+    assert 'not what timm takes' in fails(capsys, 2, *full, '--opt', 'nope')
+    assert 'no whole number lies between' in fails(capsys, 2, *full, '--target-macs', '0.5')
+    assert 'has no folder for the split' in fails(capsys, 2, *full, '--train-split', 'trian')
+    config.write_text('preset: fpnas_l0\nepochs: 7\n')
+    args = parse_search_args(['--config', str(config), '--output', out])
+    assert (args.space, args.epochs, args.warmup_epochs) == ('fpnas_l0', 7, 45)
     assert 'fewer than epochs' in fails(capsys, 2, *full, '--warmup-epochs', '6')
     assert 'no such device' in fails(capsys, 2, *full, '--device', 'cuda')
     assert not (tmp_path / 'out').exists()
@@ -254,6 +277,29 @@ def test_resume_with_other_settings(capsys, options: list[str], whole: Path, tmp
     assert capsys.readouterr().out == before
 
 
+def test_resume_with_other_images_space_or_processes(
+        capsys, options: list[str], whole: Path, tiny_images: Path, space_file: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    out, data, space = tmp_path / 'out', tmp_path / 'data', tmp_path / 'space.json'
+    shutil.copytree(whole, out)
+    shutil.copytree(tiny_images, data)
+    settings = yaml.safe_load((out / 'args.yaml').read_text())
+    changed = json.loads(space_file.read_text())
+    changed['rows'][0]['act'] = changed['rows'][0]['act'][::-1]
+    space.write_text(json.dumps(changed))
+    (data / 'train' / 'green' / '5.png').rename(data / 'train' / 'green' / 'x.png')
+    changes = ({'data_dir': str(data)}, 'images of the data folder'), ({'space': str(space)}, 'search space')
+    for change, message in changes:
+        (out / 'args.yaml').write_text(yaml.safe_dump({**settings, **change}))
+        assert f'another {message}' in fails(capsys, 2, '--resume', str(out))
+    (out / 'args.yaml').write_text(yaml.safe_dump(settings))
+    record = json.loads((out / 'halves.json').read_text())
+    (out / 'halves.json').write_text(json.dumps({**record, 'processes': 8}))
+    assert 'number of processes (8 there, 1 here)' in fails(capsys, 2, '--resume', str(out))
+
+
 def test_an_unreadable_image_in_the_middle(capsys, options: list[str], tiny_images: Path, tmp_path: Path) -> None:
     import shutil
 
@@ -267,7 +313,7 @@ def test_an_unreadable_image_in_the_middle(capsys, options: list[str], tiny_imag
     for workers in ('0', '1'):
         message = fails(capsys, 1, *(args if workers == '0' else ['--resume', str(out)]), '--workers', workers)
         assert str(bad) in message
-        assert 'mend or remove it' in message
+        assert 'mend it' in message
     bad.write_bytes(good)
     assert search_run.main(['--resume', str(out)]) == 0
 

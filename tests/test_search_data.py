@@ -53,7 +53,7 @@ def images(count: int = 24) -> list:
 def loader(workers: int = 0, rank: int = 0, world_size: int = 1, accum_steps: int = 1, batch_size: int = 2):
     transform = create_transform(16, is_training=True, auto_augment='rand-m9')
     half = Half(images(), range(2, 22), [0, 1, 2], transform, 'RGB', seed=5)
-    batches = StepBatches(len(half), batch_size, 5, accum_steps, rank, world_size)
+    batches = StepBatches(len(half), batch_size, (5, 0), accum_steps, rank, world_size)
     return DataLoader(half, batch_sampler=batches, num_workers=workers, generator=torch.Generator())
 
 
@@ -82,7 +82,7 @@ def test_processes_share_out_what_one_accumulates() -> None:
 
 
 def test_every_image_once_an_epoch() -> None:
-    batches = StepBatches(20, 2, 0)
+    batches = StepBatches(20, 2, (0, 1))
     for epoch in range(3):
         batches.epoch = epoch
         assert sorted(i for batch in batches for i in batch) == list(range(20))
@@ -92,3 +92,12 @@ def test_classes_count_from_zero() -> None:
     half = Half(images(), [1, 2, 4, 5], [1, 2], create_transform(16, mean=(0.5,), std=(0.5,)), 'L', 0)
     assert [half[i][1] for i in range(4)] == [0, 1, 0, 1]
     assert half[0][0].shape[0] == 1
+
+
+def test_the_two_halves_go_different_ways() -> None:
+    """Images at the same place of both halves are of the same class no more often than by chance."""
+    targets = sorted(list(range(10)) * 40)
+    halves = stratified_halves(targets, range(10), 0)
+    orders = [[i for batch in StepBatches(200, 10, (0, half)) for i in batch] for half in (1, 0)]
+    classes = [[targets[half[i]] for i in order] for half, order in zip((halves.train, halves.val), orders)]
+    assert 0.03 < sum(a == b for a, b in zip(*classes)) / 200 < 0.2

@@ -105,7 +105,7 @@ def test_budget(form: str) -> None:
 def test_a_budget_out_of_reach() -> None:
     search = Search(SPACE, Table(), SearchConfig(epochs=1, target=50))
     search.run()
-    with pytest.raises(InfeasibleError, match='costs 49 to 50'):
+    with pytest.raises(InfeasibleError, match='none of the 1,296 most probable architectures costs 49 to 50'):
         search.result()
 
 
@@ -154,7 +154,7 @@ def test_values_that_are_not_numbers_stop_the_run() -> None:
     table = Table()
     table.bad_at = 13
     search = Search(SPACE, table, SearchConfig(epochs=5, num_samples=2))
-    with pytest.raises(RunError, match=r'training loss is nan at epoch 1, step 2, for .*lower --lr'):
+    with pytest.raises(RunError, match=r'training loss is nan at epoch 2, step 3, for .*lower --lr'):
         search.run()
     assert search.distribution.alpha.isfinite().all()
     table = Table(noise=math.inf)
@@ -177,6 +177,7 @@ def test_another_space_is_refused() -> None:
         ({'epochs': 0}, 'epochs 0'),
         ({'epochs': 3, 'warmup_epochs': 3}, 'fewer than epochs, 3'),
         ({'epochs': 3, 'num_samples': 1}, 'at least 2'),
+        ({'epochs': 3, 'joint_epoch': 3}, 'joint_epoch 3'),
         ({'epochs': 3, 'lam': 0}, 'lam 0'),
         ({'epochs': 3, 'target': -1}, 'target -1'),
         ({'epochs': 3, 'cost_form': 'x'}, "cost_form 'x'"),

@@ -6,6 +6,7 @@ loader processes or the number of training processes. So a search resumes in the
 what it has already seen.
 """
 import contextlib
+import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..errors import UsageError
 
-__all__ = ['Half', 'Halves', 'StepBatches', 'epoch_loader', 'pick_classes', 'stratified_halves']
+__all__ = ['Half', 'Halves', 'StepBatches', 'epoch_loader', 'own_session', 'pick_classes', 'stratified_halves']
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _seeded(parts: tuple[int, ...]) -> Iterator[None]:
     seed = int(np.random.SeedSequence(parts).generate_state(1)[0])
     random.seed(seed)
     np.random.seed(seed)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs too
     try:
         yield
     finally:
@@ -128,7 +129,24 @@ class StepBatches:
     the rounds.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int, accum_steps: int = 1, rank: int = 0, world_size: int = 1):
+    def __init__(
+            self,
+            size: int,
+            batch_size: int,
+            seed: tuple[int, ...],
+            accum_steps: int = 1,
+            rank: int = 0,
+            world_size: int = 1,
+    ) -> None:
+        """
+        Args:
+            size: images of the half.
+            batch_size: of a process and round.
+            seed: of the permutations, another for each half: images at the same place must have nothing in common.
+            accum_steps: rounds of a step.
+            rank: of this process.
+            world_size: number of processes.
+        """
         self.size = size
         self.batch_size = batch_size
         self.seed = seed
@@ -146,15 +164,19 @@ class StepBatches:
         return (self.steps - self.first_step) * self.accum_steps
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.size).tolist()
+        order = np.random.default_rng((*self.seed, self.epoch)).permutation(self.size).tolist()
         for round_ in range(self.first_step * self.accum_steps, self.steps * self.accum_steps):
             start = (round_ * self.world_size + self.rank) * self.batch_size
             yield order[start : start + self.batch_size]
 
 
 def epoch_loader(loader: DataLoader, epoch: int, step: int) -> Iterator[Any]:
-    """The batches of `epoch` from `step` on, of a loader over a `Half` (or timm's prefetcher of one)."""
-    plain = getattr(loader, 'loader', loader)
-    plain.dataset.epoch = epoch
-    plain.batch_sampler.epoch, plain.batch_sampler.first_step = epoch, step
+    """The batches of `epoch` from `step` on, of a loader over a `Half` with `StepBatches`."""
+    loader.dataset.epoch = epoch
+    loader.batch_sampler.epoch, loader.batch_sampler.first_step = epoch, step
     return iter(loader)
+
+
+def own_session(worker: int) -> None:
+    """For the loader's workers: a signal to the group of processes, as Ctrl-C, is for the main one, not for them."""
+    os.setsid()

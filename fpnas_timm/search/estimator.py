@@ -107,7 +107,9 @@ def sample_weights(
 
     `baseline` subtracts the mean over the samples. As grad log P has expectation 0, this leaves the expectation of the
     gradient unchanged and takes away the noise of equally good samples: a flat landscape keeps its entropy exactly.
-    (With the forms that are not relative the mean depends on the samples, and the cost's gradient shrinks by a K-th.)
+    Two exceptions, both in the cost: with the forms that are not relative the mean depends on the samples, and the
+    cost's gradient shrinks by a K-th; with the relative form it shrinks where often no sample is over the target (to
+    about half at K = 2), since the mean is then 0 in some draws and not in others.
     """
     weights = likelihood_weights(log_likelihoods, temperature) - cost_weights(costs, beta, form)
     return weights - weights.mean() if baseline else weights

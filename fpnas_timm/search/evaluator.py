@@ -5,6 +5,8 @@ Every process is busy whatever K is, which falls as the search goes on, and need
 log-likelihood of the batch is the sum over the processes, the gradient of the weights their average. Each normalises
 its own share, as in any distributed training: N processes do what one does with N times `--grad-accum-steps`.
 """
+import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
@@ -45,6 +47,7 @@ class SuperNetEvaluator:
             accum_steps: int = 1,
             cost_classes: int | None = None,
             world_size: int = 1,
+            memory_format: torch.memory_format = torch.contiguous_format,
     ) -> None:
         """
         Args:
@@ -60,6 +63,7 @@ class SuperNetEvaluator:
             accum_steps: batches of a step and process.
             cost_classes: classes of the network whose multiply-adds count; the supernet's if None.
             world_size: processes.
+            memory_format: of the images.
         """
         self.net = net
         self.train_loader, self.val_loader = train_loader, val_loader
@@ -67,11 +71,10 @@ class SuperNetEvaluator:
         self.autocast, self.scaler, self.clip_grad = autocast, scaler, clip_grad
         self.accum_steps = accum_steps
         self.world_size = world_size
+        self.memory_format = memory_format
         self.device = next(net.parameters()).device
         self.cost_kwargs = {'num_classes': cost_classes or net.num_classes, 'in_chans': net.in_chans}
-        self.steps_per_epoch = min(
-            getattr(loader, 'loader', loader).batch_sampler.steps for loader in (train_loader, val_loader)
-        )
+        self.steps_per_epoch = min(train_loader.batch_sampler.steps, val_loader.batch_sampler.steps)
         self.updates = 0
         self._arch = lru_cache(4096)(net.space.to_arch)
         self._macs = lru_cache(65536)(lambda choices: cost(self._arch(choices), **self.cost_kwargs).macs)
@@ -89,7 +92,7 @@ class SuperNetEvaluator:
         """One update of the weights with the mean gradient of `archs`, all on the same batch; their mean loss.
 
         Raises:
-            NonFiniteError: a loss is not a number; the weights are as before.
+            NonFiniteError: a loss or the gradient is not a number; the weights are as before.
         """
         losses = torch.zeros(len(archs), device=self.device)
         self.optimizer.zero_grad()
@@ -105,9 +108,10 @@ class SuperNetEvaluator:
         if not losses.isfinite().all():
             raise NonFiniteError('the training loss', losses.tolist())
         self._sum_gradients()
-        if self.clip_grad:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.net.parameters(), self.clip_grad)
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.clip_grad or math.inf).item()
+        if not self.scaler.is_enabled() and not math.isfinite(norm):  # a scaler leaves such a step out by itself
+            raise NonFiniteError('the gradient', [norm])
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.updates += 1
@@ -153,7 +157,8 @@ class SuperNetEvaluator:
 
     def _next(self, batches: Iterator) -> tuple[torch.Tensor, torch.Tensor]:
         images, target = next(batches)
-        return images.to(self.device, non_blocking=True), target.to(self.device, non_blocking=True)
+        images = images.to(self.device, non_blocking=True, memory_format=self.memory_format)
+        return images, target.to(self.device, non_blocking=True)
 
     def _gathered(self, values: torch.Tensor) -> torch.Tensor:
         """The values of all processes, a row each, in the same order everywhere: sums of them are equal to the bit."""
@@ -193,6 +198,6 @@ class SuperNetEvaluator:
 
 
 def fingerprint(alpha: torch.Tensor) -> int:
-    """A number below 2^52 that changes with any bit of `alpha` and with their order."""
-    bits = alpha.detach().cpu().contiguous().view(torch.int64)
-    return int((bits * torch.arange(1, 2 * len(bits), 2)).sum()) & (2**52 - 1)
+    """48 bits that differ if any bit of `alpha` does: a whole number that float64 holds exactly."""
+    digest = hashlib.blake2b(alpha.detach().cpu().numpy().tobytes(), digest_size=6).digest()
+    return int.from_bytes(digest, 'big')

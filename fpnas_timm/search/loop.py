@@ -99,7 +99,11 @@ class SearchConfig:
                 0 <= self.warmup_epochs < self.epochs,
                 f'warmup_epochs {self.warmup_epochs}: expected fewer than epochs, {self.epochs}: then alpha learns',
             ),
-            (self.lam > 0, f'lam {self.lam}: expected a number above 0'),
+            (
+                self.joint_epoch is None or 0 <= self.joint_epoch < self.epochs,
+                f'joint_epoch {self.joint_epoch}: expected less than epochs, {self.epochs}, or none',
+            ),
+            (0 < self.lam < math.inf, f'lam {self.lam}: expected a number above 0'),
             (
                 self.num_samples is None or self.num_samples >= 2,
                 f'num_samples {self.num_samples}: expected at least 2: samples are weighed against each other',
@@ -221,8 +225,9 @@ class Search:
     def _not_finite(self, e: NonFiniteError, archs: list[Choices]) -> str:
         value, arch = next((v, a) for v, a in zip(e.values, archs) if not math.isfinite(v))
         return (
-            f'{e.what} is {value} at epoch {self.epoch}, step {self.step}, for {self.describe(arch)}: start again with '
-            'a lower --lr, with --clip-grad 5, more --warmup-lr-epochs, or without --amp; the last checkpoint is kept'
+            f'{e.what} is {value} at epoch {self.epoch + 1}, step {self.step + 1}, for {self.describe(arch)}: start '
+            'again with a lower --lr, with --clip-grad 5, more --warmup-lr-epochs, or without --amp; the last checkpoint '
+            'is kept'
         )
 
     def _end_epoch(self) -> None:
@@ -257,13 +262,15 @@ class Search:
         target = self.config.target
         if target is None:
             return self.distribution.most_probable()
-        low, high = math.ceil(target * (1 - self.config.tolerance)), math.floor(target)
+        low = target * (1 - self.config.tolerance)
         if hasattr(self.evaluator, 'decode'):
-            return self.evaluator.decode(self.distribution, (low, high))
+            return self.evaluator.decode(self.distribution, (math.ceil(low), math.floor(target)))
+        count = 0
         for arch, _ in itertools.islice(self.distribution.ranked(), MAX_RANKED):
-            if low <= self.evaluator.cost(arch) <= high:
+            if low <= self.evaluator.cost(arch) <= target:
                 return arch
-        raise InfeasibleError(f'none of the {MAX_RANKED:,} most probable architectures costs {low:,} to {high:,}')
+            count += 1
+        raise InfeasibleError(f'none of the {count:,} most probable architectures costs {low:g} to {target:g}')
 
     def state_dict(self) -> dict[str, Any]:
         """All there is: alpha, its optimizer, the generator, the position, the history, the evaluator's state.

@@ -1,5 +1,7 @@
 """The options of `search.py`: the search's own, and timm's names for data, augmentation, optimizer and precision."""
 import argparse
+import math
+import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -152,18 +154,22 @@ def parse_search_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """
     parser = build_parser()
     given = _given(parser, argv)
-    layers = ((PRESETS.get(given.get('preset', ''), {}), 'preset'), (_config(given), given.get('config')))
-    for default, source in layers:
+    config = load_yaml(given['config']) if given.get('config') else {}
+    for name in {'config', 'resume'} & set(config):
+        raise UsageError(f'{given["config"]}: {name!r} belongs on the command line')
+    preset = given.get('preset', config.get('preset', ''))
+    for default, source in ((config, given.get('config')), (PRESETS.get(preset, {}), 'preset'), (config, '')):
         set_options(parser, default, str(source))
         given = {**{k.replace('-', '_'): v for k, v in default.items()}, **given}
     args = parser.parse_args(argv)
+    _check(args)
     if args.resume is None:
         if not args.output:
             raise UsageError('--output OUT: name a folder to write the search into')
         return args
     saved = _saved(Path(args.resume))
     differing = [
-        f'--{k.replace("_", "-")} is {saved[k]!r} there, {getattr(args, k)!r} here'
+        f'--{k.replace("_", "-")} is {saved.get(k)!r} there, {getattr(args, k)!r} here'
         for k in given
         if k not in FREE and getattr(args, k) != saved.get(k)
     ]
@@ -178,6 +184,26 @@ def parse_search_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return argparse.Namespace(**{**vars(args), **saved, **kept, 'output': args.resume, 'resume': args.resume})
 
 
+def _check(args: argparse.Namespace) -> None:
+    """Raise UsageError for a number that no search can have."""
+    least = {
+        'seed': 0, 'workers': 0, 'log_interval': 1, 'batch_size': 2, 'grad_accum_steps': 1, 'calibration_batches': 1,
+        'warmup_lr_epochs': 0, 'clip_grad': 0, 'weight_decay': 0, 'momentum': 0, 'min_lr': 0,
+    }
+    for name, low in least.items():
+        if not getattr(args, name) >= low:
+            raise UsageError(f'--{name.replace("_", "-")} {getattr(args, name)}: expected {low} or more')
+    if not 0 < args.lr < math.inf:
+        raise UsageError(f'--lr {args.lr}: expected a number above 0')
+    if args.std and 0 in args.std:
+        raise UsageError('--std: expected numbers above 0')
+    for name in ('mean', 'std'):
+        if getattr(args, name) and len(getattr(args, name)) not in (1, args.in_chans):
+            raise UsageError(f'--{name}: expected {args.in_chans} numbers, one a channel')
+    if not args.resume and args.warmup_lr_epochs >= args.epochs:
+        raise UsageError(f'--warmup-lr-epochs {args.warmup_lr_epochs}: expected fewer than --epochs, {args.epochs}')
+
+
 def _given(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> dict[str, Any]:
     """What the command line itself says; an unknown option raises UsageError with the nearest one."""
     known = known_options(parser)
@@ -187,21 +213,12 @@ def _given(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> dict[
         kwargs = {'nargs': action.nargs} if action.nargs != 0 else {'action': 'store_true'}
         bare.add_argument(*action.option_strings, dest=action.dest, **kwargs)
         flags += action.option_strings
-    given, rest = bare.parse_known_args([a for a in _argv(argv) if a not in ('-h', '--help')])
+    argv = sys.argv[1:] if argv is None else argv
+    given, rest = bare.parse_known_args([a for a in argv if a not in ('-h', '--help')])
     if rest:
         close = get_close_matches(rest[0].partition('=')[0], flags, n=1)
         raise UsageError(f'unknown option {rest[0]}{f"; did you mean {close[0]}?" if close else ""}')
     return vars(given)
-
-
-def _argv(argv: Sequence[str] | None) -> Sequence[str]:
-    import sys
-
-    return sys.argv[1:] if argv is None else argv
-
-
-def _config(given: dict[str, Any]) -> dict[str, Any]:
-    return load_yaml(given['config']) if given.get('config') else {}
 
 
 def _saved(folder: Path) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """`search.py`: a search on images, from the options to the files it leaves."""
 import contextlib
 import fcntl
+import hashlib
 import json
 import logging
 import math
+import shutil
+import signal
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import torch
 import torch.distributed as dist
 import yaml
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
-from timm.data.loader import PrefetchLoader, adapt_to_chs, fast_collate
+from timm.data.loader import adapt_to_chs
 from timm.loss import LabelSmoothingCrossEntropy
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
@@ -23,17 +26,18 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from ..arch import load_json
 from ..cost import cost
 from ..data import class_indices, open_dataset
 from ..device import low_precision, start_device
 from ..errors import RunError, UsageError, exit_status
 from ..export import export_model
-from ..files import load_checkpoint, save_checkpoint, write_jsonl, write_text
+from ..files import load_checkpoint, previous, save_checkpoint, write_jsonl, write_text
 from ..interrupt import StopRequest, stop_on_signal
 from ..spaces import MBConvSpace, get_space
 from ..tracking import Trackers
 from ..train_data import class_names
-from .data import Half, Halves, StepBatches, pick_classes, stratified_halves
+from .data import Half, Halves, StepBatches, own_session, pick_classes, stratified_halves
 from .decode import InfeasibleError, decode
 from .distribution import Factorized
 from .evaluator import SuperNetEvaluator
@@ -45,6 +49,7 @@ from .supernet import SuperNet
 __all__ = ['main', 'run_search']
 
 CHECKPOINT = 'last.pt'
+RECORD = 'halves.json'  # what the search was made from
 
 _logger = logging.getLogger('search')
 
@@ -64,41 +69,52 @@ def run_search(args: Namespace) -> int:
     setup_default_logging()
     settings = {k: v for k, v in vars(args).items() if k not in ('resume', 'config')}
     device = start_device(args)
+    torch.backends.cudnn.benchmark = False  # every sampled architecture has other shapes: it would tune for ever
     random_seed(args.seed, 0)  # the same on every process: all start from the same weights
-    folder = Path(args.output)
+    folder, primary = Path(args.output), is_primary(args)
     space, config = open_space(args), search_config(args)
     dataset, halves, names = open_halves(args)
     cost_kwargs = {'num_classes': args.target_num_classes or len(halves.classes), 'in_chans': args.in_chans}
     check_target(space, config, cost_kwargs)
-    evaluator = create_evaluator(args, space, dataset, halves, device)
+    try:
+        evaluator = create_evaluator(args, space, dataset, halves, device)
+    except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as e:  # names of timm's that do not exist
+        raise UsageError(f'an option is not what timm takes: {e or type(e).__name__}') from None
     search = Search(space, evaluator, config, args.seed)
-    primary = is_primary(args)
-    with hold(folder, bool(args.resume), primary), stop_on_signal() as request:
-        if args.resume and ((folder / CHECKPOINT).exists() or (folder / 'last.previous.pt').exists()):
-            search.load_state_dict(load_checkpoint(folder / CHECKPOINT))
-            _logger.info('going on at epoch %d, step %d', search.epoch, search.step)
-        if primary and not args.resume:
-            write_text(folder / ARGS_FILE, yaml.safe_dump(settings))
+    record = {'processes': args.world_size, 'space': space.to_dict(), 'images': fingerprint_of(dataset), **vars(halves)}
+    with contextlib.ExitStack() as stack:
+        request = stack.enter_context(stop_on_signal())
+        report = together(args, lambda: stack.enter_context(hold(folder, bool(args.resume))) or Report(
+            args, folder, evaluator.steps_per_epoch))
+        if args.resume:
+            check_same(folder / RECORD, record)
+            if any((folder / name).exists() for name in (CHECKPOINT, previous(CHECKPOINT).name)):
+                search.load_state_dict(load_checkpoint(folder / CHECKPOINT))
+                if primary:
+                    _logger.info('going on at epoch %d, step %d', search.epoch + 1, search.step + 1)
+        elif primary:
             write_text(folder / 'space.json', json.dumps(space.to_dict(), indent=1) + '\n')
-            write_text(folder / 'halves.json', json.dumps({**vars(halves), 'class_names': names}) + '\n')
-        report = Report(args, folder, evaluator.steps_per_epoch, primary)
+            write_text(folder / RECORD, json.dumps({**record, 'class_names': names}) + '\n')
+            write_text(folder / ARGS_FILE, yaml.safe_dump(settings))  # last: with it the folder is a search
         stop = SharedStop(request, device) if args.world_size > 1 else request
-        with contextlib.closing(report):
-            finished = search.run(stop, report.step, report.epoch)
-        if not finished:
-            if primary:
-                save_checkpoint(folder / CHECKPOINT, search.state_dict())
-            number = int(request.signal) if request.signal else 15
-            _logger.warning(
-                'stopped at epoch %d, step %d; go on with --resume %s', search.epoch, search.step, folder
-            )
-            return 128 + number
-        if primary:
+        try:
+            finished = search.run(stop, report.step if report else None, report.epoch if report else None)
+        except RuntimeError as e:
+            if request and 'DataLoader worker' in str(e):  # the signal went to each process on its own
+                raise RunError(f'stopped with its workers: --resume {folder} goes on from the last epoch') from None
+            raise
+        finally:
+            if report:
+                report.close()
+        if not finished and primary:
+            save_checkpoint(folder / CHECKPOINT, search.state_dict())
+            _logger.warning('stopped in epoch %d; go on with --resume %s', search.epoch + 1, folder)
+        if finished and primary:
             finish(args, folder, search, names)
     if args.world_size > 1:
         dist.barrier()
         dist.destroy_process_group()
-    return 0
+    return 0 if finished else 128 + int(request.signal or signal.SIGTERM)
 
 
 # ---------------------------------------------------------------- what is searched
@@ -140,6 +156,11 @@ def check_target(space: MBConvSpace, config: SearchConfig, cost_kwargs: dict[str
     if config.target is None:
         return
     window = (math.ceil(config.target * (1 - config.tolerance)), math.floor(config.target))
+    if window[0] > window[1]:
+        raise UsageError(
+            f'--target-macs {config.target:g} with --tolerance {config.tolerance:g}: no whole number lies between; '
+            'write 66M for 66 millions'
+        )
     try:
         decode(space, Factorized(space).log_probs(), macs=window, **cost_kwargs)
     except InfeasibleError as e:
@@ -152,19 +173,23 @@ def open_halves(args: Namespace) -> tuple[Dataset, Halves, list[str]]:
     Raises:
         UsageError: data that cannot be opened, too few classes or images, another number of classes than asked for.
     """
+    if args.dataset_download and args.world_size > 1 and args.rank:
+        dist.barrier()  # the first process downloads, the others find it there
     dataset = open_dataset(
         args.dataset, args.data_dir, args.train_split, download=args.dataset_download, class_map=args.class_map,
         input_img_mode='RGB' if args.in_chans == 3 else 'L',
     )
+    if args.dataset_download and args.world_size > 1 and not args.rank:
+        dist.barrier()
     targets = class_indices(dataset)
     found = len(set(targets))
     if args.num_classes not in (None, found):
         raise UsageError(f'--num-classes {args.num_classes}: the data has {found} classes')
+    if found < 2:
+        raise UsageError(f'{args.data_dir}: all images are of one class: expected a folder for each class')
     classes = pick_classes(targets, args.search_classes, args.class_seed)
     halves = stratified_halves(targets, classes, args.seed)
     step = args.batch_size * args.grad_accum_steps * args.world_size
-    if args.batch_size < 2:
-        raise UsageError(f'--batch-size {args.batch_size}: expected at least 2, for the statistics of batch norm')
     if min(len(halves.train), len(halves.val)) < step:
         raise UsageError(
             f'halves of {len(halves.train)} and {len(halves.val)} images are smaller than the {step} of one step: '
@@ -188,10 +213,10 @@ def create_evaluator(
     optimizer = create_optimizer_v2(
         net, opt=args.opt, lr=args.lr, weight_decay=args.weight_decay, momentum=args.momentum
     )
-    steps = min(getattr(loader, 'loader', loader).batch_sampler.steps for loader in loaders)
+    steps = min(loader.batch_sampler.steps for loader in loaders)
     scheduler, _ = create_scheduler_v2(
         optimizer, sched=args.sched, num_epochs=args.epochs, warmup_epochs=args.warmup_lr_epochs,
-        warmup_lr=args.warmup_lr, min_lr=args.min_lr, warmup_prefix=True, step_on_epochs=False, updates_per_epoch=steps,
+        warmup_lr=args.warmup_lr, min_lr=args.min_lr, step_on_epochs=False, updates_per_epoch=steps,
     )
     autocast, _ = low_precision(args, device)
     return SuperNetEvaluator(
@@ -206,6 +231,7 @@ def create_evaluator(
         args.grad_accum_steps,
         args.target_num_classes,
         args.world_size,
+        torch.channels_last if args.channels_last else torch.contiguous_format,
     )
 
 
@@ -217,14 +243,12 @@ def create_half_loader(
         classes: Sequence[int],
         is_training: bool,
         device: torch.device,
-) -> DataLoader | PrefetchLoader:
-    """Batches of one half, augmented for the weights and plain for alpha; on a GPU through timm's prefetcher."""
-    prefetch = device.type == 'cuda'
-    mean, std = (adapt_to_chs(x, args.in_chans) for x in (
-        args.mean or IMAGENET_DEFAULT_MEAN, args.std or IMAGENET_DEFAULT_STD
-    ))
-    erasing = {'re_prob': args.reprob, 're_mode': args.remode} if is_training and not args.no_aug else {}
-    common = {'mean': mean, 'std': std, 'crop_pct': args.crop_pct, 'use_prefetcher': prefetch}
+) -> DataLoader:
+    """Batches of one half, augmented for the weights and plain for alpha.
+
+    Not by timm's `create_loader`: it shuffles and seeds by what was drawn before. Transforms and options are timm's.
+    """
+    mean, std = pixel_statistics(args)
     transform = create_transform(
         (args.in_chans, img_size, img_size),
         is_training=is_training,
@@ -236,37 +260,75 @@ def create_half_loader(
         color_jitter=args.color_jitter if args.in_chans == 3 else 0.0,
         auto_augment=args.aa,
         interpolation=args.train_interpolation if is_training and not args.no_aug else args.interpolation,
-        **common,
-        **erasing,
+        mean=mean,
+        std=std,
+        crop_pct=args.crop_pct,
+        **({'re_prob': args.reprob, 're_mode': args.remode} if is_training and not args.no_aug else {}),
     )
     half = Half(dataset, indices, classes, transform, 'RGB' if args.in_chans == 3 else 'L', args.seed)
     batches = StepBatches(
-        len(half), args.batch_size, args.seed, args.grad_accum_steps, args.rank, args.world_size
+        len(half), args.batch_size, (args.seed, int(is_training)), args.grad_accum_steps, args.rank, args.world_size
     )
-    loader = DataLoader(
+    return DataLoader(
         half,
         batch_sampler=batches,
         num_workers=args.workers,
         pin_memory=args.pin_mem,
-        collate_fn=fast_collate if prefetch else None,
+        worker_init_fn=own_session,
         generator=torch.Generator(),  # seeds the workers, which draw nothing: keeps torch's own generator out of it
     )
-    return PrefetchLoader(loader, mean, std, args.in_chans, device, **erasing) if prefetch else loader
+
+
+def pixel_statistics(args: Namespace) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the pixels, one a channel."""
+    given = (args.mean or IMAGENET_DEFAULT_MEAN, args.std or IMAGENET_DEFAULT_STD)
+    return tuple(tuple(adapt_to_chs(x if len(x) > 1 else x[0], args.in_chans)) for x in given)
 
 
 # ---------------------------------------------------------------- the folder and what is written into it
 
 
+def together(args: Namespace, start: Callable[[], Any]) -> Any:
+    """What `start` returns in the first process, None in the others; its error for the user ends them all."""
+    outcome, found = [None], None
+    if is_primary(args):
+        try:
+            found = start()
+        except UsageError as e:
+            outcome = [str(e)]
+    if args.world_size > 1:
+        dist.broadcast_object_list(outcome)
+    if outcome[0]:
+        raise UsageError(outcome[0])
+    return found
+
+
+def fingerprint_of(dataset: Dataset) -> str:
+    """A digest of the images' names, where the dataset knows them, and classes."""
+    names = getattr(getattr(dataset, 'dataset', None), 'filenames', None)
+    text = repr([class_indices(dataset), names() if names else None])
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def check_same(path: Path, record: dict[str, Any]) -> None:
+    """Raise UsageError if what a search was made from is no longer what it was."""
+    words = {'processes': 'number of processes', 'space': 'search space', 'images': 'images of the data folder'}
+    saved = load_json(path.read_text(encoding='utf-8')) if path.exists() else {}
+    record = json.loads(json.dumps(record))
+    for name, value in record.items():
+        if saved.get(name) != value:
+            what = words.get(name, 'halves of the data')
+            shown = f' ({saved.get(name)} there, {value} here)' if name == 'processes' else ''
+            raise UsageError(f'--resume {path.parent}: another {what}{shown} than when it started: start a new search')
+
+
 @contextlib.contextmanager
-def hold(folder: Path, resume: bool, primary: bool) -> Iterator[None]:
+def hold(folder: Path, resume: bool) -> Iterator[None]:
     """Hold the output folder, made if it is not there, while the search runs.
 
     Raises:
         UsageError: it holds another search, or another process is using it.
     """
-    if not primary:
-        yield
-        return
     if not resume and (folder / ARGS_FILE).exists():
         raise UsageError(f'--output {folder}: holds a search: --resume {folder} goes on with it, or name another one')
     try:
@@ -279,6 +341,8 @@ def hold(folder: Path, resume: bool, primary: bool) -> Iterator[None]:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not handed on to the loader's workers, as flock is
         except (BlockingIOError, PermissionError):
             raise UsageError(f'--output {folder}: another process is searching there: wait, or stop it') from None
+        for left in folder.glob('.*.tmp'):  # of a process that was killed while it wrote
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
         yield
 
 
@@ -296,15 +360,14 @@ class SharedStop:
 
 
 class Report:
-    """What a user sees and keeps while the search goes on."""
+    """What a user sees and keeps while the search goes on; in the first process."""
 
-    def __init__(self, args: Namespace, folder: Path, steps_per_epoch: int, primary: bool) -> None:
+    def __init__(self, args: Namespace, folder: Path, steps_per_epoch: int) -> None:
         self.folder = folder
-        self.primary = primary
         self.interval = args.log_interval
         self.steps = steps_per_epoch
-        self.trackers = Trackers(args, folder) if primary else None
-        self.shows_bar = primary and sys.stderr.isatty()
+        self.trackers = Trackers(args, folder)
+        self.shows_bar = sys.stderr.isatty()
         self.bar: tqdm | None = None
 
     def step(self, search: Search, figures: dict[str, float]) -> None:
@@ -321,7 +384,7 @@ class Report:
                 self.bar = tqdm(total=self.steps, initial=search.step - 1, desc=name, leave=False)
             self.bar.set_postfix(text)
             self.bar.update()
-        elif self.primary and search.step % self.interval == 0:
+        elif search.step % self.interval == 0:
             _logger.info(
                 'epoch %d step %d/%d  %s', search.epoch + 1, search.step, self.steps,
                 '  '.join(f'{k} {v}' for k, v in text.items()),
@@ -332,8 +395,6 @@ class Report:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
-        if not self.primary:
-            return
         row = search.history[-1]
         save_checkpoint(self.folder / CHECKPOINT, search.state_dict())
         write_jsonl(self.folder / 'history.jsonl', search.history)
@@ -349,8 +410,7 @@ class Report:
         """Write what is left."""
         if self.bar is not None:
             self.bar.close()
-        if self.trackers is not None:
-            self.trackers.close()
+        self.trackers.close()
 
 
 def finish(args: Namespace, folder: Path, search: Search, names: list[str]) -> None:
@@ -368,7 +428,6 @@ def finish(args: Namespace, folder: Path, search: Search, names: list[str]) -> N
     mode = search.distribution.most_probable()
     write_jsonl(folder / 'history.jsonl', search.history)
     search.distribution.save(folder / 'distribution.safetensors')
-    model = evaluator.net.extract(arch, evaluator.calibration_batches(args.calibration_batches))
     spent = cost(arch, **evaluator.cost_kwargs)
     figures = {
         'macs': spent.macs,
@@ -381,17 +440,19 @@ def finish(args: Namespace, folder: Path, search: Search, names: list[str]) -> N
         'samples': search.num_samples,
         'seconds': sum(row['seconds'] for row in search.history),
     }
+    mean, std = pixel_statistics(args)
     data_config = {
         'input_size': (args.in_chans, search.space.img_size, search.space.img_size),
         'interpolation': args.interpolation,
-        'mean': adapt_to_chs(args.mean or IMAGENET_DEFAULT_MEAN, args.in_chans),
-        'std': adapt_to_chs(args.std or IMAGENET_DEFAULT_STD, args.in_chans),
+        'mean': mean,
+        'std': std,
         'crop_pct': args.crop_pct,
     }
-    note = {'weights': 'inherited from the supernet, not trained on their own', 'space': search.space.name, **figures}
-    export_model(model.cpu(), folder / 'extract', data_config, names, {'search': note})
     write_text(folder / 'result.json', json.dumps({'arch': str(arch), **figures}, indent=1) + '\n')
     write_text(folder / 'arch.txt', f'{arch}\n')
+    model = evaluator.net.extract(arch, evaluator.calibration_batches(args.calibration_batches))
+    note = {'weights': 'inherited from the supernet, not trained on their own', 'space': search.space.name, **figures}
+    export_model(model.cpu(), folder / 'extract', data_config, names, {'search': note})
     try:
         draw_search(search.history, arch, folder, search.space.groups, args.target_macs)
     except ImportError:
