@@ -226,7 +226,7 @@ class Search:
         value, arch = next((v, a) for v, a in zip(e.values, archs) if not math.isfinite(v))
         return (
             f'{e.what} is {value} at epoch {self.epoch + 1}, step {self.step + 1}, for {self.describe(arch)}: start '
-            'again with a lower --lr, with --clip-grad 5, more --warmup-lr-epochs, or without --amp; the last checkpoint '
+            'again with a lower --lr, --clip-grad 5, more --warmup-lr-epochs, or without --amp; the last checkpoint '
             'is kept'
         )
 
