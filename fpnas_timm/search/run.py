@@ -84,8 +84,12 @@ def run_search(args: Namespace) -> int:
     record = {'processes': args.world_size, 'space': space.to_dict(), 'images': fingerprint_of(dataset), **vars(halves)}
     with contextlib.ExitStack() as stack:
         request = stack.enter_context(stop_on_signal())
-        report = together(args, lambda: stack.enter_context(hold(folder, bool(args.resume))) or Report(
-            args, folder, evaluator.steps_per_epoch))
+
+        def begin() -> Report:
+            stack.enter_context(hold(folder, bool(args.resume)))
+            return Report(args, folder, evaluator.steps_per_epoch)
+
+        report: Report | None = together(args, begin)
         if args.resume:
             check_same(folder / RECORD, record)
             if any((folder / name).exists() for name in (CHECKPOINT, previous(CHECKPOINT).name)):
