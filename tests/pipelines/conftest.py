@@ -1,8 +1,8 @@
 """What the pipelines share: a network trained on handwritten digits, as images and as a `local-dir:` folder."""
+import json
 from pathlib import Path
 
 import pytest
-import torch
 from on_digits import ARCH
 
 
@@ -10,22 +10,23 @@ from on_digits import ARCH
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`data/{train,validation}/<digit>/*.png` and `model/`, six epochs of training."""
     pytest.importorskip('sklearn', reason='the digits come with scikit-learn')
-    import timm
-    from timm.models import save_for_hf
-
-    import fpnas_timm  # noqa: F401
-    from fpnas_timm.demo import digits_folder, train
+    from fpnas_timm import train
+    from fpnas_timm.demo import digits_folder
 
     root = tmp_path_factory.mktemp('digits')
     digits_folder(root / 'data')
-    torch.manual_seed(0)
-    model = timm.create_model('fpnas', arch=ARCH, num_classes=10)
-    trained, top1 = train(model, root / 'data', 6, root / 'summary.csv')
-    assert top1 > 90
-    save_for_hf(
-        trained, root / 'saved', model_config={'label_names': [str(i) for i in range(10)]}, safe_serialization=True,
-        data_config={'input_size': (3, 32, 32), 'crop_pct': 1.0},
+    options = (
+        '--num-classes 10 --img-size 32 -b 64 --epochs 6 --opt adamw --lr 4e-3 --warmup-epochs 1 --scale 0.7 1 '
+        '--hflip 0 --crop-pct 1 --model-ema --model-ema-decay 0.98 --model-ema-warmup --workers 0 --device cpu '
+        '--model fpnas'
     )
+    status = train.main([
+        *options.split(), '--model-kwargs', f'arch={ARCH}', '--data-dir', str(root / 'data'), '--output', str(root),
+        '--experiment', 'run',
+    ])
+    assert status == 0
+    (root / 'run' / 'export').rename(root / 'saved')
+    assert json.loads((root / 'saved' / 'config.json').read_text())['training']['top1'] > 90
     return root
 
 
