@@ -27,7 +27,7 @@ __all__ = ['digits_folder', 'digits_space', 'main']
 FILE_SIZE = 32  # pixels of the image files
 IMG_SIZE = 16  # pixels that the networks see: twice what the digits have
 SEARCH = (
-    '--img-size 16 --warmup-epochs 10 --joint-epoch 20 --lam 0.25 --weight-samples 2 --beta 0.5 --cost-form two-sided '
+    '--img-size 16 --warmup-epochs 8 --joint-epoch 16 --lam 0.25 --weight-samples 2 --beta 0.5 --cost-form two-sided '
     '--temperature 32 --alpha-lr 0.03 --batch-size 32 --opt adamw --lr 4e-3 --weight-decay 0.02 --scale 0.7 1 '
     '--hflip 0 --color-jitter 0.2 --workers 0'
 ).split()
@@ -134,8 +134,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m fpnas_timm.demo', description=__doc__)
     parser.add_argument('--output', type=Path, default=Path('output/demo'), help='where everything is written')
     parser.add_argument('--target-macs', default='1M', help='budget of multiply-adds at 16 x 16 pixels')
-    parser.add_argument('--search-epochs', type=int, default=36)
-    parser.add_argument('--epochs', type=int, default=16, help='of the training')
+    parser.add_argument('--search-epochs', type=int, default=24)
+    parser.add_argument('--epochs', type=int, default=12, help='of the training')
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args(argv)
     return exit_status(lambda: run(args))
