@@ -158,7 +158,7 @@ def test_two_processes_are_one_with_accumulation(options: list[str], tmp_path: P
         if 'log_likelihood' in a:
             assert a['log_likelihood'] == pytest.approx(b['log_likelihood'], rel=1e-4)
     alphas = [load_distribution(tmp_path / n / 'distribution.safetensors').alpha for n in ('one', 'two')]
-    torch.testing.assert_close(*alphas, rtol=0, atol=1e-3)
+    torch.testing.assert_close(*alphas, rtol=0, atol=1e-5)
     assert alphas[0].abs().max() > 0.05
 
 

@@ -8,6 +8,7 @@ import heapq
 import itertools
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from .decode import LogProbs
 __all__ = ['Distribution', 'Factorized', 'Joint', 'load_distribution']
 
 
-class Distribution:
+class Distribution(ABC):
     """Independent categoricals that cover the variables of a space. Starts uniform.
 
     Attributes:
@@ -44,9 +45,9 @@ class Distribution:
             row[:size] = torch.arange(start, start + size)
         self._strides = [[math.prod(shape[i + 1 :]) for i in range(len(shape))] for shape in self._shapes()]
 
+    @abstractmethod
     def _shapes(self) -> list[tuple[int, ...]]:
         """Per categorical the number of choices of each variable that it covers."""
-        raise NotImplementedError  # the two subclasses differ in this alone
 
     @property
     def num_parameters(self) -> int:
@@ -100,13 +101,13 @@ class Distribution:
                     after = (*at[:place], at[place] + 1, *at[place + 1 :])
                     heapq.heappush(queue, (-math.fsum(row[i] for row, i in zip(ordered, after)), after))
 
+    @abstractmethod
     def log_probs(self) -> LogProbs:
         """What `decode` takes: per group a dict of variable -> log-probabilities, or one array for a joint one."""
-        raise NotImplementedError  # the two subclasses
 
+    @abstractmethod
     def marginals(self) -> list[dict[str, list[float]]]:
         """Per group and variable the probability of each choice."""
-        raise NotImplementedError  # the two subclasses
 
     def save(self, path: str | Path) -> None:
         """Write alpha, the kind and the choices of the space as safetensors, in one step."""

@@ -8,7 +8,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -191,17 +191,18 @@ class Search:
         entropy = float(self.distribution.entropy().detach())
         k = self.config.num_samples or adaptive_num_samples(entropy, self.config.lam)
         archs = self.distribution.sample(k, self.generator)
+        trained = archs[: self.config.weight_samples]
         costs = torch.tensor([self.evaluator.cost(arch) for arch in archs], dtype=torch.float64)
         figures = {'entropy': entropy, 'k': k, 'cost': float(costs.mean())}
         try:
-            figures['train_loss'] = self.evaluator.train_step(archs[: self.config.weight_samples])
+            figures['train_loss'] = self.evaluator.train_step(trained)
             log_likelihoods = None
             if not self.is_warmup:
                 log_likelihoods = self.evaluator.log_likelihoods(archs, self.distribution.alpha.detach())
                 if not log_likelihoods.isfinite().all():
                     raise NonFiniteError('the log-likelihood', log_likelihoods.tolist())
         except NonFiniteError as e:
-            raise RunError(self._not_finite(e, archs)) from None
+            raise RunError(self._not_finite(e, archs if len(e.values) == len(archs) else trained)) from None
         if log_likelihoods is not None:
             self._update_alpha(archs, log_likelihoods, costs)
             self.num_samples += k
@@ -223,9 +224,11 @@ class Search:
         self.optimizer.step()
 
     def _not_finite(self, e: NonFiniteError, archs: list[Choices]) -> str:
-        value, arch = next((v, a) for v, a in zip(e.values, archs) if not math.isfinite(v))
+        at = [i for i, value in enumerate(e.values) if not math.isfinite(value)]
+        bad = [archs[i] for i in at] if len(e.values) > 1 else archs  # a single value is that of all of them together
         return (
-            f'{e.what} is {value} at epoch {self.epoch + 1}, step {self.step + 1}, for {self.describe(arch)}: start '
+            f'{e.what} is {e.values[at[0]]} at epoch {self.epoch + 1}, step {self.step + 1}, for '
+            f'{" or ".join(self.describe(a) for a in bad[:2])}{" or others" if len(bad) > 2 else ""}: start '
             'again with a lower --lr, --clip-grad 5, more --warmup-lr-epochs, or without --amp; the last checkpoint '
             'is kept'
         )
@@ -278,7 +281,6 @@ class Search:
         The evaluator's tensors are its own: save them before the search goes on.
         """
         return {
-            'config': asdict(self.config),
             'kind': self.distribution.kind,
             'alpha': self.distribution.alpha.detach().clone(),
             'optimizer': copy.deepcopy(self.optimizer.state_dict()),

@@ -1,15 +1,12 @@
-"""`search.py`: a search on images, from the options to the files it leaves."""
+"""`search.py`: a search on images, from the options to the search; `outputs.py` writes what it leaves."""
 import contextlib
-import fcntl
-import hashlib
 import json
 import logging
 import math
-import shutil
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +21,13 @@ from timm.scheduler import create_scheduler_v2
 from timm.utils import is_primary, random_seed, setup_default_logging
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
-from ..arch import load_json
-from ..cost import cost
 from ..data import class_indices, open_dataset
 from ..device import low_precision, start_device
 from ..errors import RunError, UsageError, exit_status
-from ..export import export_model
-from ..files import load_checkpoint, previous, save_checkpoint, write_jsonl, write_text
+from ..files import load_checkpoint, previous, save_checkpoint, write_text
 from ..interrupt import StopRequest, stop_on_signal
 from ..spaces import MBConvSpace, get_space
-from ..tracking import Trackers
 from ..train_data import class_names
 from .data import Half, Halves, StepBatches, own_session, pick_classes, stratified_halves
 from .decode import InfeasibleError, decode
@@ -43,13 +35,10 @@ from .distribution import Factorized
 from .evaluator import SuperNetEvaluator
 from .loop import Search, SearchConfig
 from .options import ARGS_FILE, parse_search_args
-from .pictures import draw_search
+from .outputs import CHECKPOINT, RECORD, Report, check_same, fingerprint_of, hold, write_result
 from .supernet import SuperNet
 
 __all__ = ['main', 'run_search']
-
-CHECKPOINT = 'last.pt'
-RECORD = 'halves.json'  # what the search was made from
 
 _logger = logging.getLogger('search')
 
@@ -114,7 +103,7 @@ def run_search(args: Namespace) -> int:
             save_checkpoint(folder / CHECKPOINT, search.state_dict())
             _logger.warning('stopped in epoch %d; go on with --resume %s', search.epoch + 1, folder)
         if finished and primary:
-            finish(args, folder, search, names)
+            write_result(args, folder, search, names, data_config_of(args, space))
     if args.world_size > 1:
         dist.barrier()
         dist.destroy_process_group()
@@ -211,7 +200,7 @@ def create_evaluator(
     if args.channels_last:
         net = net.to(memory_format=torch.channels_last)
     loaders = [
-        create_half_loader(args, space.img_size, dataset, indices, halves.classes, is_training, device)
+        create_half_loader(args, space.img_size, dataset, indices, halves.classes, is_training)
         for indices, is_training in ((halves.train, True), (halves.val, False))
     ]
     optimizer = create_optimizer_v2(
@@ -246,7 +235,6 @@ def create_half_loader(
         indices: Sequence[int],
         classes: Sequence[int],
         is_training: bool,
-        device: torch.device,
 ) -> DataLoader:
     """Batches of one half, augmented for the weights and plain for alpha.
 
@@ -289,7 +277,19 @@ def pixel_statistics(args: Namespace) -> tuple[tuple[float, ...], tuple[float, .
     return tuple(tuple(adapt_to_chs(x if len(x) > 1 else x[0], args.in_chans)) for x in given)
 
 
-# ---------------------------------------------------------------- the folder and what is written into it
+def data_config_of(args: Namespace, space: MBConvSpace) -> dict[str, Any]:
+    """What timm needs to know about the images of the extracted model."""
+    mean, std = pixel_statistics(args)
+    return {
+        'input_size': (args.in_chans, space.img_size, space.img_size),
+        'interpolation': args.interpolation,
+        'mean': mean,
+        'std': std,
+        'crop_pct': args.crop_pct,
+    }
+
+
+# ---------------------------------------------------------------- several processes
 
 
 def together(args: Namespace, start: Callable[[], Any]) -> Any:
@@ -307,49 +307,6 @@ def together(args: Namespace, start: Callable[[], Any]) -> Any:
     return found
 
 
-def fingerprint_of(dataset: Dataset) -> str:
-    """A digest of the images' names, where the dataset knows them, and classes."""
-    names = getattr(getattr(dataset, 'dataset', None), 'filenames', None)
-    text = repr([class_indices(dataset), names() if names else None])
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def check_same(path: Path, record: dict[str, Any]) -> None:
-    """Raise UsageError if what a search was made from is no longer what it was."""
-    words = {'processes': 'number of processes', 'space': 'search space', 'images': 'images of the data folder'}
-    saved = load_json(path.read_text(encoding='utf-8')) if path.exists() else {}
-    record = json.loads(json.dumps(record))
-    for name, value in record.items():
-        if saved.get(name) != value:
-            what = words.get(name, 'halves of the data')
-            shown = f' ({saved.get(name)} there, {value} here)' if name == 'processes' else ''
-            raise UsageError(f'--resume {path.parent}: another {what}{shown} than when it started: start a new search')
-
-
-@contextlib.contextmanager
-def hold(folder: Path, resume: bool) -> Iterator[None]:
-    """Hold the output folder, made if it is not there, while the search runs.
-
-    Raises:
-        UsageError: it holds another search, or another process is using it.
-    """
-    if not resume and (folder / ARGS_FILE).exists():
-        raise UsageError(f'--output {folder}: holds a search: --resume {folder} goes on with it, or name another one')
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / '.lock').open('w')
-    except OSError as e:
-        raise UsageError(f'--output {folder}: cannot be written ({e.strerror})') from None
-    with lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not handed on to the loader's workers, as flock is
-        except (BlockingIOError, PermissionError):
-            raise UsageError(f'--output {folder}: another process is searching there: wait, or stop it') from None
-        for left in folder.glob('.*.tmp'):  # of a process that was killed while it wrote
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-        yield
-
-
 class SharedStop:
     """A request to stop that reached any process stops all of them after the same step."""
 
@@ -361,111 +318,6 @@ class SharedStop:
         flag = torch.tensor([int(bool(self.request))], device=self.device)
         dist.all_reduce(flag, dist.ReduceOp.MAX)
         return bool(flag.item())
-
-
-class Report:
-    """What a user sees and keeps while the search goes on; in the first process."""
-
-    def __init__(self, args: Namespace, folder: Path, steps_per_epoch: int) -> None:
-        self.folder = folder
-        self.interval = args.log_interval
-        self.steps = steps_per_epoch
-        self.trackers = Trackers(args, folder)
-        self.shows_bar = sys.stderr.isatty()
-        self.bar: tqdm | None = None
-
-    def step(self, search: Search, figures: dict[str, float]) -> None:
-        """After every step: the progress bar, or now and then a line."""
-        text = {
-            'loss': f'{figures["train_loss"]:.3f}',
-            'K': str(int(figures['k'])),
-            'H': f'{figures["entropy"]:.1f}',
-            'MACs': f'{figures["cost"] / 1e6:.2f}M',
-        }
-        if self.shows_bar:
-            if self.bar is None:
-                name = f'epoch {search.epoch + 1}/{search.config.epochs}'
-                self.bar = tqdm(total=self.steps, initial=search.step - 1, desc=name, leave=False)
-            self.bar.set_postfix(text)
-            self.bar.update()
-        elif search.step % self.interval == 0:
-            _logger.info(
-                'epoch %d step %d/%d  %s', search.epoch + 1, search.step, self.steps,
-                '  '.join(f'{k} {v}' for k, v in text.items()),
-            )
-
-    def epoch(self, search: Search) -> None:
-        """After every epoch: a line, the checkpoint, and then what can be made again from it."""
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
-        row = search.history[-1]
-        save_checkpoint(self.folder / CHECKPOINT, search.state_dict())
-        write_jsonl(self.folder / 'history.jsonl', search.history)
-        search.distribution.save(self.folder / 'distribution.safetensors')
-        self.trackers.log(row)
-        _logger.info(
-            'epoch %d/%d (%s)  loss %.3f  K %.1f  entropy %.2f nats  %.2fM multiply-adds expected  %.0f s',
-            row['epoch'] + 1, search.config.epochs, row['phase'], row['train_loss'], row['k'], row['entropy'],
-            row['cost'] / 1e6, row['seconds'],
-        )
-
-    def close(self) -> None:
-        """Write what is left."""
-        if self.bar is not None:
-            self.bar.close()
-        self.trackers.close()
-
-
-def finish(args: Namespace, folder: Path, search: Search, names: list[str]) -> None:
-    """Write the result: `arch.txt`, the extracted model and the pictures. The string is the last line printed.
-
-    Raises:
-        RunError: the learned distribution excludes every architecture within the budget, or the disk is full.
-    """
-    evaluator: Any = search.evaluator
-    try:
-        choices = search.result()
-    except InfeasibleError as e:
-        raise RunError(str(e)) from None
-    arch = search.space.to_arch(choices)
-    mode = search.distribution.most_probable()
-    write_jsonl(folder / 'history.jsonl', search.history)
-    search.distribution.save(folder / 'distribution.safetensors')
-    spent = cost(arch, **evaluator.cost_kwargs)
-    figures = {
-        'macs': spent.macs,
-        'params': spent.params,
-        'target_macs': args.target_macs,
-        'log_prob': float(search.distribution.log_prob([choices]).detach()),
-        'entropy': float(search.distribution.entropy().detach()),
-        'most_probable': search.describe(mode),
-        'most_probable_macs': evaluator.cost(mode),
-        'samples': search.num_samples,
-        'seconds': sum(row['seconds'] for row in search.history),
-    }
-    mean, std = pixel_statistics(args)
-    data_config = {
-        'input_size': (args.in_chans, search.space.img_size, search.space.img_size),
-        'interpolation': args.interpolation,
-        'mean': mean,
-        'std': std,
-        'crop_pct': args.crop_pct,
-    }
-    write_text(folder / 'result.json', json.dumps({'arch': str(arch), **figures}, indent=1) + '\n')
-    write_text(folder / 'arch.txt', f'{arch}\n')
-    model = evaluator.net.extract(arch, evaluator.calibration_batches(args.calibration_batches))
-    note = {'weights': 'inherited from the supernet, not trained on their own', 'space': search.space.name, **figures}
-    export_model(model.cpu(), folder / 'extract', data_config, names, {'search': note})
-    try:
-        draw_search(search.history, arch, folder, search.space.groups, args.target_macs)
-    except ImportError:
-        _logger.info("no pictures: pip install 'fpnas-timm[draw]'")
-    _logger.info(
-        '%s multiply-adds, %s parameters; %s architectures sampled for alpha in %.0f s; model: local-dir:%s',
-        f'{spent.macs:,}', f'{spent.params:,}', f'{search.num_samples:,}', figures['seconds'], folder / 'extract',
-    )
-    print(arch, flush=True)
 
 
 if __name__ == '__main__':
