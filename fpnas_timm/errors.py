@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 
 __all__ = ['NonFiniteError', 'RunError', 'UsageError', 'exit_status', 'plain_message']
 
+# How gloo and torch's store say, to the processes that are left, that another one is gone.
+LOST_PROCESS = ('Connection closed by peer', 'Connection reset by peer', 'Broken pipe')
+
 
 class UsageError(ValueError):
     """What was asked for cannot be done: nothing has been started. Exit status 2."""
@@ -37,6 +40,11 @@ def exit_status(run: Callable[[], int | None]) -> int:
         return 1
     except OSError as e:  # a full disk, a file without permission
         print(f'error: {e}', file=sys.stderr)
+        return 1
+    except RuntimeError as e:
+        if not any(sign in str(e) for sign in LOST_PROCESS):
+            raise
+        print('error: another process of this run ended first: its own message says why', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)

@@ -137,6 +137,14 @@ def test_terminated_in_the_middle_of_an_epoch(whole: Path, options: list[str], t
     assert same_result(out, whole)
 
 
+def two_processes(*args: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', str(ROOT / 'search.py'),
+         *args],
+        cwd=ROOT, env={**os.environ, 'PYTHONPATH': str(ROOT)}, capture_output=True, text=True, timeout=300, check=False,
+    )
+
+
 @pytest.mark.timeout(400)
 def test_two_processes_are_one_with_accumulation(options: list[str], tmp_path: Path) -> None:
     """The data are split: alpha goes the same way, within what the order of sums changes."""
@@ -144,11 +152,7 @@ def test_two_processes_are_one_with_accumulation(options: list[str], tmp_path: P
     alone = start(*args, str(tmp_path / 'one'), '--grad-accum-steps', '2')
     stderr = alone.communicate(timeout=200)[1]
     assert alone.returncode == 0, stderr
-    run = subprocess.run(
-        [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2',
-         str(ROOT / 'search.py'), *args, str(tmp_path / 'two')],
-        cwd=ROOT, env={**os.environ, 'PYTHONPATH': str(ROOT)}, capture_output=True, text=True, timeout=300, check=False,
-    )
+    run = two_processes(*args, str(tmp_path / 'two'))
     assert run.returncode == 0, run.stderr
     one, two = ([json.loads(line) for line in (tmp_path / n / 'history.jsonl').read_text().splitlines()]
                 for n in ('one', 'two'))
@@ -316,6 +320,21 @@ def test_an_unreadable_image_in_the_middle(capsys, options: list[str], tiny_imag
         assert 'mend it' in message
     bad.write_bytes(good)
     assert search_run.main(['--resume', str(out)]) == 0
+
+
+def test_an_unreadable_image_of_one_of_two_processes(options: list[str], tiny_images: Path, tmp_path: Path) -> None:
+    """The other process says that it is not to blame, instead of where it was when its peer had gone."""
+    import shutil
+
+    data = tmp_path / 'data'
+    shutil.copytree(tiny_images, data)
+    bad = data / 'train' / 'green' / '5.png'
+    bad.write_bytes(bad.read_bytes()[:60])
+    run = two_processes(*options, '--batch-size', '3', '--data-dir', str(data), '--output', str(tmp_path / 'out'))
+    assert run.returncode == 1
+    errors = {line for line in run.stderr.splitlines() if line.startswith('error: ')}
+    assert any(str(bad) in line and 'mend it' in line for line in errors), run.stderr
+    assert 'search/run.py' not in run.stderr, run.stderr  # no traceback of ours; torchrun writes one of its own
 
 
 def test_presets_are_the_papers() -> None:

@@ -26,6 +26,9 @@ from fpnas_timm.spaces import SearchSpace
 IMAGES = 128
 SHARED = 0.5  # share of an image's difficulty that is the same for all architectures
 RIGHT, WRONG = math.log(0.97), math.log(0.1)  # log-probability of the right class where the network is right or wrong
+PAPER = {'lam': 1.0, 'alpha_lr': 0.03}
+OURS = {**PAPER, 'temperature': IMAGES}
+TABLES = ['methods', 'sampling', 'coarse_to_fine', 'targets']
 
 
 class Table:
@@ -71,7 +74,7 @@ class Table:
 
 
 class Budget:
-    """Stops the loop once so many architectures have been evaluated, and looks at the mode on the way."""
+    """Stops the loop after so many evaluated architectures or steps."""
 
     def __init__(self, table: Table, evaluations: int | None, steps: int | None = None) -> None:
         self.table, self.evaluations, self.steps, self.taken = table, evaluations, steps, 0
@@ -81,11 +84,12 @@ class Budget:
         return self.taken == self.steps or (self.evaluations is not None and self.table.evaluated >= self.evaluations)
 
 
-def search(rows, space, seed, evaluations=None, steps=None, **settings):
+def search(rows, space, seed, evaluations=None, steps=None, on_step=None, steps_per_epoch=10**9, epochs=1, **settings):
+    """A search; the table knows no epochs, so that the whole of it is one, where nothing depends on them."""
     table = Table(rows, seed)
-    table.steps_per_epoch = 10**9  # one endless epoch: the table knows none
-    found = Search(space, table, SearchConfig(epochs=1, **settings), seed)
-    found.run(stop=Budget(table, evaluations, steps))
+    table.steps_per_epoch = steps_per_epoch
+    found = Search(space, table, SearchConfig(epochs=epochs, **settings), seed)
+    found.run(Budget(table, evaluations, steps), on_step)
     return found
 
 
@@ -122,104 +126,141 @@ def spread(values) -> str:
     return f'{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}'
 
 
+class Benchmark:
+    """What the tables below have in common: the rows, the seeds and how results are written."""
+
+    space = SearchSpace('nas-bench-macro', tuple({'op': (0, 1, 2)} for _ in range(8)))
+    pairs = SearchSpace('pairs', tuple({'first': (0, 1, 2), 'second': (0, 1, 2)} for _ in range(4)))
+
+    def __init__(self, rows: dict, seeds: int, evaluations: int) -> None:
+        self.rows, self.seeds, self.evaluations = rows, range(seeds), evaluations
+        self.table = Table(rows, 0)
+        self.ordered = sorted(r['mean_acc'] for r in rows.values())
+
+    def rank(self, arch) -> float:
+        """Share of the table that is not better, %."""
+        return 100 * bisect.bisect_right(self.ordered, self.table.accuracy(arch)) / len(self.ordered)
+
+    def line(self, name, results, *more) -> None:
+        ranks = [self.rank(a) for a in results]
+        accuracies = [self.table.accuracy(a) for a in results]
+        print('|', ' | '.join([name, spread(accuracies), spread(ranks), f'{min(ranks):.1f}', *more]), '|', flush=True)
+
+    def methods(self) -> None:
+        """Everyone with the same number of evaluated architectures."""
+        print(f'{self.evaluations} evaluated architectures, {len(self.seeds)} seeds; best {self.ordered[-1]:.2f} %\n')
+        print('| method | true accuracy, % | rank, % | worst rank | entropy at the end, nats | s |')
+        print('|---|---|---|---|---|---|')
+        for name, settings in (
+            ('this search: mean log-likelihood, baseline', OURS),
+            ('as printed: summed log-likelihood, with baseline', PAPER),
+            ('as printed: summed log-likelihood, no baseline', {**PAPER, 'baseline': False}),
+            ('mean log-likelihood, no baseline', {**OURS, 'baseline': False}),
+            ('fixed K = 8', {**OURS, 'num_samples': 8}),
+            ('fixed K = 4', {**OURS, 'num_samples': 4}),
+            ('fixed K = 2', {**OURS, 'num_samples': 2}),
+        ):
+            start = time.perf_counter()
+            found = [search(self.rows, self.space, s, self.evaluations, **settings) for s in self.seeds]
+            entropy = statistics.mean(float(f.distribution.entropy().detach()) for f in found)
+            seconds = (time.perf_counter() - start) / len(found)
+            self.line(name, [f.distribution.most_probable() for f in found], f'{entropy:.2f}', f'{seconds:.2f}')
+        for name, method in (('random search', random_search), ('regularised evolution', regularised_evolution)):
+            start = time.perf_counter()
+            found = [method(self.rows, self.space, s, self.evaluations) for s in self.seeds]
+            self.line(name, found, '-', f'{(time.perf_counter() - start) / len(found):.2f}')
+
+    def sampling(self, steps: int = 400, every: int = 10) -> None:
+        """Adaptive and fixed K: at equal steps, and how much each needs until it is as good as the others."""
+        print(f'\nSampling at the same number of steps ({steps}), K = 8 at the start\n')
+        print('| sampling | true accuracy, % | rank, % | worst rank | samples | s |')
+        print('|---|---|---|---|---|---|')
+        courses = {}
+        for name, settings in (
+            ('adaptive, lambda 0.92', {'lam': 0.92}),
+            ('fixed, K = 8', {'num_samples': 8}),
+            ('fixed, K = 4', {'num_samples': 4}),
+        ):
+            start = time.perf_counter()
+            found, courses[name] = [], []
+            for seed in self.seeds:
+                course = []
+
+                def look(running, _, course=course) -> None:
+                    if running.step % every == every - 1:
+                        course.append((running.num_samples, self.rank(running.distribution.most_probable())))
+
+                settings = {**OURS, 'alpha_lr': 0.05, **settings}
+                found.append(search(self.rows, self.space, seed, steps=steps, on_step=look, **settings))
+                courses[name].append(course)
+            samples = statistics.mean(f.evaluator.evaluated for f in found)
+            seconds = (time.perf_counter() - start) / len(found)
+            self.line(name, [f.distribution.most_probable() for f in found], f'{samples:.0f}', f'{seconds:.2f}')
+        goals = (90, 95, 99, 99.5)
+        print('\nSamples (and steps) until the mean rank over the seeds stays above\n')
+        print('| sampling |', ' | '.join(f'{g} %' for g in goals), '|')
+        print('|---|' + '---|' * len(goals))
+        for name, runs in courses.items():
+            means = [tuple(map(statistics.mean, zip(*at))) for at in zip(*runs)]
+            cells = []
+            for goal in goals:
+                below = [i for i, (_, rank) in enumerate(means) if rank < goal]
+                first = below[-1] + 1 if below else 0
+                cells.append(f'{means[first][0]:.0f} ({(first + 1) * every})' if first < len(means) else 'never')
+            print('|', ' | '.join([name, *cells]), '|', flush=True)
+
+    def coarse_to_fine(self) -> None:
+        """Forms of the distribution, where groups have two variables."""
+        print('\nCoarse to fine: pairs of layers as groups of two variables\n')
+        print('| distribution | true accuracy, % | rank, % | worst rank |')
+        print('|---|---|---|---|')
+        for name, settings in (
+            ('factorised', {}),
+            ('joint', {'joint_epoch': 0}),
+            # K is about 8: half of the evaluations
+            ('mixed: joint after half of the evaluations', {'joint_epoch': 1, 'steps_per_epoch': 125, 'epochs': 100}),
+        ):
+            settings = {**OURS, **settings}
+            found = [search(self.rows, self.pairs, s, self.evaluations, **settings) for s in self.seeds]
+            self.line(name, [f.distribution.most_probable() for f in found])
+
+    def targets(self) -> None:
+        """With a budget, at the quartiles of the table's multiply-adds."""
+        print('\nWith a target: the most probable architecture, and the one decoded within 98 to 100 % of the target\n')
+        print('| target | cost | beta | mode: cost / target | decoded | points below the best feasible | worst |')
+        print('|---|---|---|---|---|---|---|')
+        flops = sorted(r['flops'] for r in self.rows.values())
+        for quantile, (form, beta, temperature) in itertools.product(
+            (0.25, 0.5, 0.75),
+            (('relative', 0.3, 1), ('relative', 1.0, 1), ('absolute', 1.0, IMAGES), ('absolute', 2.0, IMAGES),
+             ('two-sided', 1.0, IMAGES)),
+        ):
+            target = flops[int(len(flops) * quantile)]
+            best = max(r['mean_acc'] for r in self.rows.values() if r['flops'] <= target)
+            settings = {**OURS, 'temperature': temperature, 'target': target, 'beta': beta, 'cost_form': form}
+            found = [search(self.rows, self.space, s, self.evaluations, **settings) for s in self.seeds]
+            modes = [self.table.cost(f.distribution.most_probable()) / target for f in found]
+            results = [f.result() for f in found]
+            gaps = [best - self.table.accuracy(a) for a in results]
+            costs = [self.table.cost(a) / target for a in results]
+            print(
+                f'| {target / 1e6:.1f} M ({quantile:.0%} of the space) | {form} | {beta:g} | {spread(modes)} '
+                f'| {spread(costs)} | {spread(gaps)} | {max(gaps):.2f} |', flush=True,
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = Path(__file__).parents[3] / 'shared' / 'data' / 'nas-bench-macro_cifar10.json'
+    parser.add_argument('what', nargs='*', default=TABLES, help=f'of {", ".join(TABLES)}; all without')
     parser.add_argument('--table', type=Path, default=default)
     parser.add_argument('--seeds', type=int, default=24)
     parser.add_argument('--evaluations', type=int, default=2000)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    rows = json.loads(args.table.read_text())
-    space = SearchSpace('nas-bench-macro', tuple({'op': (0, 1, 2)} for _ in range(8)))
-    pairs = SearchSpace('pairs', tuple({'first': (0, 1, 2), 'second': (0, 1, 2)} for _ in range(4)))
-    table = Table(rows, 0)
-    ordered = sorted(r['mean_acc'] for r in rows.values())
-
-    def rank(arch) -> float:
-        return 100 * bisect.bisect_right(ordered, table.accuracy(arch)) / len(ordered)
-
-    def line(name, results, *more) -> None:
-        ranks = [rank(a) for a in results]
-        accuracies = [table.accuracy(a) for a in results]
-        print('|', ' | '.join([name, spread(accuracies), spread(ranks), f'{min(ranks):.1f}', *more]), '|', flush=True)
-
-    seeds = range(args.seeds)
-    ours = {'lam': 1.0, 'alpha_lr': 0.03, 'temperature': IMAGES}
-    paper = {'lam': 1.0, 'alpha_lr': 0.03}
-    print(f'{args.evaluations} evaluated architectures, {args.seeds} seeds; best of the table {ordered[-1]:.2f} %\n')
-    print('| method | true accuracy, % | rank, % | worst rank | entropy at the end, nats | s |')
-    print('|---|---|---|---|---|---|')
-    for name, settings in (
-        ('this search: mean log-likelihood, baseline', ours),
-        ('as printed: summed log-likelihood, with baseline', paper),
-        ('as printed: summed log-likelihood, no baseline', {**paper, 'baseline': False}),
-        ('mean log-likelihood, no baseline', {**ours, 'baseline': False}),
-        ('fixed K = 8', {**ours, 'num_samples': 8}),
-        ('fixed K = 4', {**ours, 'num_samples': 4}),
-        ('fixed K = 2', {**ours, 'num_samples': 2}),
-    ):
-        start = time.perf_counter()
-        found = [search(rows, space, s, args.evaluations, **settings) for s in seeds]
-        entropy = statistics.mean(float(f.distribution.entropy().detach()) for f in found)
-        seconds = (time.perf_counter() - start) / len(found)
-        line(name, [f.distribution.most_probable() for f in found], f'{entropy:.2f}', f'{seconds:.2f}')
-    for name, method in (('random search', random_search), ('regularised evolution', regularised_evolution)):
-        start = time.perf_counter()
-        found = [method(rows, space, s, args.evaluations) for s in seeds]
-        line(name, found, '-', f'{(time.perf_counter() - start) / len(found):.2f}')
-
-    print('\nSampling at the same number of steps (400), K = 8 at the start\n')
-    print('| sampling | true accuracy, % | rank, % | worst rank | samples | s |')
-    print('|---|---|---|---|---|---|')
-    for name, settings in (
-        ('adaptive, lambda 0.92', {'lam': 0.92}),
-        ('fixed, K = 8', {'num_samples': 8}),
-        ('fixed, K = 4', {'num_samples': 4}),
-    ):
-        start = time.perf_counter()
-        found = [search(rows, space, s, steps=400, **{**ours, **settings, 'alpha_lr': 0.05}) for s in seeds]
-        samples = statistics.mean(f.evaluator.evaluated for f in found)
-        seconds = (time.perf_counter() - start) / len(found)
-        line(name, [f.distribution.most_probable() for f in found], f'{samples:.0f}', f'{seconds:.2f}')
-
-    print('\nCoarse to fine: pairs of layers as groups of two variables\n')
-    print('| distribution | true accuracy, % | rank, % | worst rank |')
-    print('|---|---|---|---|')
-    for name, joint_at in (('factorised', None), ('joint', 0), ('mixed: joint after half of the evaluations', 1)):
-        found = []
-        for s in seeds:
-            if joint_at == 1:
-                table_ = Table(rows, s)
-                table_.steps_per_epoch = 125  # K is about 8: half of the evaluations
-                mixed = Search(pairs, table_, SearchConfig(epochs=100, joint_epoch=1, **ours), s)
-                mixed.run(stop=Budget(table_, args.evaluations))
-                found.append(mixed)
-            else:
-                found.append(search(rows, pairs, s, args.evaluations, joint_epoch=joint_at, **ours))
-        line(name, [f.distribution.most_probable() for f in found])
-
-    print('\nWith a target: the most probable architecture, and the one decoded within 98 to 100 % of the target\n')
-    print('| target | cost | beta | mode: cost / target | decoded | points below the best feasible | worst |')
-    print('|---|---|---|---|---|---|---|')
-    flops = sorted(r['flops'] for r in rows.values())
-    for quantile, (form, beta, temperature) in itertools.product(
-        (0.25, 0.5, 0.75),
-        (('relative', 0.3, 1), ('relative', 1.0, 1), ('absolute', 1.0, IMAGES), ('absolute', 2.0, IMAGES),
-         ('two-sided', 1.0, IMAGES)),
-    ):
-        target = flops[int(len(flops) * quantile)]
-        best = max(r['mean_acc'] for r in rows.values() if r['flops'] <= target)
-        settings = {**ours, 'temperature': temperature, 'target': target, 'beta': beta, 'cost_form': form}
-        found = [search(rows, space, s, args.evaluations, **settings) for s in seeds]
-        modes = [table.cost(f.distribution.most_probable()) / target for f in found]
-        results = [f.result() for f in found]
-        gaps = [best - table.accuracy(a) for a in results]
-        costs = [table.cost(a) / target for a in results]
-        print(
-            f'| {target / 1e6:.1f} M ({quantile:.0%} of the space) | {form} | {beta:g} | {spread(modes)} '
-            f'| {spread(costs)} | {spread(gaps)} | {max(gaps):.2f} |', flush=True,
-        )
+    benchmark = Benchmark(json.loads(args.table.read_text()), args.seeds, args.evaluations)
+    for what in args.what:
+        getattr(benchmark, what)()
 
 
 if __name__ == '__main__':
