@@ -116,7 +116,24 @@ def test_absolute_form_is_the_gradient_of_the_expected_cost() -> None:
     assert ((found.mean(0) - exact).abs() <= 4 * error + 1e-12).all()
 
 
-@pytest.mark.parametrize('form', ['relative', 'absolute'])
+@pytest.mark.parametrize(('shift', 'active'), [(1.0, 1), (-1.0, 0)])
+def test_expected_form_is_the_gradient_of_the_hinge_of_the_expected_cost(shift: float, active: int) -> None:
+    """Where the samples' mean is surely over the target, or surely below; 1 - 1/K of it, with the baseline."""
+    distribution, log_likelihoods, costs = problem(Factorized)
+    k, signed = 4, costs - 0.3 + shift
+    found = estimates(
+        distribution, torch.zeros_like(log_likelihoods), signed, k, 32_000,
+        lambda ll, c: sample_weights(ll, c, BETA, form='expected'),
+    )
+    mean = (distribution.log_prob(ARCHS).exp() * signed).sum()
+    assert (mean > 0) == bool(active)
+    exact = (1 - 1 / k) * BETA * torch.autograd.grad(mean.clamp(min=0), distribution.alpha)[0]
+    error = found.std(0) / math.sqrt(len(found))
+    assert ((found.mean(0) - exact).abs() <= 4 * error + 1e-12).all()
+    assert bool(exact.abs().max() > 0.01) == bool(active)
+
+
+@pytest.mark.parametrize('form', ['relative', 'absolute', 'expected'])
 def test_a_flat_landscape_keeps_its_entropy(form: str) -> None:
     """Equally good architectures within the budget teach nothing, whatever was drawn."""
     distribution = Factorized(SPACE)
@@ -136,10 +153,14 @@ def test_cost_terms_by_hand() -> None:
     assert cost_weights(costs, 0.5).tolist() == [0.0, 0.125, 0.375]
     assert cost_weights(costs, 0.5, 'absolute').tolist() == pytest.approx([0.0, 0.5 / 3, 0.5])
     assert cost_weights(torch.zeros(3), 0.5).tolist() == [0, 0, 0]  # 0/0 would be NaN
+    off = torch.tensor([-0.5, 0.0, 1.0])
+    assert cost_weights(off, 0.6, 'expected').tolist() == pytest.approx([-0.1, 0.0, 0.2])
+    assert cost_weights(off - 0.3, 0.6, 'expected').tolist() == [0, 0, 0]  # in the mean, within the target
     macs = torch.tensor([50.0, 100.0, 138.0])
     assert budget_cost(macs, 100).tolist() == pytest.approx([0, 0, 0.38])
+    assert budget_cost(macs, 100, 'expected').tolist() == pytest.approx([-0.5, 0, 0.38])
     assert budget_cost(macs, 100, 'two-sided').tolist() == pytest.approx([0.5, 0, 0.38])
-    with pytest.raises(ValueError, match='expected one of relative, absolute, two-sided'):
+    with pytest.raises(ValueError, match='expected one of relative, absolute, expected, two-sided'):
         cost_weights(costs, 0.5, 'printed')
 
 

@@ -42,9 +42,9 @@ SEARCHES = {
     'paper': ['--joint-epoch', '4', '--temperature', '1', '--cost-form', 'relative', '--beta', '0.3'],
 }
 RECIPE = ['--dataset', 'torch/fashion_mnist', '--in-chans', '1', '--input-size', '1', '28', '28', '--mean', '0.286',
-          '--std', '0.353', '--num-classes', '10', '--model', 'fpnas', '--epochs', '4', '-b', '128', '--opt', 'adamw',
+          '--std', '0.353', '--num-classes', '10', '--model', 'fpnas', '--epochs', '6', '-b', '128', '--opt', 'adamw',
           '--lr', '4e-3', '--weight-decay', '0.02', '--sched', 'cosine', '--sched-on-updates', '--warmup-epochs', '0',
-          '--min-lr', '1e-5', '--smoothing', '0', '--scale', '0.7', '1', '--color-jitter', '0', '--workers', '0',
+          '--min-lr', '1e-5', '--smoothing', '0', '--no-aug', '--workers', '0',
           '--crop-pct', '1', '--no-prefetcher', '--device', 'cpu']
 
 

@@ -233,7 +233,7 @@ class Benchmark:
         for quantile, (form, beta, temperature) in itertools.product(
             (0.25, 0.5, 0.75),
             (('relative', 0.3, 1), ('relative', 1.0, 1), ('absolute', 1.0, IMAGES), ('absolute', 2.0, IMAGES),
-             ('two-sided', 1.0, IMAGES)),
+             ('expected', 0.3, IMAGES), ('two-sided', 1.0, IMAGES)),
         ):
             target = flops[int(len(flops) * quantile)]
             best = max(r['mean_acc'] for r in self.rows.values() if r['flops'] <= target)

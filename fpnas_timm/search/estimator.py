@@ -27,7 +27,7 @@ __all__ = [
     'surrogate',
 ]
 
-COST_FORMS = ('relative', 'absolute', 'two-sided')
+COST_FORMS = ('relative', 'absolute', 'expected', 'two-sided')
 MIN_SAMPLES = 2
 
 
@@ -40,7 +40,9 @@ def adaptive_num_samples(entropy: float, lam: float) -> int:
 
 
 def budget_cost(costs: torch.Tensor, target: float, form: str = 'relative') -> torch.Tensor:
-    """C(A): max(0, FLOPS(A) / TAR - 1), how far over the target as a fraction of it; 'two-sided' how far from it.
+    """C(A): max(0, FLOPS(A) / TAR - 1), how far over the target as a fraction of it.
+
+    'two-sided' is how far from it; 'expected' is negative below it, as the hinge is then of the mean.
 
     Args:
         costs: multiply-adds, any shape.
@@ -48,6 +50,8 @@ def budget_cost(costs: torch.Tensor, target: float, form: str = 'relative') -> t
         form: as `cost_weights`.
     """
     off = costs / target - 1
+    if form == 'expected':
+        return off
     return off.abs() if form == 'two-sided' else off.clamp(min=0)
 
 
@@ -80,8 +84,10 @@ def cost_weights(
         beta: its weight in the loss.
         form: 'relative' is the paper's beta C_k / sum C, which knows who costs more, but not how far over the target
             the samples are; 0 where all C_k are. 'absolute' is beta C_k / K, the gradient of beta C(alpha) in place of
-            beta log C(alpha): it fades as the samples come within the target. 'two-sided' is the same of a C(A) that
-            also rises below the target, and lands on it.
+            beta log C(alpha): it fades as the samples come within the target, so while they vary it ends well below.
+            'two-sided' is the same of a C(A) that also rises below the target, and lands on it; both prefer
+            architectures that vary little in cost. 'expected' does not: it is the gradient of
+            beta max(0, FLOPS(alpha) / TAR - 1), with FLOPS(alpha) the mean over the samples.
         normalizer: C(alpha) where it is known, in place of the samples' mean ('relative' only).
 
     Raises:
@@ -89,6 +95,8 @@ def cost_weights(
     """
     if form in ('absolute', 'two-sided'):
         return beta * costs / len(costs)
+    if form == 'expected':
+        return beta * (costs.mean() > 0) * costs / len(costs)
     if form != 'relative':
         raise ValueError(f'cost form {form!r}: expected one of {", ".join(COST_FORMS)}')
     total = costs.sum() if normalizer is None else normalizer * len(costs)

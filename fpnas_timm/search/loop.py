@@ -70,7 +70,7 @@ class SearchConfig:
         beta: weight of the cost in the loss.
         target: the cost that is free, in the evaluator's unit (multiply-adds); None searches without a budget.
         tolerance: the final architecture costs between target * (1 - tolerance) and target.
-        cost_form: 'relative' (as printed), 'absolute' or 'two-sided', see `cost_weights`.
+        cost_form: 'relative' (as printed), 'absolute', 'expected' or 'two-sided', see `cost_weights`.
         baseline: subtract the mean weight, see `sample_weights`.
         temperature: divides the log-likelihoods; 1 is the paper's.
         alpha_lr: learning rate of Adam for alpha.

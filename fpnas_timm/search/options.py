@@ -76,8 +76,8 @@ def build_parser() -> argparse.ArgumentParser:
     add('--num-samples', None, 'a fixed K instead', type=int)
     add('--weight-samples', None, 'the weights learn from this many of the K architectures; all without', type=int)
     add('--beta', 0.3, 'weight of the cost in the loss')
-    add('--cost-form', 'relative', "'relative': as printed; 'absolute' ends within the budget, 'two-sided' on it",
-        choices=COST_FORMS)
+    add('--cost-form', 'relative', "'relative': as printed; 'absolute' ends within the budget, 'expected' and "
+        "'two-sided' on it", choices=COST_FORMS)
     add('--temperature', 1.0, "divides the log-likelihoods; 1: the paper's")
     add('--no-baseline', False, 'leave the mean weight in')
     add('--alpha-lr', 0.01, 'learning rate of alpha (Adam)')
