@@ -343,7 +343,9 @@ def test_presets_are_the_papers() -> None:
         assert (args.epochs, args.warmup_epochs, args.joint_epoch, args.lam) == (315, 45, 80, 0.25)
         assert args.target_macs == row.macs * 1e6
         assert (args.space, args.img_size, args.search_classes, args.seed) == (name, row.img_size, 100, 5)
-    assert set(PRESETS) == set(TABLE_B1)
+    assert set(PRESETS) == {*TABLE_B1, 'fbnetv2_f'}
+    args = parse_search_args(['--preset', 'fbnetv2_f', '--data-dir', 'x', '--output', 'y'])  # Table E.7, Table 6
+    assert (args.space, args.img_size, args.target_macs, args.epochs) == ('fbnetv2_f', 128, 58e6, 315)
     args = parse_search_args(['--preset', 'fpnas_l0', '--epochs', '20', '--output', 'y'])
     assert args.epochs == 20
 

@@ -31,6 +31,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     }
     for name, row in TABLE_B1.items()
 }
+# FP-NAS-S1, without splits: the space of the paper's studies (main paper, Tables 5 and 6; supplement, Table E.7).
+PRESETS['fbnetv2_f'] = {**PRESETS['fpnas_s1pp'], 'space': 'fbnetv2_f', 'target_macs': 58e6}
 
 # What a resumed search may change: nothing that its result depends on.
 FREE = frozenset(
