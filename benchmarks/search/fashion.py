@@ -107,15 +107,23 @@ def train(out: Path, names: list[str], seeds: list[int]) -> None:
                 '--seed', str(seed), '--output', str(out / 'train'), '--experiment', f'{name}_{seed}')
 
 
-def report(out: Path) -> None:
-    """A line an architecture: multiply-adds, search time, test accuracy of the last epoch by seed."""
+def trained(out: Path) -> dict[str, list[float]]:
+    """Top-1 of the last epoch, %, a seed each, by architecture; the best mean first."""
     by_name: dict[str, list[float]] = {}
     for history in sorted((out / 'train').glob('*/history.jsonl')):
+        if not (history.parent / 'export').exists():
+            continue  # unfinished
         last = json.loads(history.read_text().splitlines()[-1])
         by_name.setdefault(history.parent.name.rpartition('_')[0], []).append(last['eval_top1'])
+    return dict(sorted(by_name.items(), key=lambda item: -statistics.mean(item[1])))
+
+
+def report(out: Path) -> None:
+    """A line an architecture: multiply-adds, search time, test accuracy of the last epoch by seed; and a picture."""
+    by_name = trained(out)
     print('| architecture | M multiply-adds | K params | search, samples | search, s | top-1 by seed | mean |')
     print('|---|---|---|---|---|---|---|')
-    for name, top1 in sorted(by_name.items(), key=lambda item: -statistics.mean(item[1])):
+    for name, top1 in by_name.items():
         spent = cost(Arch.parse((out / f'{name}.txt').read_text()), **COST)
         folder = out / 'search' / name
         found = json.loads((folder / 'result.json').read_text()) if folder.exists() else {}
@@ -125,6 +133,23 @@ def report(out: Path) -> None:
             f'| {name} | {spent.macs / 1e6:.3f} | {spent.params / 1e3:.0f} | {samples} | {seconds} | {shown} '
             f'| {statistics.mean(top1):.2f} |'
         )
+    draw(by_name, out / 'report.png')
+
+
+def draw(by_name: dict[str, list[float]], path: Path) -> None:
+    """A row an architecture, a dot a seed, a line at the mean."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 0.8 + 0.24 * len(by_name)), layout='constrained')
+    axes = figure.subplots()
+    for row, (name, top1) in enumerate(reversed(by_name.items())):
+        color = '#999999' if name.startswith('random') else '#0072B2'
+        axes.plot(top1, [row] * len(top1), 'o', color=color, alpha=0.6)
+        axes.plot([statistics.mean(top1)] * 2, [row - 0.35, row + 0.35], color=color, linewidth=2)
+    axes.set_yticks(range(len(by_name)), list(reversed(by_name)))
+    axes.set_xlabel('top-1 of the test images after training from scratch, %')
+    axes.grid(alpha=0.25, axis='x')
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
