@@ -44,7 +44,11 @@ def exit_status(run: Callable[[], int | None]) -> int:
     except RuntimeError as e:
         if not any(sign in str(e) for sign in LOST_PROCESS):
             raise
-        print('error: another process of this run ended first: its own message says why', file=sys.stderr)
+        print(
+            'error: another process of this run ended first: see its message (one killed for lack of memory leaves '
+            'none), mend that, then resume',
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)

@@ -18,6 +18,13 @@ _hashes: dict[str, str] = {}  # where weights are -> sha256
 
 
 def default_cfg(img_size: int, total_stride: int = 32, **kwargs: Any) -> dict[str, Any]:
+    """timm's configuration of a network.
+
+    Args:
+        img_size: height and width of the input, pixels.
+        total_stride: of the network; with it, the size of the last map.
+        kwargs: entries that win over these.
+    """
     pool = out_size(img_size, total_stride)  # every convolution with stride 2 rounds up
     return {
         'num_classes': 1000,

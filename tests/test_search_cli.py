@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import yaml
 
 from fpnas_timm.arch import Arch, Conv
 from fpnas_timm.cost import cost
-from fpnas_timm.errors import RunError
+from fpnas_timm.errors import RunError, exit_status
 from fpnas_timm.search import run as search_run
 from fpnas_timm.search.distribution import load_distribution
 from fpnas_timm.search.options import PRESETS, parse_search_args
@@ -241,8 +242,6 @@ def test_a_space_with_an_empty_choice(capsys, options: list[str], space_file: Pa
 
 
 def test_a_class_with_one_image(capsys, options: list[str], tiny_images: Path, tmp_path: Path) -> None:
-    import shutil
-
     data = tmp_path / 'data'
     shutil.copytree(tiny_images, data)
     (data / 'train' / 'yellow').mkdir()
@@ -284,8 +283,6 @@ def test_resume_with_other_settings(capsys, options: list[str], whole: Path, tmp
 def test_resume_with_other_images_space_or_processes(
         capsys, options: list[str], whole: Path, tiny_images: Path, space_file: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     out, data, space = tmp_path / 'out', tmp_path / 'data', tmp_path / 'space.json'
     shutil.copytree(whole, out)
     shutil.copytree(tiny_images, data)
@@ -305,8 +302,6 @@ def test_resume_with_other_images_space_or_processes(
 
 
 def test_an_unreadable_image_in_the_middle(capsys, options: list[str], tiny_images: Path, tmp_path: Path) -> None:
-    import shutil
-
     data = tmp_path / 'data'
     shutil.copytree(tiny_images, data)
     bad = data / 'train' / 'green' / '5.png'
@@ -324,8 +319,6 @@ def test_an_unreadable_image_in_the_middle(capsys, options: list[str], tiny_imag
 
 def test_an_unreadable_image_of_one_of_two_processes(options: list[str], tiny_images: Path, tmp_path: Path) -> None:
     """The other process says that it is not to blame, instead of where it was when its peer had gone."""
-    import shutil
-
     data = tmp_path / 'data'
     shutil.copytree(tiny_images, data)
     bad = data / 'train' / 'green' / '5.png'
@@ -335,6 +328,19 @@ def test_an_unreadable_image_of_one_of_two_processes(options: list[str], tiny_im
     errors = {line for line in run.stderr.splitlines() if line.startswith('error: ')}
     assert any(str(bad) in line and 'mend it' in line for line in errors), run.stderr
     assert 'search/run.py' not in run.stderr, run.stderr  # no traceback of ours; torchrun writes one of its own
+
+
+def test_a_process_that_lost_another_one(capsys: pytest.CaptureFixture) -> None:
+    def lost() -> None:
+        raise RuntimeError('[gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:51596')
+
+    def bug() -> None:
+        raise RuntimeError('mat1 and mat2 shapes cannot be multiplied')
+
+    assert exit_status(lost) == 1
+    assert 'another process of this run ended first' in capsys.readouterr().err
+    with pytest.raises(RuntimeError, match='mat1'):  # keeps its traceback
+        exit_status(bug)
 
 
 def test_presets_are_the_papers() -> None:
