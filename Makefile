@@ -6,7 +6,7 @@ OLDEST ?= torch==2.4.0 torchvision==0.19.0 timm==1.0.31 huggingface-hub==0.30.2 
 .PHONY: run test lint bench docs package test-pipelines test-oldest clean
 
 run: .venv/demo/.complete
-	.venv/demo/bin/python -m fpnas_timm.demo
+	.venv/demo/bin/python -m fpnas_timm demo
 
 test: .venv/test/.complete lint
 	.venv/test/bin/python -m pytest -n 2

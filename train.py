@@ -1,7 +1,7 @@
-"""Train a network on images: `python train.py --help`; the work is in `fpnas_timm/train.py`."""
+"""Train a network on images: `python train.py --help`; the work is in `fpnas_timm/train/`."""
 import sys
 
-from fpnas_timm.train import main
+from fpnas_timm.cli.runs import train_main
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(train_main())

@@ -10,10 +10,10 @@ import time
 import torch
 
 from fpnas_timm.arch import Arch
-from fpnas_timm.cost import cost
-from fpnas_timm.flops import count
-from fpnas_timm.model import FPNAS
+from fpnas_timm.arch.cost import cost
+from fpnas_timm.model.network import FPNAS
 from fpnas_timm.spaces import get_space
+from fpnas_timm.zoo.report import count
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from timm.utils import reparameterize_model
 from torch import nn
 
 import fpnas_timm  # noqa: F401  (registers the models)
-from fpnas_timm.flops import count
+from fpnas_timm.zoo.report import count
 
 PEERS = {
     'fpnas_s1pp': 'mobilenetv3_small_100',

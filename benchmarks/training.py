@@ -109,7 +109,7 @@ def loop_ratio(script: Path, images: Path, rounds: int, epochs: int) -> None:
     write_images(images)
     options = [*BASE, '--val-interval', '1', *TOGGLES['aa'], *TOGGLES['ema'], '--epochs', str(epochs)]
     options += ['--data-dir', str(images), '--model-kwargs', f'arch={STUDENT}']
-    scripts = {'ours': ['-m', 'fpnas_timm.train'], 'timm': ['-m', 'fpnas_timm.run', str(script)]}
+    scripts = {'ours': ['-m', 'fpnas_timm', 'train'], 'timm': ['-m', 'fpnas_timm', 'run', str(script)]}
     seconds: dict[str, list[float]] = {name: [] for name in scripts}
     with tempfile.TemporaryDirectory() as out:
         for r in range(rounds):

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fpnas_timm.recipes.table import TABLE_C2
-from fpnas_timm.train import main as train
+from fpnas_timm.cli.runs import train_main as train
+from fpnas_timm.paper import TABLE_C2
 
 SOURCE = Path('/usr/share/datasets/fashion-mnist')
 CLASSES = 'top trouser pullover dress coat sandal shirt sneaker bag boot'.split()

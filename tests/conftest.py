@@ -3,12 +3,23 @@ import os
 os.environ.setdefault('HF_HUB_OFFLINE', '1')  # nothing in the tests may reach a hub
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # pytest-xdist brings the parallelism
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """The commands set up logging, on a stream that pytest closes after the test: leave nothing of it behind."""
+    handlers, level = list(logging.root.handlers), logging.root.level
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
 
 
 @pytest.fixture(scope='session')

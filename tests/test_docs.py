@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from fpnas_timm.arch import Arch
-from fpnas_timm.cost import cost
-from fpnas_timm.zoo import ARCHS, TABLE_B1
+from fpnas_timm.arch.cost import cost
+from fpnas_timm.paper import TABLE_B1
+from fpnas_timm.zoo import ARCHS
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted((ROOT / 'docs').glob('*.md'))

@@ -22,8 +22,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from fpnas_timm.model.supernet import SuperNet
 from fpnas_timm.search.loop import Search, SearchConfig
-from fpnas_timm.search.supernet import SuperNet
 from fpnas_timm.spaces import MBConvSpace, get_space
 
 SIZE, BATCH = 128, 32
@@ -148,7 +148,7 @@ class Timed:
         return torch.stack(out).double()
 
     def cost(self, arch) -> float:
-        from fpnas_timm.cost import cost
+        from fpnas_timm.arch.cost import cost
 
         return cost(self.space.to_arch(arch)).macs
 

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from fpnas_timm.arch import Arch, Conv
-from fpnas_timm.cost import cost
+from fpnas_timm.arch.cost import cost
 from fpnas_timm.spaces import MBConvSpace, Row
 
 ROOT = Path(__file__).parents[2]

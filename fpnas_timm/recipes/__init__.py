@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ..config import load_yaml
 from ..errors import UsageError
+from ..runs.options import load_yaml
 from .table import ALIASES, FILES
 
 __all__ = ['Recipe', 'find_recipe', 'recipe_names', 'recipe_table']

@@ -8,25 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ['ALIASES', 'FILES', 'TABLE_C2', 'TABLE_C3', 'RecipeFile', 'write_files']
+from ..paper import C2_TOGGLES, TABLE_C2, TABLE_C3
 
-# Table C.2: top-1 (%) on ImageNet-1K with these toggles.
-C2_TOGGLES = ('ls+ema', 'ls+aa', 'ls+aa+ema', 'ls+aa+ema+sd')
-TABLE_C2: dict[str, tuple[float, float, float, float]] = {
-    'fpnas_s1pp': (69.8, 70.0, 70.0, 69.5),
-    'fpnas_s4pp': (76.4, 76.4, 76.6, 76.4),
-    'fpnas_l0': (77.6, 77.5, 77.9, 78.0),
-    'fpnas_l2': (80.2, 79.2, 80.6, 80.7),
-}
-# Table C.3: what each method uses.
-TABLE_C3: dict[str, str] = {
-    'mnasnet': 'ls+ema',
-    'fbnetv2': 'ls+aa',
-    'fpnas_small': 'ls+aa+ema',
-    'atomnas': 'ls+ema',
-    'efficientnet': 'ls+aa+ema+sd',
-    'fpnas_large': 'ls+aa+ema+sd',
-}
+__all__ = ['ALIASES', 'FILES', 'RecipeFile', 'write_files']
 
 Lines = tuple[tuple[str, Any, str], ...]  # option, value, comment
 

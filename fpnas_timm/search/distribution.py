@@ -17,11 +17,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..files import replacing
-from ..spaces import Choices, SearchSpace
-from .decode import LogProbs
+from ..runs.files import replacing
+from ..spaces import Choices, LogProbs, SearchSpace
 
-__all__ = ['Distribution', 'Factorized', 'Joint', 'load_distribution']
+__all__ = ['KINDS', 'Distribution', 'Factorized', 'Joint', 'load_distribution']
 
 
 class Distribution(ABC):

@@ -18,12 +18,7 @@ from ..spaces import Choices
 from .distribution import Distribution
 
 __all__ = [
-    'COST_FORMS',
-    'adaptive_num_samples',
-    'budget_cost',
-    'cost_weights',
-    'likelihood_weights',
-    'sample_weights',
+    'COST_FORMS', 'adaptive_num_samples', 'budget_cost', 'cost_weights', 'likelihood_weights', 'sample_weights',
     'surrogate',
 ]
 
@@ -128,4 +123,3 @@ def surrogate(distribution: Distribution, archs: Sequence[Choices], weights: tor
     if len(archs) != len(weights):
         raise ValueError(f'{len(archs)} architectures, but {len(weights)} weights')
     return -(weights.detach() * distribution.log_prob(archs)).sum()
-

@@ -18,14 +18,14 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..cost import cost
+from ..arch.cost import cost
 from ..errors import NonFiniteError, RunError
-from ..rng import random_state, set_random_state
+from ..model.supernet import SuperNet
+from ..runs.checkpoints import random_state, set_random_state
 from ..spaces import Choices
-from .data import epoch_loader
-from .decode import decode
+from ..spaces.decode import decode
 from .distribution import Distribution
-from .supernet import SuperNet
+from .halves import epoch_loader
 
 __all__ = ['SuperNetEvaluator']
 

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import torch
 
 from ..errors import NonFiniteError, RunError, UsageError
-from ..interrupt import StopRequest
+from ..runs.processes import StopRequest
 from ..spaces import Choices, MBConvSpace, SearchSpace
-from .decode import InfeasibleError
+from ..spaces.decode import InfeasibleError
 from .distribution import KINDS, Distribution, Factorized, Joint
 from .estimator import COST_FORMS, adaptive_num_samples, budget_cost, sample_weights, surrogate
 

@@ -7,14 +7,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ..config import OptionGroup, known_options, load_yaml, set_options
 from ..errors import UsageError
-from ..zoo import TABLE_B1
+from ..paper import TABLE_B1
+from ..runs.options import OptionGroup, known_options, load_yaml, set_options
 from .estimator import COST_FORMS
+from .folder import ARGS_FILE
 
-__all__ = ['ARGS_FILE', 'PRESETS', 'build_parser', 'parse_search_args']
-
-ARGS_FILE = 'args.yaml'
+__all__ = ['PRESETS', 'build_parser', 'parse_search_args']
 
 # The paper's settings of a space, by its name: supplement, sections B and E; main paper, section 3 and Table 5.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -35,7 +34,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 PRESETS['fbnetv2_f'] = {**PRESETS['fpnas_s1pp'], 'space': 'fbnetv2_f', 'target_macs': 58e6}
 
 # What a resumed search may change: nothing that its result depends on.
-FREE = frozenset(
+CHANGEABLE_ON_RESUME = frozenset(
     'resume config preset output workers pin_mem log_interval log_tensorboard log_wandb wandb_project wandb_tags '
     'wandb_resume_id'.split()
 )
@@ -173,7 +172,7 @@ def parse_search_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     differing = [
         f'--{k.replace("_", "-")} is {saved.get(k)!r} there, {getattr(args, k)!r} here'
         for k in given
-        if k not in FREE and getattr(args, k) != saved.get(k)
+        if k not in CHANGEABLE_ON_RESUME and getattr(args, k) != saved.get(k)
     ]
     if args.output is not None and Path(args.output).resolve() != Path(args.resume).resolve():
         differing.append(f'--output is {args.resume!r} there, {args.output!r} here')
@@ -182,7 +181,7 @@ def parse_search_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
             f'--resume {args.resume}: other settings than that search has ({"; ".join(differing)}): leave them out to '
             'go on with it, or start a new one in another --output'
         )
-    kept = {k: v for k, v in vars(args).items() if k in FREE and k in given}
+    kept = {k: v for k, v in vars(args).items() if k in CHANGEABLE_ON_RESUME and k in given}
     return argparse.Namespace(**{**vars(args), **saved, **kept, 'output': args.resume, 'resume': args.resume})
 
 

@@ -3,15 +3,16 @@ import json
 from pathlib import Path
 
 import pytest
-from on_digits import ARCH
+
+from tests.pipelines.on_digits import ARCH
 
 
 @pytest.fixture(scope='session')
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`data/{train,validation}/<digit>/*.png` and `model/`, six epochs of training."""
     pytest.importorskip('sklearn', reason='the digits come with scikit-learn')
-    from fpnas_timm import train
-    from fpnas_timm.demo import digits_folder
+    from fpnas_timm.cli.demo import digits_folder
+    from fpnas_timm.cli.runs import train_main
 
     root = tmp_path_factory.mktemp('digits')
     digits_folder(root / 'data')
@@ -20,7 +21,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
         '--hflip 0 --crop-pct 1 --model-ema --model-ema-decay 0.98 --model-ema-warmup --workers 0 --device cpu '
         '--model fpnas'
     )
-    status = train.main([
+    status = train_main([
         *options.split(), '--model-kwargs', f'arch={ARCH}', '--data-dir', str(root / 'data'), '--output', str(root),
         '--experiment', 'run',
     ])

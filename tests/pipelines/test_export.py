@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from on_digits import batches, top1
 from timm.utils import reparameterize_model
 
 import fpnas_timm
+from tests.pipelines.on_digits import batches, top1
 
 ROOT = Path(__file__).parents[2]
 

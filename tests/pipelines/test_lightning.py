@@ -5,9 +5,9 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from on_digits import ARCH, batches, top1
 
 import fpnas_timm  # noqa: F401
+from tests.pipelines.on_digits import ARCH, batches, top1
 
 L = pytest.importorskip('lightning')
 

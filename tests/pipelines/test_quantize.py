@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from on_digits import batches, top1
 
 import fpnas_timm  # noqa: F401
+from tests.pipelines.on_digits import batches, top1
 
 pytest.importorskip('torchao')
 sys.path.insert(0, str(Path(__file__).parents[2] / 'benchmarks'))

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from on_digits import ARCH
+
+from tests.pipelines.on_digits import ARCH
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(os.environ.get('TIMM_SCRIPTS', ''))

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from on_digits import batches, top1
 from PIL import Image
 
 import fpnas_timm  # noqa: F401
+from tests.pipelines.on_digits import batches, top1
 
 transformers = pytest.importorskip('transformers')
 

@@ -1,0 +1,12 @@
+"""What a network is: the architecture string, its parts, its exact cost. Needs neither torch nor timm.
+
+* `encoding`: `Arch` and its parts; strings and JSON in both directions
+* `tokens`: the grammar of the string
+* `checks`: limits, and the wording of errors
+* `sizes`: widths and map sizes that follow from an architecture
+* `cost`: exact multiply-adds and parameters
+"""
+from .checks import ArchError
+from .encoding import Arch, Block, Conv, Group
+
+__all__ = ['Arch', 'ArchError', 'Block', 'Conv', 'Group']

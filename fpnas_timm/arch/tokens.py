@@ -1,0 +1,161 @@
+"""The grammar of the architecture string: from text to the fields of its tokens, with hints for near misses."""
+import re
+import unicodedata
+from difflib import get_close_matches
+from typing import Any
+
+from .checks import ACTS, DEFAULT_IMG_SIZE, MAX_GROUPS, MAX_LENGTH, NEAR_MISSES, ArchError, show
+
+__all__ = ['parse_tokens']
+
+_FIELD = re.compile(r'(sp|[rksec])([0-9]{1,20}(?:\.[0-9]{1,20})?)')
+_FIELDS = {'cn': ('r', 'k', 's', 'c', 'n'), 'ir': ('r', 'k', 's', 'e', 'c', 'n', 'sp')}
+_NAMES = {
+    'r': 'repeats', 'k': 'kernel', 's': 'stride', 'e': 'expansion', 'c': 'channels', 'n': 'act', 'sp': 'splits'
+}
+_DEFAULTS = {'r': 1, 's': 1, 'sp': 0}
+_MEANING = {
+    'r': 'repeats, as r2',
+    'k': 'kernel, as k3',
+    's': 'stride, as s2',
+    'e': 'expansion, as e2.25',
+    'c': 'output channels, as c24',
+    'n': 'non-linearity, one of nre, nsw, nhs',
+    'sp': 'splits, one of sp0, sp1, sp2, sp4',
+}
+_WORDS = {letter: name for letter, name in _NAMES.items() if letter != 'n'}
+
+
+def parse_tokens(text: str) -> tuple[int, list[dict[str, Any]], list[str]]:
+    """The fields of an architecture string's tokens.
+
+    Args:
+        text: tokens joined by `-`, fields of a token in any order.
+
+    Returns:
+        The input size in pixels; the fields of stem, groups and head, in this order, named as those of `Conv` and
+        `Group`; and what an error calls the input size and each of them.
+
+    Raises:
+        ArchError: names the token, its position and what was expected.
+    """
+    if not isinstance(text, str):
+        raise ArchError(f'expected an architecture string, got {show(text)}')
+    if len(text) > MAX_LENGTH:
+        raise ArchError(f'expected at most {MAX_LENGTH} characters, got {len(text)}')
+    start = len(text) - len(text.lstrip())
+    text = text.strip()
+    if not text:
+        raise ArchError(f'expected an architecture string such as {_EXAMPLE}, got an empty one')
+    tokens, where = text.split('-'), []
+    for i, token in enumerate(tokens, 1):
+        where.append(f'token {i} {show(token)} at character {start + 1}')
+        start += len(token) + 1
+    if '' in tokens:
+        raise ArchError(f'{where[tokens.index("")]}: an empty token: expected one "-" between two tokens')
+    img_size, size_at = DEFAULT_IMG_SIZE, f'the input size (not given, so {DEFAULT_IMG_SIZE})'
+    size = re.fullmatch('i([0-9]{1,20})', tokens[0])
+    if not size and len(tokens) > 1 and re.match('[iI](?![rR])', tokens[0]):
+        near = _plain(tokens[0][:20])
+        hint = f'; did you mean {near}?' if re.fullmatch('i[0-9]{1,4}', near) else ''
+        raise ArchError(f'{where[0]}: expected the input size in pixels, as i224{hint}')
+    if size:
+        img_size, tokens, size_at, where = int(size[1]), tokens[1:], where[0], where[1:]
+    if len(tokens) < 3:
+        raise ArchError(
+            f'{text[:40]!r}: expected at least three tokens beside the size: a cn_ stem, ir_ groups and a cn_ k1 head, '
+            f'joined by "-", such as {_EXAMPLE}; got {len(tokens)}'
+        )
+    if len(tokens) > MAX_GROUPS + 2:
+        raise ArchError(f'{where[MAX_GROUPS + 1]}: expected at most {MAX_GROUPS} groups, got {len(tokens) - 2}')
+    fields = [
+        _conv_fields(tokens[0], where[0], 'stem'),
+        *(_group_fields(token, at) for token, at in zip(tokens[1:-1], where[1:-1])),
+        _conv_fields(tokens[-1], where[-1], 'head'),
+    ]
+    return img_size, fields, [size_at, f'{where[0]} (stem)', *where[1:-1], f'{where[-1]} (head)']
+
+
+def _conv_fields(token: str, at: str, role: str) -> dict[str, Any]:
+    example = 'cn_r1_k3_s2_c16_nsw' if role == 'stem' else 'cn_r1_k1_s1_c1984_nsw'
+    fields = _decode_token(token, at, 'cn', f'the {role} convolution, as {example}')
+    if fields['r'] != 1:
+        raise ArchError(f'{at}: r{fields["r"]}: expected r1, the {role} is one convolution')
+    return {'kernel': fields['k'], 'stride': fields['s'], 'channels': fields['c'], 'act': fields['n']}
+
+
+def _group_fields(token: str, at: str) -> dict[str, Any]:
+    fields = _decode_token(token, at, 'ir', 'a group, as ir_r2_k5_s2_e3_c24_nsw_sp2')
+    return {name: fields[letter] for letter, name in _NAMES.items()}
+
+
+def _decode_token(token: str, at: str, kind: str, expected: str) -> dict[str, Any]:
+    """The fields of one token, defaults filled in."""
+    name, *parts = token.split('_')
+    if name != kind:
+        if re.fullmatch('[0-9]{2,4}', token):
+            raise ArchError(f'{at}: expected {expected}; did you mean i{token}?')
+        if name == 'ir':
+            raise ArchError(f'{at}: expected {expected}; is it left out?')
+        hint = f'; did you mean {kind}_?' if name.strip().lower() in (kind, 'ds', 'er', 'uir', 'ir', 'cn') else ''
+        raise ArchError(f'{at}: expected {expected}{hint}')
+    fields: dict[str, Any] = {}
+    for part in parts:
+        match = _FIELD.fullmatch(part)
+        if match:
+            key, number = match.groups()
+            if '.' not in number:
+                value: Any = int(number)
+            elif key == 'e':
+                value = float(number)
+            else:
+                raise ArchError(f'{at}: field {part!r}: expected a whole number: {_MEANING[key]}')
+        elif part.startswith('n') and part[1:] in ACTS:
+            key, value = 'n', part[1:]
+        else:
+            raise ArchError(f'{at}: unknown field {show(part)}: expected {_expected(kind)}{_field_hint(part, kind)}')
+        if key not in _FIELDS[kind]:
+            raise ArchError(f'{at}: field {part!r} does not belong to {kind}_: expected {_expected(kind)}')
+        if key in fields:
+            raise ArchError(f'{at}: field {part!r} is a second {key}: expected each field once')
+        fields[key] = value
+    fields = {**_DEFAULTS, **({'e': 1} if fields.get('k') == 0 else {}), **fields}  # a bypass has no expansion
+    for f in _FIELDS[kind]:
+        if f not in fields:
+            raise ArchError(f'{at}: field {f} is missing: expected {_MEANING[f]}')
+    return fields
+
+
+def _expected(kind: str) -> str:
+    return ', '.join(f if f != 'n' else 'nre|nsw|nhs' for f in _FIELDS[kind]) + ' with their values'
+
+
+def _plain(part: str) -> str:
+    """Without what tells a near miss from the right thing: capitals, spaces, digits that are not ASCII."""
+    return ''.join(str(unicodedata.digit(c, c)) for c in part.strip().lower())
+
+
+def _field_hint(part: str, kind: str) -> str:
+    if len(part) > 20:
+        return ''
+    lower = _plain(part)
+    if lower in ('skip', 'noskip'):
+        return '; leave it out: a residual sum follows from stride and channels'
+    if lower in _WORDS:
+        return f'; its number is missing: {_MEANING[lower]}'
+    if lower.startswith('se') and kind == 'ir':
+        return '; did you mean sp1 (Squeeze-Excite)?'
+    if _FIELD.fullmatch(lower) or (lower[:1] == 'n' and lower[1:] in ACTS):
+        return f'; did you mean {lower}?'
+    letters, number = re.fullmatch('([a-z]*)(.*)', lower, re.DOTALL).groups()
+    number = f'0{number}' if number.startswith('.') else number
+    if _FIELD.fullmatch(f'k{number}'):
+        keys = [f for f in _FIELDS[kind] if f in _WORDS]
+        close = [f for f in keys if letters and _WORDS[f].startswith(letters)] or get_close_matches(letters, keys, n=1)
+        return f'; did you mean {close[0]}{number}?' if close else ''
+    near = NEAR_MISSES.get(lower) or NEAR_MISSES.get(f'n{lower}')
+    close = [near] if near else get_close_matches(letters, ['nre', 'nsw', 'nhs'], n=1)
+    return f'; did you mean {close[0]}?' if close else ''
+
+
+_EXAMPLE = 'i224-cn_k3_s2_c16_nsw-ir_r2_k3_s2_e3_c24_nre_sp2-cn_k1_c1984_nsw'

@@ -1,0 +1,140 @@
+"""The whole path on real images, in minutes: a search finds a string, which becomes a trained model that timm loads.
+
+scikit-learn's handwritten digits (1,797 images of 8 x 8 pixels) become an image folder. `search.py` searches a small
+space for a network of a given budget, `train.py` trains it from scratch, timm loads it back.
+"""
+import argparse
+import json
+import random
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import timm
+import torch
+
+from ..arch import Arch, Conv
+from ..arch.cost import cost
+from ..errors import RunError
+from ..spaces import MBConvSpace, Row, steps
+from . import exit_status
+from .runs import search_main, train_main
+
+__all__ = ['digits_folder', 'digits_space', 'main']
+
+FILE_SIZE = 32  # pixels of the image files
+IMG_SIZE = 16  # pixels that the networks see: twice what the digits have
+SEARCH = (
+    '--img-size 16 --warmup-epochs 8 --joint-epoch 16 --lam 0.25 --weight-samples 2 --beta 0.5 --cost-form two-sided '
+    '--temperature 32 --alpha-lr 0.03 --batch-size 32 --opt adamw --lr 4e-3 --weight-decay 0.02 --scale 0.7 1 '
+    '--hflip 0 --color-jitter 0.2 --workers 0'
+).split()
+TRAIN = (
+    '--num-classes 10 --img-size 16 -b 64 --opt adamw --lr 4e-3 --weight-decay 0.02 --warmup-epochs 1 --scale 0.7 1 '
+    '--hflip 0 --color-jitter 0.2 --crop-pct 1 --model-ema --model-ema-decay 0.98 --model-ema-warmup --workers 0 '
+    '--device cpu'
+).split()
+
+
+def digits_space() -> MBConvSpace:
+    """A small search space for 16 x 16 images: five groups, 6.0e12 architectures."""
+    micro = {'kernel': (0, 3, 5), 'act': ('re', 'sw'), 'splits': (0, 1, 2, 4)}
+    expansion = steps(1.5, 4.5, 0.75)
+    rows = [
+        Row(expansion, channels, repeat, stride, **micro)
+        for channels, repeat, stride in [
+            ((8, 12, 16), 1, 1), ((16, 24, 32), 2, 2), ((16, 24, 32), 1, 1), ((32, 48, 64), 2, 2), ((48, 64, 80), 1, 1)
+        ]
+    ]
+    return MBConvSpace.from_rows('digits', Conv(3, 1, 16, 'sw'), rows, Conv(1, 1, 256, 'sw'), IMG_SIZE)
+
+
+def digits_folder(root: Path, seed: int = 0) -> None:
+    """Write the digits as `root/{train,validation}/<digit>/*.png`, a fifth of each class held out for validation."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    done = root / 'complete'
+    if done.exists():
+        return
+    digits = load_digits()
+    by_class: dict[int, list[int]] = {}
+    for i, target in enumerate(digits.target):
+        by_class.setdefault(int(target), []).append(i)
+    for target, indices in by_class.items():
+        random.Random(seed + target).shuffle(indices)
+        for n, i in enumerate(indices):
+            split = 'validation' if n < len(indices) // 5 else 'train'
+            folder = root / split / str(target)
+            folder.mkdir(parents=True, exist_ok=True)
+            image = Image.fromarray((digits.images[i] * (255 / 16)).astype('uint8'))
+            image.resize((FILE_SIZE, FILE_SIZE), Image.Resampling.BICUBIC).convert('RGB').save(folder / f'{i:04d}.png')
+    done.touch()
+
+
+def check_loads_back(model: Path, weights: Path) -> float:
+    """The exported folder through timm against the checkpoint it was made from; its top-1 accuracy in %.
+
+    Raises:
+        RunError: the two give other logits.
+    """
+    loaded = timm.create_model(f'local-dir:{model}', pretrained=True).eval()
+    state = torch.load(weights, weights_only=True)
+    again = timm.create_model('fpnas', arch=str(loaded.arch), num_classes=10).eval()
+    again.load_state_dict(state['state_dict_ema'])
+    images = torch.randn(8, 3, IMG_SIZE, IMG_SIZE)
+    with torch.inference_mode():
+        difference = (loaded(images) - again(images)).abs().max().item()
+    if difference > 0:
+        raise RunError(f'the model in {model} gives other logits than the run, by up to {difference:.2g}')
+    return json.loads((model / 'config.json').read_text())['training']['top1']
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search, train, load back. Exit status 0, or that of the step that failed."""
+    start, out = time.monotonic(), args.output
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ('search', 'train'):  # of an earlier demo; whatever else has such a name is left alone
+        if (out / name / 'args.yaml').exists():
+            shutil.rmtree(out / name)
+    digits_folder(out / 'data')
+    (out / 'space.json').write_text(json.dumps(digits_space().to_dict(), indent=1))
+    common = ['--data-dir', str(out / 'data'), '--seed', str(args.seed)]
+    status = search_main([
+        '--space', str(out / 'space.json'), '--target-macs', args.target_macs, '--epochs', str(args.search_epochs),
+        *SEARCH, *common, '--output', str(out / 'search'),
+    ])
+    if status:
+        return status
+    searched = time.monotonic()
+    status = train_main([
+        '--arch-file', str(out / 'search' / 'arch.txt'), '--epochs', str(args.epochs), *TRAIN, *common,
+        '--output', str(out), '--experiment', 'train',
+    ])
+    if status:
+        return status
+    model = out / 'train' / 'export'
+    top1 = check_loads_back(model, out / 'train' / 'model_best.pth.tar')
+    arch = Arch.parse((out / 'search' / 'arch.txt').read_text())
+    spent = cost(arch, num_classes=10)
+    print(f'architecture   {arch}')
+    print(f'multiply-adds  {spent.macs:,} at {IMG_SIZE} x {IMG_SIZE} (budget {args.target_macs})')
+    print(f'parameters     {spent.params:,}')
+    print(f'accuracy       {top1:.2f} % of the validation images (EMA weights, best of {args.epochs} epochs)')
+    print(f"model          {model}: timm.create_model('local-dir:{model}', pretrained=True), same logits")
+    print(f'pictures       {out}/search/{{arch,course,distribution}}.png, {out}/train/curves.png')
+    print(f'time           {time.monotonic() - start:.0f} s, of which the search {searched - start:.0f} s')
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0, 1 if a run failed or the loaded model differs, 2 if the budget is out of reach."""
+    parser = argparse.ArgumentParser(prog='fpnas demo', description=__doc__)
+    parser.add_argument('--output', type=Path, default=Path('output/demo'), help='where everything is written')
+    parser.add_argument('--target-macs', default='1M', help='budget of multiply-adds at 16 x 16 pixels')
+    parser.add_argument('--search-epochs', type=int, default=24)
+    parser.add_argument('--epochs', type=int, default=12, help='of the training')
+    parser.add_argument('--seed', type=int, default=0)
+    args = parser.parse_args(argv)
+    return exit_status(lambda: run(args))

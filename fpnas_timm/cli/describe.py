@@ -1,0 +1,200 @@
+"""Commands that say what a model is: info, flops, draw, reconstruct."""
+import argparse
+import json
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from .._version import __version__
+from ..arch import Arch, ArchError
+from ..arch.cost import group_costs
+from ..draw.arch import draw_arch
+from ..errors import UsageError
+from ..paper import TABLE_B1
+from ..spaces import get_space
+from ..spaces.decode import InfeasibleError, runner_up_gap
+from ..zoo.models import default_cfgs, resolve_arch
+from ..zoo.reconstruct import budget_windows, reconstruct, section_b_prior
+from ..zoo.report import Report, describe, report, table_b1
+from ..zoo.strings import ARCHS
+from . import exit_status
+
+__all__ = ['draw_main', 'flops_main', 'info_main']
+
+
+def _versions() -> dict[str, str]:
+    found = {'fpnas_timm': __version__}
+    for name in ('timm', 'torch', 'torchvision', 'huggingface_hub', 'safetensors'):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = 'not installed'
+    return found
+
+
+def _print_all(infos: list[dict[str, Any]]) -> None:
+    print(' '.join(f'{name} {v}' for name, v in _versions().items()))
+    print(f'\n{"model":<14}{"input":>6}{"multiply-adds":>16}{"parameters":>13}  weights')
+    for i in infos:
+        weights = ', '.join(i['weights']) or 'none published'
+        print(f'{i["model"]:<14}{i["img_size"]:>6}{i["macs"]:>16,}{i["params"]:>13,}  {weights}')
+    print("\nThe named models are reconstructions: the paper's budgets, not its encodings.")
+    print('`fpnas` is the network of any architecture string. One model in full: fpnas info NAME_OR_STRING')
+
+
+def _print_one(i: dict[str, Any]) -> None:
+    print(f'model          {i["label"]}')
+    print(f'architecture   {i["arch"]}')
+    print(f'input          {i["img_size"]} x {i["img_size"]}')
+    print(f'multiply-adds  {i["macs"]:,}')
+    print(f'parameters     {i["params"]:,}')
+    print(f'blocks         {i["blocks"]}')
+    print('feature maps   ' + ', '.join(f'{f["channels"]} channels at 1/{f["reduction"]}' for f in i['features']))
+    if paper := i.get('paper'):
+        plain, distilled = paper['top1'], paper['top1_distilled']
+        top1 = ', '.join([f'{plain} %'] * bool(plain) + [f'{distilled} % distilled'] * bool(distilled))
+        budgets = f'{paper["macs_millions"]} M multiply-adds, {paper["params_millions"]} M parameters'
+        print(f"paper's own    {budgets}, top-1 {top1}")
+    print(f'weights        {", ".join(i["weights"]) or "none published"}')
+
+
+def info_main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0, 2 for what is neither a model nor an architecture string."""
+    parser = argparse.ArgumentParser(
+        prog='fpnas info',
+        description='The models and the versions, or one model in full.',
+        epilog='examples: fpnas info | fpnas info fpnas_l0 | fpnas info i64-cn_k3_.. --json',
+    )
+    parser.add_argument('model', nargs='?', metavar='NAME_OR_STRING', help='a model or an architecture string')
+    parser.add_argument('--json', action='store_true', help='print data')
+    args = parser.parse_args(argv)
+
+    def run() -> None:
+        try:
+            names = [args.model] if args.model else [n for n in default_cfgs if n != 'fpnas']
+            infos = [describe(name) for name in names]
+        except ArchError as e:
+            raise UsageError(str(e)) from None
+        if args.json:
+            print(json.dumps(infos[0] if args.model else {'versions': _versions(), 'models': infos}, indent=2))
+        elif args.model:
+            _print_one(infos[0])
+        else:
+            _print_all(infos)
+
+    return exit_status(run)
+
+
+def draw_main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0, 1 if there is no picture."""
+    parser = argparse.ArgumentParser(
+        prog='fpnas draw',
+        epilog='examples: fpnas draw fpnas_l2 | fpnas draw fpnas_l2 -o l2.svg | fpnas draw i64-cn_k3_.. -o net.png',
+        description='Draw an architecture: a box per block, as in Figure B.1 of the supplement.',
+    )
+    parser.add_argument('arch', metavar='NAME_OR_STRING', help='a named model, as fpnas_l2, or an architecture string')
+    parser.add_argument('-o', '--output', metavar='FILE', help='.png or .svg (default: NAME.png, or arch.png)')
+    args = parser.parse_args(argv)
+    output = args.output or (f'{args.arch}.png' if re.fullmatch(r'\w+', args.arch) else 'arch.png')
+    try:
+        arch, label = resolve_arch(args.arch)
+        draw_arch(arch, output, title=label)
+    except (ImportError, OSError, ValueError) as e:
+        print(f'error: {e}', file=sys.stderr)
+        return 1
+    print(output)
+    return 0
+
+
+def _print_table(reports: list[Report]) -> None:
+    print('Table B.1 and its reconstructions. Millions; multiply-adds of convolutions and linear layers, batch 1.')
+    print(
+        f'{"model":<12}{"input":>6}{"printed":>9}{"fvcore":>10}{"cost.py":>10}{"fvcore: BN, pool":>18}'
+        f'{"printed":>9}{"params":>9}  verdict'
+    )
+    for r in reports:
+        batch_norm, pool = r.others.get('batch_norm', 0), r.others.get('adaptive_avg_pool2d', 0)
+        print(
+            f'{r.model:<12}{r.img_size:>6}{_or_dash(r.printed_macs):>9}{r.fvcore_macs / 1e6:>10.3f}'
+            f'{r.cost_macs / 1e6:>10.3f}{batch_norm / 1e6:>12.2f}{pool / 1e6:>6.2f}'
+            f'{_or_dash(r.printed_params):>9}{r.params / 1e6:>9.3f}  {"agrees" if r.agrees else "DIFFERS"}'
+        )
+
+
+def _or_dash(value: float | None) -> str:
+    return '-' if value is None else str(value)
+
+
+def _print_groups(arch: Arch, img_size: int) -> None:
+    print(f'\n{"part":<12}{"multiply-adds":>15}{"parameters":>13}  token')
+    tokens = [str(arch.stem), *map(str, arch.groups), str(arch.head), '']
+    for (part, spent), token in zip(group_costs(arch, img_size).items(), tokens):
+        print(f'{part:<12}{spent.macs:>15,}{spent.params:>13,}  {token}')
+
+
+def flops_main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0 if every count agrees, 1 if one differs, 2 for a wrong argument."""
+    parser = argparse.ArgumentParser(
+        prog='fpnas flops',
+        description='Check Table B.1 with fvcore, or count one model per group.',
+        epilog='examples: fpnas flops | fpnas flops fpnas_l2 --img-size 224 | fpnas flops i64-cn_k3_.. --json',
+    )
+    parser.add_argument('model', nargs='?', help="a model's name or an architecture string; Table B.1 if left out")
+    parser.add_argument('--img-size', type=int, help="input height and width in pixels; the model's own if left out")
+    parser.add_argument('--json', action='store_true', help='print data instead of a table')
+    args = parser.parse_args(argv)
+    logging.getLogger('fvcore').setLevel(logging.ERROR)
+    try:
+        if args.model is None:
+            if args.img_size is not None:
+                parser.error('--img-size goes with a model')
+            arch, reports = None, table_b1()
+        else:
+            arch, label = resolve_arch(args.model)
+            reports = [report(args.model if args.model in ARCHS else label, arch, args.img_size)]
+    except (ArchError, ValueError) as e:
+        print(f'error: {e}', file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps([{**asdict(r), 'agrees': r.agrees} for r in reports], indent=2))
+    else:
+        _print_table(reports)
+        if arch is not None:
+            _print_groups(arch, reports[0].img_size)
+    return 0 if all(r.agrees for r in reports) else 1
+
+
+def reconstruct_main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0, 1 if no architecture is within the budgets."""
+    parser = argparse.ArgumentParser(
+        prog='fpnas reconstruct',
+        epilog='examples: fpnas reconstruct fpnas_l2 | fpnas reconstruct fpnas_l0 --gap --json',
+        description="Print a model's architecture string, found again from Table B.1's budgets and section B's words.",
+    )
+    parser.add_argument('model', choices=list(TABLE_B1))
+    parser.add_argument('--gap', action='store_true', help='prove that it is the only optimum: one more solve')
+    parser.add_argument('--json', action='store_true', help='print data')
+    args = parser.parse_args(argv)
+    try:
+        found = reconstruct(args.model)
+    except InfeasibleError as e:
+        print(f'error: {e}', file=sys.stderr)
+        return 1
+    if args.json:
+        print(json.dumps({'model': args.model, 'arch': str(found.arch), 'log_prob': found.log_prob,
+                          'macs': found.cost.macs, 'params': found.cost.params}, indent=2))
+    else:
+        print(found.arch)
+    if args.gap:
+        space = get_space(args.model)
+        gap = runner_up_gap(found, space, section_b_prior(space), *budget_windows(args.model))
+        print(
+            f'log-probability {found.log_prob:.6f} nats (proven bound {found.bound:.6f}); the next best architecture '
+            f'within the budgets is less probable by {gap:.6f} nats',
+            file=sys.stderr,
+        )
+    return 0

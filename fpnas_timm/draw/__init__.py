@@ -1,0 +1,9 @@
+"""Pictures; the only room that imports matplotlib, and only when something is drawn.
+
+* `arch`: an architecture, as Figure B.1
+* `search`: the course of a search
+* `training`: losses, accuracies and learning rate
+"""
+from .arch import draw_arch
+
+__all__ = ['draw_arch']

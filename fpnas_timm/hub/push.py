@@ -1,0 +1,111 @@
+"""Publish a model: weights, config, card and picture in a repo of the Hub, and the manifest entry for it."""
+import json
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from huggingface_hub import HfApi
+
+from ..arch import Arch
+from ..draw.arch import draw_arch
+from ..errors import RunError, UsageError
+from ..runs.files import write_text
+from ..weights.folder import CARD_FILE, CONFIG_FILE, PICTURE, WEIGHTS_FILE, model_folder, read_config
+from ..weights.manifest import INPUT_KEYS, ManifestEntry
+from ..zoo.strings import ARCHS
+from .card import metrics_of, model_card, origin_of, recipe_of
+from .pull import verify
+
+__all__ = ['push']
+
+
+def push(
+        run_or_dir: str | Path,
+        repo_id: str,
+        private: bool = False,
+        dry_run: bool = False,
+        output: str | Path | None = None,
+        model: str | None = None,
+        origin: str | None = None,
+        license: str | None = None,
+) -> tuple[ManifestEntry, Path | None]:
+    """Publish a model: weights, `config.json`, a card and a picture.
+
+    The config always says `fpnas` and the string: a name may be known nowhere else, and a reconstruction may change.
+
+    Args:
+        run_or_dir: what `model_folder` takes.
+        repo_id: `ORG/NAME`; made if it does not exist.
+        private: make it a private one.
+        dry_run: prepare everything in a folder that is kept, and send nothing.
+        output: that folder; a temporary one if None. Must not exist or be empty.
+        model: `name.tag` of the manifest entry.
+        origin: where the architecture comes from, for the card; as recorded if None.
+        license: of the weights; the config's if None.
+
+    Returns:
+        The manifest entry (at a dry run its revision is all zeros), and the folder if it was kept.
+    """
+    folder = model_folder(run_or_dir)
+    if not re.fullmatch(r'[\w.-]+/[\w.-]+', repo_id):
+        raise UsageError(f'{repo_id!r}: expected ORG/NAME')
+    report = verify(folder)
+    config, arch = read_config(folder), Arch.parse(report.arch)
+    config['architecture'] = 'fpnas'
+    args = {**config.get('model_args', {}), 'arch': report.arch}
+    args.pop('num_classes', None)  # stands in the config itself; transformers' TimmWrapper does not take it twice
+    config['model_args'] = args
+    license = license or config['pretrained_cfg'].get('license') or 'other'
+    config['pretrained_cfg']['license'] = license
+    origin = origin or origin_of(config, arch)
+    if model is None:
+        named = next((n for n, string in ARCHS.items() if string == report.arch), None)
+        model = f'{named or re.sub("[^a-z0-9]+", "_", repo_id.partition("/")[2].lower())}.v1'
+    if output is not None and Path(output).exists() and any(Path(output).iterdir()):
+        raise UsageError(f'{output}: not empty: choose another folder')
+    stage = Path(output or tempfile.mkdtemp(prefix='fpnas-hub-'))
+    stage.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copyfile(folder / WEIGHTS_FILE, stage / WEIGHTS_FILE)
+        write_text(stage / CONFIG_FILE, json.dumps(config, indent=2) + '\n')
+        write_text(stage / CARD_FILE, model_card(config, arch, repo_id, origin, license))
+        try:
+            draw_arch(arch, stage / PICTURE, title=repo_id)
+        except ImportError as e:
+            raise UsageError(str(e)) from None
+        revision = '0' * 40 if dry_run else _upload(stage, repo_id, private)
+    except BaseException:
+        shutil.rmtree(stage, ignore_errors=True)
+        raise
+    if not (dry_run or output):
+        shutil.rmtree(stage)
+    cfg = {**config['pretrained_cfg'], 'num_classes': config['num_classes'], 'label_names': config.get('label_names')}
+    entry = ManifestEntry(
+        model=model,
+        sha256=report.sha256,
+        metrics=metrics_of(config),
+        recipe=recipe_of(config) or 'not recorded',
+        license=license,
+        repo_id=repo_id,
+        revision=revision,
+        arch=report.arch,
+        pretrained_cfg={k: cfg[k] for k in INPUT_KEYS if cfg.get(k) is not None},
+    )
+    return entry, stage if dry_run or output else None
+
+
+def _upload(folder: Path, repo_id: str, private: bool) -> str:
+    """Send a folder; returns the commit."""
+    api = HfApi(library_name='fpnas_timm')
+    try:
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        return api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message='Add the model').oid
+    except Exception as e:  # the client's network library, and so its errors, differ between its versions
+        status = getattr(getattr(e, 'response', None), 'status_code', None)
+        if status in (401, 403):
+            reason = 'no token that may write there: log in with `hf auth login` or set HF_TOKEN'
+        else:
+            words = str(e).strip().partition('\n')[0] or type(e).__name__
+            reason = f'{words}: push again, what has arrived is not sent twice'
+        raise RunError(f'{repo_id}: not published: {reason}') from None

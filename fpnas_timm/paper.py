@@ -1,0 +1,95 @@
+"""What the paper prints, as data: its search spaces, budgets, accuracies and training recipes.
+
+Numbers are those of the supplement and, where it points there, of the main paper; each table names its source.
+"""
+from dataclasses import dataclass
+
+__all__ = [
+    'C2_TOGGLES', 'FBNETV2_F_ROWS', 'FBNETV2_MICRO', 'FPNAS_MICRO', 'L0_ROWS', 'L1_L2_ROWS', 'TABLE_B1', 'TABLE_C2',
+    'TABLE_C3', 'TableRow',
+]
+
+# Table C.2: top-1 (%) on ImageNet-1K with these toggles.
+C2_TOGGLES = ('ls+ema', 'ls+aa', 'ls+aa+ema', 'ls+aa+ema+sd')
+TABLE_C2: dict[str, tuple[float, float, float, float]] = {
+    'fpnas_s1pp': (69.8, 70.0, 70.0, 69.5),
+    'fpnas_s4pp': (76.4, 76.4, 76.6, 76.4),
+    'fpnas_l0': (77.6, 77.5, 77.9, 78.0),
+    'fpnas_l2': (80.2, 79.2, 80.6, 80.7),
+}
+# Table C.3: what each method uses.
+TABLE_C3: dict[str, str] = {
+    'mnasnet': 'ls+ema',
+    'fbnetv2': 'ls+aa',
+    'fpnas_small': 'ls+aa+ema',
+    'atomnas': 'ls+ema',
+    'efficientnet': 'ls+aa+ema+sd',
+    'fpnas_large': 'ls+aa+ema+sd',
+}
+
+FBNETV2_MICRO = {'kernel': (0, 3, 5), 'act': ('re', 'sw'), 'splits': (0, 1)}  # main Table 2
+FPNAS_MICRO = {'kernel': (0, 3, 5), 'act': ('re', 'sw'), 'splits': (0, 1, 2, 4)}
+
+# (expansion, channels, repeat, stride); expansion and channels as (min, max, step)
+FBNETV2_F_ROWS = [  # main Table 1
+    ((1, 1, 1), (12, 16, 4), 1, 1),
+    ((0.75, 4.5, 0.75), (16, 24, 4), 1, 2),
+    ((0.75, 4.5, 0.75), (16, 24, 4), 2, 1),
+    ((0.75, 4.5, 0.75), (16, 40, 8), 1, 2),
+    ((0.75, 4.5, 0.75), (16, 40, 8), 2, 1),
+    ((0.75, 4.5, 0.75), (48, 80, 8), 1, 2),
+    ((0.75, 4.5, 0.75), (48, 80, 8), 2, 1),
+    ((0.75, 4.5, 0.75), (72, 112, 8), 3, 1),
+    ((0.75, 4.5, 0.75), (112, 184, 8), 1, 2),
+    ((0.75, 4.5, 0.75), (112, 184, 8), 3, 1),
+]
+L0_ROWS = [  # Table D.4
+    ((1.5, 6.0, 0.75), (8, 32, 8), 1, 1),
+    ((1.5, 6.0, 0.75), (16, 32, 8), 2, 2),
+    ((1.5, 6.0, 0.75), (16, 32, 8), 2, 1),
+    ((1.5, 6.0, 0.75), (16, 56, 8), 2, 2),
+    ((1.5, 6.0, 0.75), (16, 56, 8), 2, 1),
+    ((1.5, 6.0, 0.75), (48, 96, 16), 4, 2),
+    ((1.5, 6.0, 0.75), (48, 96, 16), 3, 1),
+    ((1.5, 6.0, 0.75), (72, 136, 16), 3, 1),
+    ((1.5, 6.0, 0.75), (112, 224, 16), 2, 2),
+    ((1.5, 6.0, 0.75), (112, 224, 16), 2, 1),
+    ((1.5, 6.0, 0.75), (168, 280, 16), 2, 1),
+]
+L1_L2_ROWS = [  # Tables D.5 and D.6 differ in input size only
+    ((1.5, 6.0, 0.75), (16, 40, 8), 1, 1),
+    ((1.5, 6.0, 0.75), (24, 40, 8), 2, 2),
+    ((1.5, 6.0, 0.75), (24, 40, 8), 2, 1),
+    ((1.5, 6.0, 0.75), (24, 72, 8), 3, 2),
+    ((1.5, 6.0, 0.75), (24, 72, 8), 2, 1),
+    ((1.5, 6.0, 0.75), (64, 120, 16), 3, 2),
+    ((1.5, 6.0, 0.75), (64, 120, 16), 3, 1),
+    ((1.5, 6.0, 0.75), (88, 168, 16), 3, 1),
+    ((1.5, 6.0, 0.75), (88, 168, 16), 3, 1),
+    ((1.5, 6.0, 0.75), (136, 272, 16), 2, 2),
+    ((1.5, 6.0, 0.75), (136, 272, 16), 2, 1),
+    ((1.5, 6.0, 0.75), (208, 336, 16), 2, 1),
+    ((1.5, 6.0, 0.75), (208, 336, 16), 2, 1),
+]
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of Table B.1: input size (pixels), multiply-adds and parameters (millions), ImageNet top-1 (%)."""
+
+    img_size: int
+    macs: int
+    params: float
+    top1: float | None
+    top1_distilled: float | None = None
+
+
+TABLE_B1 = {
+    'fpnas_s1pp': TableRow(128, 66, 5.9, 70.0),
+    'fpnas_s2pp': TableRow(160, 98, 5.8, 72.2),
+    'fpnas_s3pp': TableRow(192, 147, 5.8, 74.2),
+    'fpnas_s4pp': TableRow(224, 268, 6.4, 76.6),
+    'fpnas_l0': TableRow(224, 399, 11.3, 78.0),
+    'fpnas_l1': TableRow(240, 728, 15.8, None, 79.8),
+    'fpnas_l2': TableRow(256, 997, 20.7, 80.7, 81.6),
+}

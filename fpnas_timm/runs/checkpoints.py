@@ -1,0 +1,115 @@
+"""Checkpoints that fall back to the one before, and the random state that belongs in them."""
+import logging
+import pickle
+import random
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import RunError
+from .files import first_line, replacing
+
+__all__ = ['load_checkpoint', 'previous', 'random_state', 'save_checkpoint', 'set_random_state']
+
+_logger = logging.getLogger(__name__)
+
+
+
+def previous(path: str | Path) -> Path:
+    """Where the checkpoint before the one at `path` is kept."""
+    path = Path(path)
+    return path.with_name(f'{path.stem}.previous{path.suffix}')
+
+
+def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint in one step and keep the one before it as `previous(path)`.
+
+    Args:
+        path: a `.pt` file.
+        state: what `torch.load(weights_only=True)` reads: tensors, numbers, strings, lists, dicts.
+
+    Raises:
+        RunError: it cannot be written (a full disk, say); the checkpoints that were there are still there.
+    """
+    path = Path(path)
+    try:
+        with replacing(path) as temporary:
+            torch.save(dict(state), temporary)
+            if _is_whole(path):  # a damaged one must not take the place of the good one before it
+                with replacing(previous(path)) as copy:  # so that there is no moment without a checkpoint at `path`
+                    shutil.copyfile(path, copy)
+    except (OSError, RuntimeError) as e:  # torch reports a full disk as a RuntimeError
+        raise RunError(f'{path}: cannot be written ({first_line(e)}); the last good checkpoint is kept') from None
+
+
+def load_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu') -> dict[str, Any]:
+    """The state saved at `path`, or the one before it if that file is damaged (with a warning that says so).
+
+    Raises:
+        FileNotFoundError: there is neither.
+        RunError: both are damaged.
+    """
+    path = Path(path)
+    problems = []
+    for candidate in (path, previous(path)):
+        if not candidate.exists():
+            continue
+        try:
+            _check_whole(candidate)
+            state = torch.load(candidate, map_location=map_location, weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as e:
+            problems.append(f'{candidate} is damaged ({first_line(e)})')
+            continue
+        for problem in problems:
+            _logger.warning('%s: going on from %s', problem, candidate)
+        return state
+    if problems:
+        raise RunError(f'{"; ".join(problems)}: no good checkpoint is left')
+    raise FileNotFoundError(f'{path}: there is no checkpoint')
+
+
+def _check_whole(path: Path) -> None:
+    """Every record against its checksum: torch itself does not look at them."""
+    with zipfile.ZipFile(path) as archive:
+        bad = archive.testzip()
+    if bad is not None:
+        raise ValueError(f'{bad} has a wrong checksum')
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        _check_whole(path)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
+    return True
+
+
+PYTHON, NUMPY = 627, 627  # numbers of a Mersenne twister: 624 words, position, and what is left of a Gaussian pair
+
+
+def random_state() -> Tensor:
+    """The states of Python's, NumPy's and torch's (CPU) generators as one float64 vector: all are whole numbers below
+    2^32 but the two Gaussian leftovers, so that nothing is lost."""
+    _, words, gauss = random.getstate()
+    _, keys, position, has_gauss, cached = np.random.get_state()
+    return torch.cat([
+        torch.tensor([*words, float(gauss is not None), gauss or 0.0], dtype=torch.float64),
+        torch.from_numpy(np.concatenate([keys.astype(np.float64), [position, has_gauss, cached]])),
+        torch.get_rng_state().double(),
+    ])
+
+
+def set_random_state(state: Tensor) -> None:
+    """The pair of `random_state`."""
+    python, numpy, generator = state[:PYTHON], state[PYTHON:PYTHON + NUMPY], state[PYTHON + NUMPY:]
+    words = tuple(int(w) for w in python[:-2].tolist())
+    random.setstate((3, words, python[-1].item() if python[-2].item() else None))
+    keys = numpy[:624].numpy().astype(np.uint32)
+    np.random.set_state(('MT19937', keys, int(numpy[624].item()), int(numpy[625].item()), numpy[626].item()))
+    torch.set_rng_state(generator.to(torch.uint8))

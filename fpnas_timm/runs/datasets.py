@@ -1,0 +1,90 @@
+"""Datasets opened by timm, with errors for users: missing folders, empty ones, images that cannot be read."""
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from timm.data import create_dataset
+from timm.data.dataset import ImageDataset
+from torch.utils.data import Dataset
+
+from ..errors import RunError, UsageError
+
+__all__ = ['StrictImages', 'class_indices', 'class_names', 'open_dataset']
+
+
+class StrictImages(Dataset):
+    """An image dataset of timm's that names the file it cannot read, where timm's own takes the next one instead."""
+
+    def __init__(self, dataset: ImageDataset) -> None:
+        self.dataset = dataset
+        self.transform = None  # timm's `create_loader` sets it
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        """The transformed image and its class; `RunError` names an image that cannot be read."""
+        try:
+            file, target = self.dataset.reader[index]
+            with file:
+                image = Image.open(file).convert(self.dataset.input_img_mode)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:  # what PIL raises
+            name = self.dataset.filename(index, absolute=True)
+            reason = str(e).partition('\n')[0]
+            raise RunError(f'{name}: this image cannot be read ({reason}): mend it, then resume') from None
+        return (image if self.transform is None else self.transform(image)), target
+
+
+def open_dataset(name: str, root: str | Path | None, split: str, **kwargs: Any) -> Dataset:
+    """timm's `create_dataset`, for a finite dataset with random access.
+
+    Args:
+        name: as timm's `--dataset`: '' for an image folder, 'torch/NAME', 'hfds/NAME', ..
+        root: its folder.
+        split: as timm's `--train-split`.
+        kwargs: more arguments of `create_dataset`.
+
+    Raises:
+        UsageError: no such folder or dataset, or it holds no image.
+    """
+    where = f'{name or "image folder"} {root or ""} (split {split!r})'.replace('  ', ' ')
+    remote = kwargs.get('download') or name.partition('/')[0] in ('hfds', 'hfids', 'tfds', 'wds')
+    if not remote and (root is None or not Path(root).exists()):
+        raise UsageError(f'{root or "the data folder"}: no such folder: name the folder of the images with --data-dir')
+    if not name and not _has_split(Path(root), split):
+        raise UsageError(f'{root}: has no folder for the split {split!r}, but for others: timm would take all of them')
+    try:
+        dataset = create_dataset(name, root=root, split=split, **kwargs)
+        empty = len(dataset) == 0
+    except (AssertionError, ImportError, OSError, RuntimeError, TypeError, ValueError) as e:
+        raise UsageError(f'{where}: cannot be opened: {str(e) or type(e).__name__}') from None
+    if empty:
+        raise UsageError(f'{where}: holds no image')
+    return StrictImages(dataset) if type(dataset) is ImageDataset else dataset
+
+
+def _has_split(root: Path, split: str) -> bool:
+    """Whether `split` is a folder of `root`, or the whole of `root`: then no split at all is there."""
+    kinds = (('train', 'training'), ('val', 'valid', 'validation', 'eval', 'evaluation', 'test'))
+    names = next((kind for kind in kinds if split in kind), (split,))
+    known = [name for kind in kinds for name in kind if (root / name).is_dir()]
+    return not known or (root / split).is_dir() or any(name in known for name in names)
+
+
+def class_indices(dataset: Dataset) -> list[int]:
+    """The class of every image, without reading the images where the dataset knows it otherwise."""
+    source = dataset.dataset if isinstance(dataset, StrictImages) else dataset
+    samples = getattr(getattr(source, 'reader', None), 'samples', None)
+    if samples is not None:
+        return [int(sample[1]) for sample in samples]
+    targets = getattr(source, 'targets', None)
+    if targets is not None:
+        return [int(t) for t in targets]
+    return [int(source[i][1]) for i in range(len(source))]
+
+
+def class_names(dataset: Dataset) -> list[str]:
+    """The names of a data set's classes in the order of their indices; empty if it does not know them."""
+    source = getattr(dataset, 'dataset', dataset)
+    to_index = getattr(getattr(source, 'reader', source), 'class_to_idx', None) or {}
+    return [str(name) for name, _ in sorted(to_index.items(), key=lambda item: item[1])]

@@ -1,0 +1,315 @@
+"""The most probable architecture of a distribution over a space, within multiply-adds and parameter windows. Exact.
+
+The cost of a group depends on its own choices and on the channels of the group before it, so an architecture is a path
+through a layered graph whose nodes are channels and whose edges are choices. Finding the most probable path within the
+windows is a mixed-integer linear program with one 0/1 variable an edge; SciPy's HiGHS solves it and proves the optimum.
+"""
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ..arch import Arch, Block
+from ..arch.cost import Cost, block_cost, cost, group_costs
+from ..arch.sizes import out_size
+from .mbconv import MBConvSpace
+from .space import Choices, LogProbs
+
+__all__ = ['Decoded', 'InfeasibleError', 'Window', 'decode', 'joint_log_probs', 'runner_up_gap']
+
+Window = tuple[int, int]  # smallest and largest value allowed
+UNIT = 1e6  # windows are handed to the solver in millions, its tolerance of 1e-6 is then one multiply-add
+
+
+class InfeasibleError(ValueError):
+    """No architecture of the space is in the windows; the message says the nearest values that can be reached."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The optimum: no architecture in the windows has a log-probability above `bound` (nats)."""
+
+    arch: Arch
+    choices: Choices
+    log_prob: float
+    bound: float
+    cost: Cost
+
+
+class _Edge(NamedTuple):
+    in_chs: int
+    out_chs: int
+    macs: int
+    params: int
+    score: float  # log-probability of the best choice with this cost, nats
+    second: float  # and of the next best, for `runner_up_gap`
+    choice: tuple[int, ...]
+
+
+class _Problem(NamedTuple):
+    space: MBConvSpace
+    layers: list[list[_Edge]]
+    windows: dict[str, Window]
+    rest: Cost  # of the layers that have no choice
+
+
+def decode(
+        space: MBConvSpace,
+        log_probs: LogProbs,
+        macs: Window | None = None,
+        params: Window | None = None,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+) -> Decoded:
+    """The most probable architecture of a space within budgets.
+
+    Where choices make no difference to the cost (the non-linearity) or to the network (those of a bypassed group), the
+    most probable one is taken, at a tie the first in the table's order.
+
+    Args:
+        space: the search space, at the input size that the multiply-adds are meant for.
+        log_probs: per group, in nats: a dict of variable -> 1-D log-probabilities (factorised), or one array with an
+            axis per variable (joint). Choices of probability 0 (-inf) are never taken.
+        macs: smallest and largest multiply-adds allowed.
+        params: smallest and largest number of parameters allowed.
+        num_classes: outputs of the classifier, which is part of both.
+        in_chans: channels of the input image.
+
+    Returns:
+        The architecture with its log-probability and the solver's proven upper bound.
+
+    Raises:
+        InfeasibleError: nothing in the space is within the windows.
+        ValueError: `log_probs` does not fit the space, or a window is empty.
+    """
+    problem = _problem(space, log_probs, macs, params, num_classes, in_chans)
+    excluded: list[list[int]] = []
+    while True:
+        path, objective = _solve(problem, excluded)
+        if path is None:
+            raise InfeasibleError(_explain(problem))
+        choices = tuple(layer[i].choice for layer, i in zip(problem.layers, path))
+        arch = space.to_arch(choices)
+        found = cost(arch, num_classes=num_classes, in_chans=in_chans)
+        if all(low <= getattr(found, name) <= high for name, (low, high) in problem.windows.items()):
+            break
+        excluded.append(path)  # within the solver's tolerance, but not within the window
+    log_prob = math.fsum(layer[i].score for layer, i in zip(problem.layers, path))
+    return Decoded(arch, choices, log_prob, max(objective, log_prob), found)
+
+
+def runner_up_gap(
+        decoded: Decoded,
+        space: MBConvSpace,
+        log_probs: LogProbs,
+        macs: Window | None = None,
+        params: Window | None = None,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+) -> float:
+    """By how many nats the second most probable architecture in the windows is less probable; `inf` if there is none.
+
+    Above the solver's tolerance (1e-6), the optimum is the only one and every exact solver finds it.
+    Arguments as `decode`, whose result is `decoded`.
+    """
+    problem = _problem(space, log_probs, macs, params, num_classes, in_chans)
+    path = []
+    in_chs = space.stem.channels
+    for layer, choice in zip(problem.layers, decoded.choices):
+        index = next(i for i, e in enumerate(layer) if e.in_chs == in_chs and e.choice == choice)
+        in_chs = layer[index].out_chs
+        path.append(index)
+    gap = min(layer[i].score - layer[i].second for layer, i in zip(problem.layers, path))
+    other, objective = _solve(problem, [path])
+    return gap if other is None else min(gap, decoded.log_prob - objective)
+
+
+def joint_log_probs(space: MBConvSpace, log_probs: LogProbs) -> list[np.ndarray]:
+    """Per group the log-probability of every combination of choices: an array with an axis per variable.
+
+    Raises:
+        ValueError: another number of groups, another variable or shape, or a NaN or +inf.
+    """
+    if len(log_probs) != len(space.groups):
+        raise ValueError(f'space {space.name!r} has {len(space.groups)} groups, not {len(log_probs)}')
+    out = []
+    for i, (group, given) in enumerate(zip(space.groups, log_probs)):
+        shape = tuple(len(choices) for choices in group.values())
+        if isinstance(given, Mapping):
+            if set(given) != set(group):
+                raise ValueError(f'group {i}: expected log-probabilities of {", ".join(group)}, got {", ".join(given)}')
+            joint = np.zeros(shape)
+            for axis, variable in enumerate(group):
+                values = np.asarray(given[variable], dtype=float)
+                if values.shape != (shape[axis],):
+                    raise ValueError(f'group {i}, {variable}: expected {shape[axis]} values, got shape {values.shape}')
+                joint = joint + values.reshape([-1 if a == axis else 1 for a in range(len(shape))])
+        else:
+            joint = np.asarray(given, dtype=float)
+            if joint.shape != shape:
+                raise ValueError(f'group {i}: expected log-probabilities of shape {shape}, got {joint.shape}')
+        if np.isnan(joint).any() or (joint == np.inf).any():
+            raise ValueError(f'group {i}: a log-probability is not a number or infinite')
+        if (joint == -np.inf).all():
+            raise ValueError(f'group {i}: every choice has probability 0')
+        out.append(joint)
+    return out
+
+
+def _problem(
+        space: MBConvSpace,
+        log_probs: LogProbs,
+        macs: Window | None,
+        params: Window | None,
+        num_classes: int,
+        in_chans: int,
+) -> _Problem:
+    windows = {name: window for name, window in (('macs', macs), ('params', params)) if window is not None}
+    for name, (low, high) in windows.items():
+        if low > high:
+            raise ValueError(f'{name}: the window from {low} to {high} is empty')
+    size = out_size(space.img_size, space.stem.stride)
+    in_channels: tuple[int, ...] = (space.stem.channels,)
+    layers = []
+    for row, joint in zip(space.rows, joint_log_probs(space, log_probs)):
+        layers.append(_edges(row, joint, in_channels, size))
+        in_channels, size = row.channels, out_size(size, row.stride)
+    # stem and classifier cost the same whatever is chosen, the head convolution goes with the last group's channels
+    parts = group_costs(space.to_arch(tuple((0,) * len(g) for g in space.groups)), None, num_classes, in_chans)
+    head = space.head.channels
+    layers[-1] = [
+        e._replace(macs=e.macs + e.out_chs * head * size * size, params=e.params + (e.out_chs + 2) * head)
+        for e in layers[-1]
+    ]
+    return _Problem(space, layers, windows, parts['stem'] + parts['classifier'])
+
+
+def _edges(row, joint: np.ndarray, in_channels: tuple[int, ...], size: int) -> list[_Edge]:
+    """The edges of a group: of all choices with the same channels and cost, the most probable."""
+    best: dict[tuple[int, int, int, int], _Edge] = {}
+    options = [list(enumerate(choices)) for choices in row.variables.values()]
+    acts = options.pop(1)  # no cost depends on the non-linearity
+    for in_chs in in_channels:
+        for (k, kernel), (s, splits), (e, expansion), (c, channels) in itertools.product(*options):
+            spent = block_cost(Block(in_chs, channels, kernel, row.stride, expansion, 're', splits), size)
+            if row.repeat > 1 and kernel:
+                again = Block(channels, channels, kernel, 1, expansion, 're', splits)
+                repeated = block_cost(again, out_size(size, row.stride))
+                spent = Cost(
+                    spent.macs + (row.repeat - 1) * repeated.macs, spent.params + (row.repeat - 1) * repeated.params
+                )
+            key = (in_chs, channels, *spent)
+            for a, _ in acts:
+                score = float(joint[k, a, s, e, c])
+                if score == -math.inf:
+                    continue
+                known = best.get(key)
+                if known is None:
+                    best[key] = _Edge(*key, score, -math.inf, (k, a, s, e, c))
+                    continue
+                # a bypassed group is the same network whatever its splits and expansion, an identity also whatever
+                # its non-linearity: the less probable choice is then no runner-up
+                same = kernel == 0 and known.choice[0] == k and (spent.macs == 0 or known.choice[1] == a)
+                if score > known.score:
+                    second = known.second if same else known.score
+                    best[key] = _Edge(*key, score, second, (k, a, s, e, c))
+                elif score > known.second and not same:
+                    best[key] = known._replace(second=score)
+    return list(best.values())
+
+
+def _solve(problem: _Problem, excluded: list[list[int]], nearest: bool = False) -> tuple[list[int] | None, float]:
+    """The best path that is not excluded, as an edge index per layer, and the proven bound of its objective.
+
+    With `nearest` the windows may be left, and the objective is the relative distance to them instead.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import coo_array
+
+    layers, windows = problem.layers, problem.windows
+    start = np.cumsum([0] + [len(layer) for layer in layers])
+    edges = [e for layer in layers for e in layer]
+    size = len(edges) + 2 * len(windows)  # two slacks a window
+    rows: list[int] = []
+    columns: list[int] = []
+    values: list[float] = []
+    lower: list[float] = []
+    upper: list[float] = []
+
+    def constrain(entries: list[tuple[int, float]], low: float, high: float) -> None:
+        rows.extend([len(lower)] * len(entries))
+        columns.extend(i for i, _ in entries)
+        values.extend(v for _, v in entries)
+        lower.append(low)
+        upper.append(high)
+
+    constrain([(i, 1.0) for i in range(len(layers[0]))], 1, 1)
+    for at, (before, after) in enumerate(itertools.pairwise(layers)):
+        for channels in sorted({e.out_chs for e in before} | {e.in_chs for e in after}):
+            entering = [(start[at] + i, 1.0) for i, e in enumerate(before) if e.out_chs == channels]
+            leaving = [(start[at + 1] + i, -1.0) for i, e in enumerate(after) if e.in_chs == channels]
+            constrain(entering + leaving, 0, 0)
+    objective = np.array([-e.score for e in edges] + [0.0] * (size - len(edges)))
+    if nearest:
+        objective[: len(edges)] = 0
+    for w, (name, (low, high)) in enumerate(windows.items()):
+        fixed = getattr(problem.rest, name)
+        slack = len(edges) + 2 * w
+        spent = [(i, getattr(e, name) / UNIT) for i, e in enumerate(edges) if getattr(e, name)]
+        constrain([*spent, (slack, 1.0), (slack + 1, -1.0)], (low - fixed) / UNIT, (high - fixed) / UNIT)
+        objective[slack : slack + 2] = UNIT / max(low if low > 0 else high, 1)
+    for path in excluded:
+        constrain([(start[at] + i, 1.0) for at, i in enumerate(path)], 0, len(path) - 1)
+
+    limits = np.ones(size)
+    limits[len(edges) :] = np.inf if nearest else 0
+    integer = np.ones(size)
+    integer[len(edges) :] = 0
+    result = milp(
+        objective,
+        integrality=integer,
+        bounds=Bounds(0, limits),
+        constraints=LinearConstraint(coo_array((values, (rows, columns)), (len(lower), size)).tocsr(), lower, upper),
+        options={'mip_rel_gap': 0.0},
+    )
+    if result.status == 2:
+        return None, -math.inf
+    if result.x is None or result.status != 0:
+        raise RuntimeError(f'the solver gave up: {result.message}')
+    path = [int(np.argmax(result.x[start[at] : start[at + 1]])) for at in range(len(layers))]
+    return path, -float(result.mip_dual_bound)
+
+
+def _explain(problem: _Problem) -> str:
+    """Why no architecture is in the windows, and the nearest values that one can have."""
+
+    def reach(name: str) -> str:
+        """From the smallest to the largest total of `macs` or `params`."""
+        totals: dict[int, tuple[int, int]] = {problem.space.stem.channels: (0, 0)}
+        for layer in problem.layers:  # shortest and longest path
+            after: dict[int, tuple[int, int]] = {}
+            for e in (e for e in layer if e.in_chs in totals):
+                low, high = (t + getattr(e, name) for t in totals[e.in_chs])
+                known = after.get(e.out_chs, (low, high))
+                after[e.out_chs] = (min(known[0], low), max(known[1], high))
+            totals = after
+        fixed = getattr(problem.rest, name)
+        return f'{min(t[0] for t in totals.values()) + fixed:,} to {max(t[1] for t in totals.values()) + fixed:,}'
+
+    words = {'macs': 'multiply-adds', 'params': 'parameters'}
+    asked = ' and '.join(f'{low:,} to {high:,} {words[n]}' for n, (low, high) in problem.windows.items())
+    reachable = ' and '.join(f'{reach(n)} {words[n]}' for n in problem.windows)
+    path, _ = _solve(problem, [], nearest=True)
+    if path is None:
+        return f'space {problem.space.name!r} has no architecture: the log-probabilities exclude them all'
+    spent = [layer[i] for layer, i in zip(problem.layers, path)]
+    nearest = ' and '.join(
+        f'{sum(getattr(e, n) for e in spent) + getattr(problem.rest, n):,} {words[n]}' for n in problem.windows
+    )
+    return (
+        f'no architecture of space {problem.space.name!r} at {problem.space.img_size} pixels has {asked}: '
+        f'the nearest has {nearest} (the space reaches {reachable}, not necessarily at once)'
+    )

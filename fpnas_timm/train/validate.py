@@ -1,0 +1,202 @@
+"""Validation: loss and accuracy of a network over a data set, by timm's evaluator."""
+import argparse
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import timm
+import torch
+from timm import utils
+from timm.data import create_loader, resolve_data_config
+from timm.task import TrainingTask
+from timm.task.evaluator import ClassificationEvaluator, evaluation_sample_limit
+from timm.utils import reparameterize_model
+from torch import nn
+
+from ..errors import UsageError
+from ..runs.datasets import class_names, open_dataset
+from ..runs.device import low_precision, model_dtype, start_device
+from ..runs.options import OptionGroup, read_arch_file
+from ..runs.tracking import progress
+from .data import check_classes
+from .network import create_network
+
+__all__ = ['build_validate_parser', 'evaluate', 'evaluate_epoch', 'validate']
+
+
+def build_validate_parser() -> argparse.ArgumentParser:
+    """The parser of `fpnas validate`."""
+    parser = argparse.ArgumentParser(
+        prog='fpnas validate',
+        description='Loss and accuracy of a network on images.',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument('data', nargs='?', metavar='DIR', help='data folder, as --data-dir')
+    add = OptionGroup(parser, 'data')
+    add('--data-dir', None, 'data folder', metavar='DIR')
+    add('--dataset', '', "timm's TYPE/NAME; an image folder if empty")
+    add('--split', 'validation', 'name of the split')
+    add('--class-map', '', 'file that maps class names to indices', metavar='FILE')
+    add('--input-img-mode', None, "PIL mode that images are read in; 'RGB' for three channels, else 'L'")
+    add('--img-size', None, "height and width of the images, pixels; the model's own if not given", type=int)
+    add('--input-size', None, 'channels, height, width of the images', nargs=3, type=int)
+    add('--in-chans', None, 'channels of the images; 3 if not given', type=int)
+    add('--use-train-size', False, "not the model's test size, where it has one")
+    add('--crop-pct', None, 'share of the image that the centre crop keeps', type=float)
+    add('--crop-mode', None, "'center', 'squash' or 'border'")
+    add('--mean', None, 'mean of the pixels, a channel', nargs='+', type=float)
+    add('--std', None, 'standard deviation of the pixels, a channel', nargs='+', type=float)
+    add('--interpolation', '', "interpolation; the model's own if empty")
+    add('-b --batch-size', 256, 'images of a batch')
+    add('-j --workers', 4, 'processes that load images')
+    add('--pin-mem', False, 'pin the memory of the loader')
+    add('--no-prefetcher', False, 'normalise images one by one, not in batches')
+    add = OptionGroup(parser, 'model')
+    add('-m --model', 'fpnas', "any model of timm's, `fpnas` with a string, or a `local-dir:` folder")
+    add('--model-kwargs', {}, 'KEY=VALUE arguments of the model, such as arch=STRING', nargs='*',
+        action=timm.utils.ParseKwargs)
+    add('--arch-file', None, 'file with an architecture string: validates `fpnas` of it', metavar='FILE')
+    add('--pretrained', False, "with the model's published weights, or the folder's")
+    add('--checkpoint', '', "with these weights; a training checkpoint's moving average, if it has one", metavar='FILE')
+    add('--num-classes', None, "outputs of the classifier; the model's own if not given", type=int)
+    add('--gp', None, "global pooling; the model's own if not given")
+    add('--reparam', False, 'fold the batch norms into the convolutions first')
+    add = OptionGroup(parser, 'device')
+    add('--device', 'cuda', 'cuda, cpu, mps, ..')
+    add('--amp', False, 'mixed precision')
+    add('--amp-dtype', 'float16', 'low precision of --amp', choices=('float16', 'bfloat16'))
+    add('--model-dtype', None, 'precision of the whole model', choices=('float32', 'float16', 'bfloat16'))
+    add('--channels-last', False, 'keep tensors in the channels_last memory format')
+    add('--torchcompile', None, 'torch.compile with this backend', nargs='?', const='inductor')
+    add('--device-modules', None, 'Python modules to import first', nargs='+')
+    add('--results-file', '', 'write the result to this file, too (JSON)', metavar='FILE')
+    return parser
+
+
+def validate(args: argparse.Namespace) -> dict[str, Any]:
+    """Validate as the options say; returns timm's keys: `top1`, `top5`, `param_count`, `img_size`, ..
+
+    Raises:
+        UsageError: the options, the data or the weights do not fit.
+    """
+    for module in args.device_modules or ():
+        importlib.import_module(module)
+    if args.arch_file:
+        args.model, args.model_kwargs = 'fpnas', {**args.model_kwargs, 'arch': read_arch_file(args.arch_file)}
+    if not (args.pretrained or args.checkpoint):
+        raise UsageError('no weights to validate: give --checkpoint FILE, or --pretrained')
+    device = start_device(args)
+    asked_for = args.num_classes is not None
+    # what only training has
+    vars(args).update(drop=None, drop_path=None, drop_block=None, bn_momentum=None, bn_eps=None, pretrained_path=None)
+    vars(args).update(pretrained_cfg_overlay={}, head_init_scale=None, head_init_bias=None, grad_checkpointing=False)
+    args.initial_checkpoint = args.checkpoint
+    model = create_network(args)
+    config = resolve_data_config(vars(args), model=model, use_test_size=not args.use_train_size)
+    config['input_size'] = (model.in_chans, *config['input_size'][1:])
+    param_count = sum(p.numel() for p in model.parameters())
+    if args.reparam:
+        model = reparameterize_model(model)
+    model.to(device=device, dtype=model_dtype(args))
+    if args.channels_last:
+        model.to(memory_format=torch.channels_last)
+    dataset = open_dataset(
+        args.dataset, args.data_dir or args.data, args.split, class_map=args.class_map,
+        input_img_mode=args.input_img_mode or ('RGB' if model.in_chans == 3 else 'L'),
+    )
+    args.data_dir = args.data_dir or args.data
+    check_classes(args, class_names(dataset), asked_for)
+    loader = create_loader(
+        dataset,
+        input_size=config['input_size'],
+        batch_size=args.batch_size,
+        interpolation=config['interpolation'],
+        mean=config['mean'],
+        std=config['std'],
+        crop_pct=config['crop_pct'],
+        crop_mode=config['crop_mode'],
+        num_workers=args.workers,
+        pin_memory=args.pin_mem,
+        device=device,
+        img_dtype=model_dtype(args) or torch.float32,
+        use_prefetcher=not args.no_prefetcher,
+        distributed=args.distributed,
+    )
+    if args.torchcompile:
+        model = torch.compile(model, backend=args.torchcompile)
+    autocast, _ = low_precision(args, device)
+    metrics = evaluate(model, loader, args, device, autocast)
+    if args.distributed:
+        torch.distributed.destroy_process_group()
+    return {
+        'model': args.model,
+        'top1': round(metrics['top1'], 4),
+        'top1_err': round(100 - metrics['top1'], 4),
+        'top5': round(metrics['top5'], 4),
+        'top5_err': round(100 - metrics['top5'], 4),
+        'loss': round(metrics['loss'], 5),
+        'images': len(dataset),
+        'param_count': round(param_count / 1e6, 2),
+        'img_size': config['input_size'][-1],
+        'crop_pct': config['crop_pct'],
+        'interpolation': config['interpolation'],
+    }
+
+
+@torch.inference_mode()
+def evaluate(
+        model: nn.Module,
+        loader: Any,
+        args: argparse.Namespace,
+        device: torch.device,
+        autocast: Callable[[], Any],
+) -> dict[str, float]:
+    """Validate a model.
+
+    Args:
+        model: on its device.
+        loader: of timm's `create_loader`, with or without its prefetcher.
+        args: `distributed`, `channels_last` and `model_dtype` are used.
+        device: of the model.
+        autocast: context of the forward pass.
+
+    Returns:
+        `loss` (cross-entropy), `top1` and `top5` (%) over all processes, each image counted once.
+    """
+    model.eval()
+    limit = evaluation_sample_limit(loader) if args.distributed else None
+    evaluator = ClassificationEvaluator(device, max_samples=limit)
+    dtype = getattr(torch, args.model_dtype) if args.model_dtype else None
+    for images, target in progress(loader, 'validation', utils.is_primary(args)):
+        images, target = images.to(device=device, dtype=dtype), target.to(device=device)
+        if args.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with autocast():
+            output = model(images)
+        evaluator.update(output, target)
+    return dict(evaluator.compute(distributed=args.distributed))
+
+
+def evaluate_epoch(
+        task: TrainingTask,
+        loader: Any | None,
+        args: argparse.Namespace,
+        device: torch.device,
+        autocast: Callable[[], Any],
+) -> dict[str, float]:
+    """Validate a task's weights and, if there is one, their moving average.
+
+    Returns:
+        `eval_loss`, `eval_top1`, `eval_top5`: the average's if there is one; then `weights_loss`, .. are the weights'.
+        Nothing without a loader.
+    """
+    if loader is None:
+        return {}
+    weights = evaluate(task.get_eval_model(), loader, args, device, autocast)
+    ema = task.get_trainable_module(ema=True)
+    if ema is None or args.model_ema_force_cpu:
+        return {f'eval_{k}': v for k, v in weights.items()}
+    if args.distributed and args.dist_bn:
+        utils.distribute_bn(ema, args.world_size, args.dist_bn == 'reduce')
+    average = evaluate(task.get_eval_model(ema=True), loader, args, device, autocast)
+    return {f'eval_{k}': v for k, v in average.items()} | {f'weights_{k}': v for k, v in weights.items()}

@@ -1,0 +1,12 @@
+"""From a model's name to a checked file of weights, and back to a folder.
+
+* `manifest`: which weights are published (`weights.json`)
+* `download`: one file from the Hub's cache
+* `checks`: hash, size and shapes of a safetensors file
+* `pretrained`: timm's pretrained cfgs
+* `folder`: a `local-dir:` folder, written, found and read
+"""
+from .checks import sha256_of
+from .manifest import ManifestEntry, read_manifest
+
+__all__ = ['ManifestEntry', 'read_manifest', 'sha256_of']

@@ -1,0 +1,132 @@
+"""Safe loading: safetensors only; the hash where a manifest has one; sizes and shapes before memory is allocated."""
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from ..errors import RunError
+from ..model.network import FPNAS, check_same_arch, checkpoint_filter_fn
+from .download import download
+from .folder import WEIGHTS_FILE
+
+__all__ = ['check_file', 'checked_file', 'max_bytes', 'sha256_of']
+
+MAX_CLASSES, MAX_CHANS = 10**6, 4096  # above these, a config.json is a mistake or a trap
+
+
+def checked_file(
+        cfg: dict[str, Any], arch: str, sha256: str | None = None, cache_dir: str | Path | None = None
+) -> Path | None:
+    """The local, checked safetensors file that a `pretrained_cfg` names.
+
+    Args:
+        cfg: timm's `pretrained_cfg` as a dict.
+        arch: string of the network that they are for.
+        sha256: their hash, hexadecimal, if known.
+        cache_dir: the Hub's own cache if None.
+
+    Returns:
+        The file; None if the cfg names no safetensors (a state dict in memory, the user's own checkpoint, nothing).
+
+    Raises:
+        RunError: it is not to be had, or it is not what the cfg, the string and the hash say.
+    """
+    filename = cfg.get('hf_hub_filename') or WEIGHTS_FILE
+    if cfg.get('state_dict'):
+        return None
+    if cfg.get('source') == 'local-dir':
+        path, name = Path(cfg['file']) / WEIGHTS_FILE, f'{cfg["file"]}/{WEIGHTS_FILE}'
+        if not path.is_file():
+            raise RunError(f'{cfg["file"]}: holds no {WEIGHTS_FILE}; weights are read from safetensors only')
+    elif cfg.get('source') != 'hf-hub' and cfg.get('file'):
+        path = Path(cfg['file'])
+        name = str(path)
+        if path.suffix != '.safetensors':
+            return None
+        if not path.is_file():
+            raise RunError(f'{path}: no such file')
+    elif cfg.get('hf_hub_id'):
+        name = f'{filename} of {cfg["hf_hub_id"]}'
+        if not filename.endswith('.safetensors'):
+            raise RunError(f'{name}: weights are read from safetensors only')
+        path = download(cfg['hf_hub_id'], filename, max_bytes(cfg, arch, name), cache_dir)
+    else:
+        return None
+    check_file(path, cfg, arch, sha256, name)
+    return path
+
+
+def check_file(path: Path, cfg: dict[str, Any], arch: str, sha256: str | None = None, name: str | None = None) -> None:
+    """Whether a safetensors file holds weights of this network; only its header is read, and all of it for the hash.
+
+    Args:
+        path: the file.
+        cfg: timm's `pretrained_cfg` with `num_classes` and `input_size`.
+        arch: string of the network.
+        sha256: expected hash, hexadecimal; None compares none.
+        name: what an error calls the file.
+
+    Raises:
+        RunError: it is damaged, too large, of another architecture or number of classes, or its hash differs.
+    """
+    name = name or str(path)
+    network = _expected(cfg, arch, name)
+    size, most = path.stat().st_size, _most_bytes(network)
+    if size > most:
+        raise RunError(f'{name}: {size:,} bytes, and the weights of this network are at most {most:,}')
+    if sha256 is not None and (found := sha256_of(path)) != sha256:
+        raise RunError(
+            f'{name}: its sha256 is {found}, the manifest says {sha256}: not loaded. Get it again with '
+            f'`fpnas hub pull --force`; if it stays so, these are not the published weights'
+        )
+    try:
+        with safe_open(str(path), 'pt') as f:
+            held = {key: torch.empty(f.get_slice(key).get_shape(), device='meta') for key in f.keys()}
+    except (OSError, SafetensorError) as e:
+        raise RunError(f'{name}: damaged or no safetensors ({e}): get it again') from None
+    held = checkpoint_filter_fn(held, network)
+    try:
+        check_same_arch(network, held)
+    except RuntimeError as e:
+        raise RunError(f'{name}: {e}') from None
+    classifier = held.get('classifier.weight')
+    if classifier is not None and classifier.shape[0] != cfg['num_classes']:
+        raise RunError(f'{name}: has {classifier.shape[0]} classes, and its config says {cfg["num_classes"]}')
+
+
+def sha256_of(path: Path) -> str:
+    """The hash of a file, hexadecimal."""
+    with path.open('rb') as f:
+        return hashlib.file_digest(f, 'sha256').hexdigest() if hasattr(hashlib, 'file_digest') else _sha256(f)
+
+
+def _sha256(f: Any) -> str:  # Python 3.10
+    digest = hashlib.sha256()
+    while block := f.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _expected(cfg: dict[str, Any], arch: str, name: str) -> FPNAS:
+    """The network as its config describes it, without memory for the weights."""
+    num_classes, in_chans = cfg.get('num_classes', 1000), cfg.get('input_size', (3,))[0]
+    are_counts = type(num_classes) is type(in_chans) is int
+    if not are_counts or not 0 <= num_classes <= MAX_CLASSES or not 1 <= in_chans <= MAX_CHANS:
+        raise RunError(
+            f'{name}: its config says {num_classes!r} classes and {in_chans!r} image channels: expected at most '
+            f'{MAX_CLASSES:,} and {MAX_CHANS:,}'
+        )
+    return FPNAS(arch, num_classes, in_chans, device='meta')
+
+
+def max_bytes(cfg: dict[str, Any], arch: str, name: str) -> int:
+    """The most that a file of a network's weights can take, bytes; arguments as `check_file`."""
+    return _most_bytes(_expected(cfg, arch, name))
+
+
+def _most_bytes(network: FPNAS) -> int:
+    """All in float64, twice the classifier (`catavgmax`), a megabyte of header."""
+    values = sum(t.numel() for t in network.state_dict().values())
+    return 8 * (values + network.num_features * network.num_classes) + (1 << 20)

@@ -1,0 +1,130 @@
+"""A `local-dir:` folder, timm's own format: written, found and read."""
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from timm.layers import SplitBatchNorm2d
+from timm.models import save_for_hf
+from torch import nn
+
+from ..arch.checks import MAX_IMG_SIZE
+from ..errors import RunError, UsageError
+from ..model.network import FPNAS
+
+__all__ = ['CARD_FILE', 'CONFIG_FILE', 'PICTURE', 'WEIGHTS_FILE', 'export_model', 'model_folder', 'read_config']
+
+
+def export_model(
+        model: nn.Module,
+        folder: Path,
+        data_config: Mapping[str, Any],
+        label_names: Sequence[str],
+        training: Mapping[str, Any],
+) -> None:
+    """Write `folder/config.json` and `folder/model.safetensors`; a folder that was there is replaced as a whole.
+
+    A network of this package is written as `fpnas` with its architecture string, whatever name it was made by: a name
+    is a reconstruction and may change, a string cannot.
+
+    Args:
+        model: the network with the weights to export; changed in place.
+        folder: where to.
+        data_config: of timm's `resolve_data_config`: input size, crop, mean and standard deviation.
+        label_names: names of the classes, in order; empty if unknown.
+        training: goes into `config.json` as `training`.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    config: dict[str, Any] = {'training': dict(training)}
+    if label_names:
+        config['label_names'] = list(label_names)
+    model_args = None
+    if isinstance(model, FPNAS):
+        config['pretrained_cfg'] = {'architecture': 'fpnas'}
+        model_args = {'arch': str(model.arch)}
+    model = model.to(memory_format=torch.contiguous_format)  # safetensors takes no other
+    for module in model.modules():
+        if isinstance(module, SplitBatchNorm2d):  # its first batch norm is the one for inference
+            module.aux_bn = nn.ModuleList()
+    keys = ('input_size', 'interpolation', 'mean', 'std', 'crop_pct', 'crop_mode')
+    temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp')
+    try:
+        save_for_hf(
+            model,
+            str(temporary),
+            model_config=config,
+            model_args=model_args,
+            safe_serialization=True,
+            data_config={k: data_config[k] for k in keys if k in data_config},
+        )
+        _drop_doubled_num_classes(temporary / 'config.json')
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    except (OSError, SafetensorError) as e:
+        raise RunError(f'{folder}: cannot be written ({e}); the checkpoints are kept') from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _drop_doubled_num_classes(config_file: Path) -> None:
+    """timm writes it into `model_args` too, and transformers' TimmWrapper does not take it twice."""
+    config = json.loads(config_file.read_text(encoding='utf-8'))
+    if config.get('model_args', {}).pop('num_classes', None) is not None:
+        config_file.write_text(json.dumps(config, indent=2), encoding='utf-8')
+
+
+CONFIG_FILE, CARD_FILE, PICTURE = 'config.json', 'README.md', 'arch.png'
+
+
+def model_folder(run_or_dir: str | Path) -> Path:
+    """The `local-dir:` folder in a training run's or a search's folder, or the folder itself if it is one.
+
+    Raises:
+        UsageError: there is none.
+    """
+    root = Path(run_or_dir)
+    for folder in (root, root / 'export', root / 'extract'):
+        if (folder / CONFIG_FILE).is_file():
+            if not (folder / WEIGHTS_FILE).is_file():
+                raise UsageError(f'{folder}: holds no {WEIGHTS_FILE}: save with safe_serialization=True')
+            return folder
+    raise UsageError(
+        f'{root}: no model there: expected the folder of a training run (export/), of a search (extract/), or one with '
+        f'{CONFIG_FILE} and {WEIGHTS_FILE}'
+    )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """`config.json` of a `local-dir:` folder.
+
+    Raises:
+        UsageError: it is not JSON, not timm's format, or of a model that is not known here.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        config = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as e:
+        raise UsageError(f'{path}: not JSON: {e}') from None
+    name = config.get('architecture') if isinstance(config, dict) else None
+    parts = [config.get(k, {}) for k in ('pretrained_cfg', 'model_args')] if isinstance(config, dict) else []
+    if not isinstance(name, str) or not all(isinstance(part, dict) for part in parts):
+        raise UsageError(f"{path}: not timm's format: expected architecture, num_classes and pretrained_cfg")
+    if not timm.is_model(name):
+        raise UsageError(f'{path}: {name!r} is no model here')
+    size = config.get('pretrained_cfg', {}).get('input_size')
+    if not isinstance(size, list) or len(size) != 3 or not all(type(n) is int and 0 < n <= MAX_IMG_SIZE for n in size):
+        raise UsageError(f'{path}: input_size is {size!r}: expected channels, height and width, at most {MAX_IMG_SIZE}')
+    if type(config.get('num_classes')) is not int or config['num_classes'] < 0:
+        raise UsageError(f'{path}: num_classes is {config.get("num_classes")!r}: expected a whole number')
+    return config
+
+
+WEIGHTS_FILE = 'model.safetensors'

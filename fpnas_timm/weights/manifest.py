@@ -1,0 +1,160 @@
+"""The manifest: which weights are published, where, and with which hash. No torch.
+
+The package's own is `weights.json`; it lists published weights only, and so far none are. The environment variable
+`FPNAS_MANIFEST` names one more file of the same form: a zoo of one's own, by name in every pipeline (`docs/hub.md`).
+"""
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..arch import Arch, ArchError
+from ..errors import UsageError
+
+__all__ = ['ENVIRONMENT', 'INPUT_KEYS', 'ManifestEntry', 'read_all', 'read_manifest']
+
+ENVIRONMENT = 'FPNAS_MANIFEST'
+OWN = Path(__file__).with_name('weights.json')
+INPUT_KEYS = ('num_classes', 'input_size', 'interpolation', 'crop_pct', 'crop_mode', 'mean', 'std', 'label_names')
+
+
+@dataclass(frozen=True)
+class ManifestEntry:
+    """One entry of a manifest.
+
+    Attributes:
+        model: `name.tag`; a name of its own needs `arch`.
+        sha256: of `model.safetensors`, 64 hexadecimal digits.
+        metrics: what was measured, by name.
+        recipe: how they were trained, in a line.
+        license: of the weights, as SPDX or the Hub writes it.
+        repo_id: `ORG/NAME` on a hub, with `revision`; or
+        folder: a local folder with `model.safetensors`; relative paths start at the manifest.
+        revision: the commit, 40 hexadecimal digits: a branch may move.
+        arch: the architecture string; may be left out for a model of this package.
+        pretrained_cfg: what timm's data pipeline and classifier need to know, the keys in `INPUT_KEYS`.
+    """
+
+    model: str
+    sha256: str
+    metrics: Mapping[str, float]
+    recipe: str
+    license: str
+    repo_id: str | None = None
+    revision: str | None = None
+    folder: str | None = None
+    arch: str | None = None
+    pretrained_cfg: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The model's name without the tag."""
+        return self.model.partition('.')[0]
+
+    @property
+    def tag(self) -> str:
+        """The tag without the model's name."""
+        return self.model.partition('.')[2]
+
+    @property
+    def source(self) -> str:
+        """Where the weights are, as people read it: `ORG/NAME@REVISION` or the folder."""
+        return f'{self.repo_id}@{self.revision}' if self.repo_id else str(self.folder)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a manifest writes it: without what is not set."""
+        return {k: v for k, v in vars(self).items() if v is not None and (v or k == 'metrics')}
+
+
+def read_all() -> list[ManifestEntry]:
+    """The entries of the package's manifest and of the one that `FPNAS_MANIFEST` names, in this order."""
+    extra = os.environ.get(ENVIRONMENT)
+    published = read_manifest(OWN)
+    if not extra:
+        return published
+    where = f'{ENVIRONMENT}={extra}'
+    more = read_manifest(extra, where)
+    for entry in more:
+        if any(entry.model == p.model for p in published):
+            raise UsageError(f'{where}: {entry.model} is in the package already: choose another tag')
+    return published + more
+
+
+def read_manifest(path: str | Path, where: str | None = None) -> list[ManifestEntry]:
+    """The entries of a manifest file.
+
+    Args:
+        path: a JSON file: `{"weights": [ENTRY, ..]}`.
+        where: what an error calls it; its path if None.
+
+    Raises:
+        UsageError: it cannot be read, or an entry is not one of `ManifestEntry`.
+    """
+    path, where = Path(path), where or str(path)
+    try:
+        data = json.loads(path.read_text(encoding='utf-8'))
+    except OSError as e:
+        raise UsageError(f'{where}: cannot be read ({e.strerror})') from None
+    except ValueError as e:
+        raise UsageError(f'{where}: not JSON: {e}') from None
+    if not isinstance(data, dict) or set(data) != {'weights'} or not isinstance(data['weights'], list):
+        raise UsageError(f'{where}: expected {{"weights": [..]}}')
+    entries: dict[str, ManifestEntry] = {}
+    for i, item in enumerate(data['weights'], 1):
+        entry = _entry(item, f'{where}: entry {i}', path.parent)
+        if entry.model in entries:
+            raise UsageError(f'{where}: entry {i}: {entry.model} stands there twice')
+        entries[entry.model] = entry
+    return list(entries.values())
+
+
+_FORMS = {
+    'model': (r'[a-z][a-z0-9_]*\.[A-Za-z0-9_]+', 'NAME.TAG in lower case, as my_net.in1k'),
+    'sha256': (r'[0-9a-f]{64}', '64 hexadecimal digits'),
+    'repo_id': (r'[\w.-]+/[\w.-]+', 'ORG/NAME'),
+    'revision': (r'[0-9a-f]{40}', 'a commit of 40 hexadecimal digits, since a branch may move'),
+    'recipe': (r'.+', 'a line of text'),
+    'license': (r'.+', 'a line of text'),
+    'folder': (r'.+', 'a folder'),
+    'arch': (r'.+', 'an architecture string'),
+}
+
+
+def _entry(item: Any, where: str, base: Path) -> ManifestEntry:
+    known = list(ManifestEntry.__dataclass_fields__)
+    if not isinstance(item, dict):
+        raise UsageError(f'{where}: expected an object with {", ".join(known[:5])} and a place, got {item!r}')
+    where = f'{where} ({item["model"]})' if isinstance(item.get('model'), str) else where
+    for key in item:
+        if key not in known:
+            raise UsageError(f'{where}: unknown field {key!r}: expected {", ".join(known)}')
+    for key in known[:5]:
+        if key not in item:
+            raise UsageError(f'{where}: {key!r} is missing')
+    for key, (form, meaning) in _FORMS.items():
+        if key in item and not (isinstance(item[key], str) and re.fullmatch(form, item[key])):
+            raise UsageError(f'{where}: {key} is {item[key]!r}: expected {meaning}')
+    if ('repo_id' in item) == ('folder' in item) or ('repo_id' in item) != ('revision' in item):
+        raise UsageError(f'{where}: expected either repo_id and revision, or folder')
+    if not isinstance(item['metrics'], dict) or not all(type(v) in (int, float) for v in item['metrics'].values()):
+        raise UsageError(f'{where}: metrics: expected names and numbers')
+    cfg = item.get('pretrained_cfg', {})
+    if not isinstance(cfg, dict) or not set(cfg) <= set(INPUT_KEYS):
+        raise UsageError(f'{where}: pretrained_cfg: expected an object with some of {", ".join(INPUT_KEYS)}')
+    size = cfg.get('input_size', [3, 224, 224])
+    if not isinstance(size, list) or len(size) != 3 or not all(type(n) is int and n > 0 for n in size):
+        raise UsageError(f'{where}: input_size is {size!r}: expected channels, height and width')
+    if type(cfg.get('num_classes', 1000)) is not int or cfg.get('num_classes', 1000) < 0:
+        raise UsageError(f'{where}: num_classes is {cfg["num_classes"]!r}: expected a whole number')
+    if 'arch' in item:
+        try:
+            Arch.parse(item['arch'])
+        except ArchError as e:
+            raise UsageError(f'{where}: arch: {e}') from None
+    if 'folder' in item:
+        item = {**item, 'folder': str(base / item['folder'])}
+    cfg = {k: tuple(v) if isinstance(v, list) else v for k, v in cfg.items()}
+    return ManifestEntry(**{**item, 'pretrained_cfg': cfg})

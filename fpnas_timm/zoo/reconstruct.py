@@ -1,0 +1,89 @@
+"""The reconstructions: which architecture each row of Table B.1 stands for here, and how it follows from the paper.
+
+The paper prints budgets and tendencies, not encodings. Ours are the most probable architecture of the row's search
+space under `section_b_prior`, subject to multiply-adds and parameters that round to every digit Table B.1 prints.
+"""
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..paper import TABLE_B1
+from ..spaces import MBConvSpace, get_space
+from ..spaces.decode import Decoded, Window, decode
+
+__all__ = ['budget_windows', 'reconstruct', 'section_b_prior']
+
+# Strength of each tendency of the prior, nats.
+SKIP = -4.0  # bypassing a group: the search spaces allow it, section B does not mention it
+KERNEL = 4.0
+ACT = 4.0
+SPLITS = 1.0
+EXPANSION = 1.0
+CHANNELS = 1.0
+LATE_KERNEL = 0.48  # the depth from which kernel 5 is more probable than 3: the first group at 14 x 14 on
+LATE_ACT = 0.52  # and swish than ReLU: the group after it
+
+
+def section_b_prior(space: MBConvSpace) -> list[dict[str, np.ndarray]]:
+    """Log-probabilities (nats), per group and variable, of what section B of the supplement observes.
+
+    With t the depth of a group from 0 (first) to 1 (last), before normalisation:
+
+    * kernel: "small kernel size 3 is more favored in the early blocks while large kernel size 5 is more often chosen in
+      the later blocks": 5 against 3 by `KERNEL * (t - LATE_KERNEL)`, the bypass by `SKIP`.
+    * splits: "large choices of the number of splits [..] such as 2 and 4 are more often used in the later blocks": the
+      splits' rank (0, 1, 2, 4 -> 0..3) near 3 t**2, by `-SPLITS * (rank - 3 t**2)**2`.
+    * non-linearity: "non-uniform choices"; ReLU early and swish late, as in MobileNetV3 and FBNetV2, from which the
+      spaces come: swish against ReLU by `ACT * (t - LATE_ACT)`.
+    * expansion: a little, middle ones, smaller where the maps are large (section B's reason for small kernels early: a
+      wide block is expensive there); with x its place between smallest and largest, x near 0.1 + t / 2.
+    * channels: growing with depth, x near t.
+
+    The last two carry weights that grow with depth, so that no two groups can be exchanged for each other: the optimum
+    is the only one (`runner_up_gap` proves it).
+    """
+    ranks = {0: 0, 1: 1, 2: 2, 4: 3}
+    prior = []
+    for i, group in enumerate(space.groups):
+        t = i / max(len(space.groups) - 1, 1)
+        scores = {
+            'kernel': [
+                SKIP if k == 0 else (KERNEL if k > 3 else -KERNEL) * (t - LATE_KERNEL) / 2 for k in group['kernel']
+            ],
+            'act': [(ACT if act != 're' else -ACT) * (t - LATE_ACT) / 2 for act in group['act']],
+            'splits': [-SPLITS * (ranks[s] - 3 * t**2) ** 2 for s in group['splits']],
+            'expansion': [-EXPANSION * (1 + t) * (x - 0.1 - 0.5 * t) ** 2 for x in _position(group['expansion'])],
+            'channels': [-CHANNELS * (1 + t / 2) * (x - t) ** 2 for x in _position(group['channels'])],
+        }
+        prior.append({v: np.array(s) - np.log(np.exp(s).sum()) for v, s in scores.items()})
+    return prior
+
+
+def _position(choices: Sequence[float]) -> list[float]:
+    """Where each choice lies between the smallest (0) and the largest (1)."""
+    low, high = min(choices), max(choices)
+    return [(c - low) / (high - low) if high > low else 0.0 for c in choices]
+
+
+def budget_windows(name: str) -> tuple[Window, Window]:
+    """Multiply-adds and parameters that round to what Table B.1 prints of a model: whole millions, and tenths."""
+    row = TABLE_B1[name]
+    tenth = 100_000
+    params = round(row.params * 10) * tenth
+    million = 1_000_000
+    return (
+        (row.macs * million - million // 2, row.macs * million + million // 2 - 1),
+        (params - tenth // 2, params + tenth // 2 - 1),
+    )
+
+
+def reconstruct(name: str) -> Decoded:
+    """The architecture of a model of Table B.1.
+
+    Raises:
+        ValueError: the name is not one of the seven.
+    """
+    if name not in TABLE_B1:
+        raise ValueError(f'unknown model {name!r}: expected one of {", ".join(TABLE_B1)}')
+    space = get_space(name)
+    return decode(space, section_b_prior(space), *budget_windows(name))

@@ -1,0 +1,131 @@
+"""What a model is: string, budgets, feature maps, weights; and its counts beside fvcore's and Table B.1's.
+
+The paper's FLOPS are multiply-adds of convolutions and linear layers, which is what fvcore counts as `conv` and
+`linear`. Its total adds batch norm and pooling; those are reported apart.
+"""
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..arch import Arch
+from ..arch.cost import cost
+from ..model.network import FPNAS, feature_levels
+from ..paper import TABLE_B1
+from .models import default_cfgs, resolve_arch
+from .strings import ARCHS
+
+__all__ = ['Counts', 'Report', 'count', 'describe', 'report', 'table_b1']
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Multiply-adds by fvcore, of one image: convolutions and linear layers, and what it adds for the rest."""
+
+    macs: int
+    others: dict[str, int]
+
+
+def count(model: nn.Module, img_size: int, in_chans: int = 3) -> Counts:
+    """fvcore's count of any model at a square input size in pixels, batch 1. Leaves the model's mode as it was."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', FutureWarning)  # fvcore scripts a loss of its own when it is imported
+        from fvcore.nn import FlopCountAnalysis
+
+    training = model.training
+    try:
+        with torch.no_grad():
+            analysis = FlopCountAnalysis(model.eval(), torch.zeros(1, in_chans, img_size, img_size))
+            analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+            by_operator = analysis.by_operator()
+    finally:
+        model.train(training)
+    macs = by_operator.pop('conv', 0) + by_operator.pop('linear', 0)
+    return Counts(int(macs), {name: int(n) for name, n in by_operator.items()})
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was printed (None outside Table B.1) and what was counted of one model."""
+
+    model: str
+    img_size: int
+    printed_macs: int | None  # millions
+    fvcore_macs: int
+    cost_macs: int
+    others: dict[str, int]
+    printed_params: float | None  # millions
+    params: int
+    cost_params: int
+
+    @property
+    def agrees(self) -> bool:
+        """The two counts are equal, and round to every digit printed."""
+        if (self.fvcore_macs, self.params) != (self.cost_macs, self.cost_params):
+            return False
+        if self.printed_macs is None or self.printed_params is None:
+            return True
+        return round(self.fvcore_macs / 1e6) == self.printed_macs and round(self.params / 1e6, 1) == self.printed_params
+
+
+def report(label: str, arch: Arch, img_size: int | None = None) -> Report:
+    """Both counts of an architecture at `img_size` pixels (its own if None), beside Table B.1's where it has a row."""
+    size = arch.img_size if img_size is None else img_size
+    expected = cost(arch, size)
+    model = FPNAS(str(arch))
+    counts = count(model, size)
+    row = TABLE_B1.get(label)
+    if row is not None and row.img_size != size:
+        row = None
+    return Report(
+        model=label,
+        img_size=size,
+        printed_macs=row.macs if row else None,
+        fvcore_macs=counts.macs,
+        cost_macs=expected.macs,
+        others=counts.others,
+        printed_params=row.params if row else None,
+        params=sum(p.numel() for p in model.parameters()),
+        cost_params=expected.params,
+    )
+
+
+def table_b1() -> list[Report]:
+    """A report of every model of Table B.1."""
+    return [report(name, Arch.parse(string)) for name, string in ARCHS.items()]
+
+
+def describe(name_or_string: str) -> dict[str, Any]:
+    """A model as data.
+
+    Args:
+        name_or_string: a model's name or an architecture string.
+
+    Raises:
+        ArchError: it is neither.
+    """
+    arch, label = resolve_arch(name_or_string)
+    macs, params = cost(arch)
+    row = TABLE_B1.get(name_or_string)
+    info: dict[str, Any] = {
+        'model': name_or_string if name_or_string in default_cfgs else None,
+        'label': label,
+        'arch': str(arch),
+        'img_size': arch.img_size,
+        'macs': macs,
+        'params': params,
+        'blocks': sum(len(group) for group in arch.blocks),
+        'features': [{'channels': f['num_chs'], 'reduction': f['reduction']} for f in feature_levels(arch)],
+        'weights': _published_weights(name_or_string),
+    }
+    if row:
+        info['paper'] = {'macs_millions': row.macs, 'params_millions': row.params, 'top1': row.top1,
+                         'top1_distilled': row.top1_distilled}
+    return info
+
+
+def _published_weights(name: str) -> list[str]:
+    cfgs = default_cfgs[name].cfgs if name in default_cfgs else {}
+    return [f'{name}.{tag}' for tag, cfg in cfgs.items() if cfg.has_weights]

@@ -1,0 +1,55 @@
+"""`cost.py` against fvcore and against the parameters of the built model, to the last unit."""
+
+import random
+
+import pytest
+import timm
+
+from fpnas_timm.arch import Arch
+from fpnas_timm.arch.cost import Cost, block_cost, cost, group_costs
+from fpnas_timm.model.network import FPNAS
+from fpnas_timm.spaces import get_space, list_spaces
+from fpnas_timm.zoo.report import count
+
+ARCHS_PER_SPACE = 25  # 225 in all nine
+
+
+@pytest.mark.parametrize('name', list_spaces())
+def test_equals_fvcore_and_numel(name: str) -> None:
+    space, rng = get_space(name), random.Random(name)
+    for i in range(ARCHS_PER_SPACE):
+        arch = space.sample_arch(rng)
+        size = [arch.img_size, 33, 65, 95, 127][i % 5]  # odd maps on the way down, all of them
+        num_classes, in_chans = [(1000, 3), (10, 1), (0, 4)][i % 3]
+        model = FPNAS(str(arch), num_classes=num_classes, in_chans=in_chans)
+        found = cost(arch, size, num_classes, in_chans)
+        assert found.params == sum(p.numel() for p in model.parameters()), (str(arch), size)
+        assert found.macs == count(model, size, in_chans).macs, (str(arch), size)
+
+
+def test_convention_is_the_papers() -> None:
+    # EfficientNet-B0 is listed at 390 M in the paper; conv 384.5 M + linear 1.3 M
+    assert round(count(timm.create_model('efficientnet_b0'), 224).macs / 1e6, 1) == 385.8
+
+
+def test_groups_add_up_and_match_the_modules() -> None:
+    arch = get_space('fpnas_l1').sample_arch(random.Random(1))  # 240 -> 15 -> 8
+    parts, model = group_costs(arch), FPNAS(str(arch))
+    assert Cost(*map(sum, zip(*parts.values()))) == cost(arch)
+    modules = {'stem': model.stem, 'head': model.conv_head, 'classifier': model.classifier}
+    modules |= {f'groups.{i}': group for i, group in enumerate(model.blocks)}
+    assert list(parts) == ['stem', *(f'groups.{i}' for i in range(13)), 'head', 'classifier']
+    for name, part in parts.items():
+        assert part.params == sum(p.numel() for p in modules[name].parameters()), name
+
+
+def test_identity_costs_nothing() -> None:
+    arch = Arch.parse('i32-cn_k3_s2_c16_nsw-ir_k0_s1_c16_nre-ir_k3_s2_e2_c16_nre-cn_k1_c32_nsw')
+    assert arch.blocks[0][0].is_identity
+    assert block_cost(arch.blocks[0][0], 16) == Cost(0, 0)
+
+
+def test_too_small_an_image_is_refused() -> None:
+    arch = get_space('fpnas_l0').sample_arch(random.Random(0))
+    with pytest.raises(ValueError, match='img_size 31 is too small: this network needs at least 32 pixels'):
+        cost(arch, 31)
