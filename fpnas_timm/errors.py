@@ -1,7 +1,8 @@
 """Errors for users: one sentence that says what was wrong, where, what was expected and what to do."""
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
-__all__ = ['NonFiniteError', 'RunError', 'UsageError']
+__all__ = ['NonFiniteError', 'RunError', 'UsageError', 'did_you_mean', 'one_line']
 
 
 class UsageError(ValueError):
@@ -19,3 +20,22 @@ class NonFiniteError(RunError):
         super().__init__(f'{what} is not finite: {list(values)}')
         self.what = what
         self.values = list(values)
+
+
+def did_you_mean(given: object, known: Iterable[str]) -> str:
+    """A hint to put behind an error: the known name nearest to what was given, '' if none is near.
+
+    >>> did_you_mean('epoch', ['epochs', 'lr'])
+    '; did you mean epochs?'
+    """
+    close = get_close_matches(str(given)[:80], list(known), n=1)
+    return f'; did you mean {close[0]}?' if close else ''
+
+
+def one_line(e: BaseException, limit: int = 300) -> str:
+    """What an exception says, in one line of at most `limit` characters; its type if it says nothing.
+
+    >>> one_line(KeyError()), one_line(ValueError('two\\nlines'))
+    ('KeyError', 'two lines')
+    """
+    return ' '.join(str(e).split())[:limit] or type(e).__name__
