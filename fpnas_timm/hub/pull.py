@@ -14,8 +14,7 @@ from ..model.network import FPNAS
 from ..weights.checks import max_bytes, sha256_of
 from ..weights.download import download
 from ..weights.folder import CARD_FILE, CONFIG_FILE, PICTURE, WEIGHTS_FILE, model_folder, read_config
-from ..weights.manifest import read_all
-from ..zoo.models import resolve_arch
+from ..zoo.models import known_weights, resolve_arch
 
 __all__ = ['Report', 'fetch', 'is_repo', 'pull', 'verify']
 
@@ -45,7 +44,7 @@ def verify(source: str | Path, sha256: str | None = None) -> Report:
         RunError, UsageError: what is wrong.
     """
     source = str(source)
-    entry = next((w for w in read_all() if source in (w.model, w.source)), None)
+    entry = next((e for e in known_weights() if source in (e.model, e.source)), None)
     sha256 = sha256 or (entry.sha256 if entry else None)
     if entry is not None:
         where = entry.source if entry.repo_id else str(entry.folder)
@@ -124,7 +123,7 @@ def pull(source: str, output: str | Path | None = None, force: bool = False) -> 
     Returns:
         The folder, ready for `local-dir:`, and what `verify` found.
     """
-    entry = next((w for w in read_all() if w.model == source), None)
+    entry = next((e for e in known_weights() if e.model == source), None)
     where = source if entry is None else entry.source
     if entry is not None and not entry.repo_id:
         raise UsageError(f'{source} is in {entry.folder} already')

@@ -14,7 +14,7 @@ from ..arch import Arch
 from ..arch.cost import cost
 from ..model.network import FPNAS, feature_levels
 from ..paper import TABLE_B1
-from .models import default_cfgs, resolve_arch
+from .models import default_cfgs, known_weights, resolve_arch
 from .strings import ARCHS
 
 __all__ = ['Counts', 'Report', 'count', 'describe', 'report', 'table_b1']
@@ -105,6 +105,7 @@ def describe(name_or_string: str) -> dict[str, Any]:
 
     Raises:
         ArchError: it is neither.
+        UsageError: a manifest of weights cannot be read.
     """
     arch, label = resolve_arch(name_or_string)
     macs, params = cost(arch)
@@ -127,5 +128,6 @@ def describe(name_or_string: str) -> dict[str, Any]:
 
 
 def _published_weights(name: str) -> list[str]:
+    known_weights()  # an error here, rather than a list that lacks those of a broken manifest
     cfgs = default_cfgs[name].cfgs if name in default_cfgs else {}
     return [f'{name}.{tag}' for tag, cfg in cfgs.items() if cfg.has_weights]
