@@ -3,7 +3,6 @@
 Micro-architecture of the main paper, Table 2 and Figure 2; `docs/design.md` lists the details that it leaves open.
 """
 import math
-from functools import partial
 from typing import Any
 
 import torch
@@ -35,11 +34,11 @@ class ConvNormAct(nn.Module):
             depthwise: bool = False,
             act: str | None = None,
             bn_args: dict[str, Any] | None = None,
-            device=None,
-            dtype=None,
+            device: torch.device | str | None = None,
+            dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        dd = {'device': device, 'dtype': dtype}
+        dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         subsample = kernel_size == 1 and stride > 1
         self.subsample = Subsample(stride) if subsample else nn.Identity()
         self.conv = nn.Conv2d(
@@ -91,9 +90,16 @@ class SplitAttention(nn.Module):
     (main paper, Figure 2; ResNeSt, https://arxiv.org/abs/2004.08955).
     """
 
-    def __init__(self, channels: int, splits: int, act: str, device=None, dtype=None) -> None:
+    def __init__(
+            self,
+            channels: int,
+            splits: int,
+            act: str,
+            device: torch.device | str | None = None,
+            dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
-        dd = {'device': device, 'dtype': dtype}
+        dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         reduced = attention_channels(channels)
         self.splits = splits
         self.fc1 = nn.Linear(channels, reduced, **dd)
@@ -138,8 +144,8 @@ class MBConv(nn.Module):
             dilation: int = 1,
             drop_path: float = 0.0,
             bn_args: dict[str, Any] | None = None,
-            device=None,
-            dtype=None,
+            device: torch.device | str | None = None,
+            dtype: torch.dtype | None = None,
     ) -> None:
         """
         Args:
@@ -150,25 +156,19 @@ class MBConv(nn.Module):
             bn_args: `momentum` and `eps` of the batch norms.
         """
         super().__init__()
-        dd = {'device': device, 'dtype': dtype}
-        layer = partial(ConvNormAct, bn_args=bn_args, **dd)
+        dd: dict[str, Any] = {'device': device, 'dtype': dtype}
+        args: dict[str, Any] = {'bn_args': bn_args, **dd}
         chs = expanded_channels(block.in_chs, block.expansion)
         self.has_skip = block.stride == 1 and block.in_chs == block.out_chs
-        self.conv_pw = layer(block.in_chs, chs, act=block.act) if block.expansion != 1 else nn.Identity()
+        self.conv_pw = (
+            ConvNormAct(block.in_chs, chs, act=block.act, **args) if block.expansion != 1 else nn.Identity()
+        )
         self.conv_dw = nn.ModuleList([
-            layer(
-                chs,
-                chs,
-                block.kernel,
-                stride=stride,
-                dilation=dilation,
-                depthwise=True,
-                act=block.act,
-            )
+            ConvNormAct(chs, chs, block.kernel, stride, dilation, depthwise=True, act=block.act, **args)
             for _ in range(block.splits or 1)
         ])
         self.attn = SplitAttention(chs, block.splits, block.act, **dd) if block.splits else None
-        self.conv_pwl = layer(chs, block.out_chs)
+        self.conv_pwl = ConvNormAct(chs, block.out_chs, **args)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,8 @@
-"""The network: an architecture string turned into a model with timm's whole model API.
+"""The network of an architecture string, with timm's whole model API.
 
 Paper: `FP-NAS: Fast Probabilistic Neural Architecture Search` - https://arxiv.org/abs/2011.10949
 """
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -36,8 +37,8 @@ class FPNAS(nn.Module):
             drop_path_rate: float = 0.0,
             bn_momentum: float | None = None,
             bn_eps: float | None = None,
-            device=None,
-            dtype=None,
+            device: torch.device | str | None = None,
+            dtype: torch.dtype | None = None,
     ) -> None:
         """
         Args:
@@ -50,6 +51,8 @@ class FPNAS(nn.Module):
             drop_path_rate: stochastic depth, growing linearly with the block from 0 towards this, as timm does it.
             bn_momentum: of all batch norms; torch's default if None.
             bn_eps: of all batch norms; torch's default if None.
+            device: of the parameters, 'meta' for none; torch's default if None.
+            dtype: of the parameters; torch's default if None.
 
         Raises:
             ArchError: `arch` is not an architecture string.
@@ -58,24 +61,24 @@ class FPNAS(nn.Module):
         super().__init__()
         if output_stride not in OUTPUT_STRIDES:
             raise ValueError(f'output_stride {output_stride}: expected one of {OUTPUT_STRIDES}')
-        dd = {'device': device, 'dtype': dtype}
+        dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         bn_args = {k: v for k, v in (('momentum', bn_momentum), ('eps', bn_eps)) if v is not None}
-        self.arch = arch = Arch.parse(arch)
+        self.arch = parsed = Arch.parse(arch)
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.drop_rate = drop_rate
         self.grad_checkpointing = False
 
-        stem, head = arch.stem, arch.head
+        stem, head = parsed.stem, parsed.head
         self.stem = ConvNormAct(
             in_chans, stem.channels, stem.kernel, stem.stride, act=stem.act, bn_args=bn_args, **dd
         )
-        self.feature_info = feature_levels(arch, output_stride)
+        self.feature_info = feature_levels(parsed, output_stride)
         self.stage_ends = [f['stage'] for f in self.feature_info]
-        num_blocks, index = sum(len(g) for g in arch.blocks), 0
+        num_blocks, index = sum(len(g) for g in parsed.blocks), 0
         current_stride, dilation = stem.stride, 1
         groups = []
-        for group in arch.blocks:
+        for group in parsed.blocks:
             layers: list[nn.Module] = []
             for block in group:
                 stride, next_dilation = block.stride, dilation
@@ -97,7 +100,7 @@ class FPNAS(nn.Module):
         self.blocks = nn.Sequential(*groups)
         self.num_features = self.head_hidden_size = head.channels
         self.conv_head: nn.Module = ConvNormAct(
-            arch.groups[-1].channels, head.channels, 1, act=head.act, bn_args=bn_args, **dd
+            parsed.groups[-1].channels, head.channels, 1, act=head.act, bn_args=bn_args, **dd
         )
         self.global_pool, self.classifier = create_classifier(
             self.num_features, num_classes, pool_type=global_pool, **dd
@@ -234,7 +237,7 @@ class FPNAS(nn.Module):
         return self.forward_head(self.forward_features(x))
 
     @torch.jit.ignore
-    def load_state_dict(self, state_dict, strict: bool = True, assign: bool = False):
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As `nn.Module.load_state_dict`, but weights of another architecture are refused in one sentence."""
         check_same_arch(self, state_dict)
         return super().load_state_dict(state_dict, strict=strict, assign=assign)
@@ -271,7 +274,7 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[s
     return out
 
 
-def check_same_arch(model: FPNAS, state_dict: dict[str, Any]) -> None:
+def check_same_arch(model: FPNAS, state_dict: Mapping[str, Any]) -> None:
     """Raise RuntimeError if `state_dict` is an FP-NAS network's, but not of `model.arch`."""
     own = model.state_dict()
     body, theirs = (
