@@ -23,7 +23,7 @@ PAPER = """@inproceedings{yan2021fpnas,
 
 
 def model_card(config: Mapping[str, Any], arch: Arch, repo_id: str, origin: str, license: str) -> str:
-    """The text of `README.md`.
+    """The text of a model's `README.md`.
 
     Args:
         config: the folder's `config.json`.

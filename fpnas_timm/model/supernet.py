@@ -1,4 +1,4 @@
-"""The supernet: one network that holds the weights of all architectures of an `MBConvSpace`, and `extract`s any of them.
+"""The supernet: one network with shared weights for all architectures of an `MBConvSpace`; any can be extracted.
 
 A sampled architecture is passed in the call and runs only its own slice of the weights; no state of it is kept.
 """

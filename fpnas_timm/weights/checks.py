@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ..errors import RunError
+from ..errors import RunError, one_line
 from ..model.network import FPNAS, check_same_arch, checkpoint_filter_fn
 from .download import download
 from .folder import WEIGHTS_FILE
@@ -85,7 +85,7 @@ def check_file(path: Path, cfg: dict[str, Any], arch: str, sha256: str | None = 
         with safe_open(str(path), 'pt') as f:
             held = {key: torch.empty(f.get_slice(key).get_shape(), device='meta') for key in f.keys()}
     except (OSError, SafetensorError) as e:
-        raise RunError(f'{name}: damaged or no safetensors ({e}): get it again') from None
+        raise RunError(f'{name}: damaged or no safetensors ({one_line(e)}): get it again') from None
     held = checkpoint_filter_fn(held, network)
     try:
         check_same_arch(network, held)
