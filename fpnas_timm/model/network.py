@@ -46,9 +46,9 @@ class FPNAS(nn.Module):
             num_classes: outputs of the classifier; 0 leaves it out.
             in_chans: channels of the input image.
             global_pool: pooling before the classifier, as timm names it; '' leaves it out.
-            output_stride: input pixels per pixel of the last map (8, 16, 32); further strides become dilation.
+            output_stride: input pixels per pixel of the last map (8, 16 or 32); strides beyond it become dilation.
             drop_rate: dropout before the classifier.
-            drop_path_rate: stochastic depth, growing linearly with the block from 0 towards this, as timm does it.
+            drop_path_rate: stochastic depth, growing linearly with the block from 0 towards this, as in timm.
             bn_momentum: of all batch norms; torch's default if None.
             bn_eps: of all batch norms; torch's default if None.
             device: of the parameters, 'meta' for none; torch's default if None.
@@ -82,7 +82,7 @@ class FPNAS(nn.Module):
             layers: list[nn.Module] = []
             for block in group:
                 stride, next_dilation = block.stride, dilation
-                if stride > 1 and current_stride * stride > output_stride:  # keep the map, widen the kernels after it
+                if stride > 1 and current_stride * stride > output_stride:  # keep the map, dilate the kernels after it
                     stride, next_dilation = 1, dilation * stride
                 current_stride *= stride
                 if block.is_identity:
@@ -110,7 +110,7 @@ class FPNAS(nn.Module):
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Regular expressions that sort the parameters into layers, for layer-wise learning rates and freezing."""
+        """Regular expressions that group the parameters by layer, for layer-wise learning rates and freezing."""
         return dict(
             stem=r'^stem',
             blocks=[
@@ -162,7 +162,7 @@ class FPNAS(nn.Module):
             x: images (B, C, H, W).
             indices: which levels of `feature_info`: the last n if int, all if None.
             norm: has no effect, every level ends in a batch norm already.
-            stop_early: leave out the blocks after the last level that is wanted.
+            stop_early: do not run the blocks after the last level that is asked for.
             output_fmt: 'NCHW', the only one there is.
             intermediates_only: return only the list.
 
@@ -203,7 +203,7 @@ class FPNAS(nn.Module):
             prune_norm: bool = False,
             prune_head: bool = True,
     ) -> list[int]:
-        """Remove what the given levels (as in `forward_intermediates`) don't need; returns their absolute indices."""
+        """Remove all that the given levels (as in `forward_intermediates`) do not need; returns their indices."""
         take_indices, max_index = feature_take_indices(len(self.stage_ends), indices)
         num_chs = self.feature_info[max_index]['num_chs']
         last = self.stage_ends[max_index]
@@ -259,7 +259,7 @@ def feature_levels(arch: Arch, output_stride: int = 32) -> list[dict[str, Any]]:
 
 
 def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Any]:
-    """A training checkpoint's or a wrapped model's state dict -> one with this package's names.
+    """The state dict of a training checkpoint or a wrapped model, with the names of the plain model.
 
     Unpacks `state_dict` and `model` entries, strips the prefixes of DDP (`module.`) and torch.compile (`_orig_mod.`).
     """
@@ -282,7 +282,7 @@ def check_same_arch(model: FPNAS, state_dict: Mapping[str, Any]) -> None:
         for sd in (own, state_dict)
     )
     if not any(n.startswith('blocks.') for n in theirs):
-        return  # no network of ours: torch's own message fits better
+        return  # not an FP-NAS network: torch's own message fits better
     if 'stem.conv.weight' in body and 'stem.conv.weight' in theirs:  # images may have other channels
         theirs['stem.conv.weight'] = (*theirs['stem.conv.weight'][:1], model.in_chans, *theirs['stem.conv.weight'][2:])
     wrong = [n for n in body if n in theirs and theirs[n] != body[n]]

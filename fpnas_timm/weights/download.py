@@ -59,7 +59,7 @@ def _reason(e: Exception, hub_id: str, filename: str) -> str:
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 8:
         chain.append(cause)
     names = [type(x).__name__ for x in chain]
-    again = f'try again with `fpnas hub pull {hub_id}`: what has come is kept'
+    again = f'try again with `fpnas hub pull {hub_id}`: what was received is kept'
     status = next((s for x in chain if (s := getattr(getattr(x, 'response', None), 'status_code', None))), None)
     if HF_HUB_OFFLINE:
         return f'not in the cache, and HF_HUB_OFFLINE is set: run `fpnas hub pull {hub_id}` once with a network'

@@ -1,4 +1,4 @@
-"""Pretrained cfgs: what timm needs to know of a model's weights and input, and the way from there to a checked file."""
+"""Pretrained cfgs: what timm needs to know of a model's weights and input, and the checked file that one names."""
 import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -22,8 +22,8 @@ def default_cfg(img_size: int, total_stride: int = 32, **kwargs: Any) -> dict[st
 
     Args:
         img_size: height and width of the input, pixels.
-        total_stride: of the network; with it, the size of the last map.
-        kwargs: entries that win over these.
+        total_stride: input pixels per pixel of the last map, from which its size follows.
+        kwargs: entries that replace or extend these.
     """
     pool = out_size(img_size, total_stride)  # every convolution with stride 2 rounds up
     return {

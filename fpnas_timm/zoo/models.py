@@ -68,6 +68,7 @@ def _check_fit(name: str, arch: Arch, weights: Sequence[ManifestEntry], where: s
 
 
 def _weights_to_register() -> list[ManifestEntry]:
+    """The known weights; none if there is a mistake in a manifest, which is logged."""
     try:
         return known_weights()
     except UsageError as e:
@@ -138,7 +139,7 @@ def fpnas(pretrained: bool = False, arch: str = '', **kwargs: Any) -> FPNAS:
             '--model fpnas --model-kwargs arch=STRING'
         )
     parsed = Arch.parse(arch)
-    if not kwargs.get('pretrained_cfg'):  # a folder's or a repo's config.json knows better
+    if not kwargs.get('pretrained_cfg'):  # a folder or repo brings its own, in config.json
         cfg = default_cfg(parsed.img_size, parsed.total_stride)
         overlay = {k: cfg[k] for k in ('input_size', 'pool_size')}
         kwargs['pretrained_cfg_overlay'] = {**overlay, **(kwargs.get('pretrained_cfg_overlay') or {})}
