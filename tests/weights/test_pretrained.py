@@ -110,9 +110,3 @@ def test_no_weights_is_one_sentence(name: str) -> None:
         f'No pretrained weights exist for {name}: none are published. Train them (fpnas train --model {base} --recipe '
         f"{base}), or load your own with timm.create_model('local-dir:FOLDER', pretrained=True) or 'hf-hub:ORG/NAME'"
     )
-
-
-def test_a_folder_with_a_pickle_alone_is_refused(tmp_path: Path) -> None:
-    save_for_hf(timm.create_model('fpnas', arch=ARCH), tmp_path, safe_serialization=False)
-    with pytest.raises(RuntimeError, match=r'holds no model\.safetensors; weights are read from safetensors only'):
-        timm.create_model(f'local-dir:{tmp_path}', pretrained=True)
