@@ -13,14 +13,15 @@ from timm.models import save_for_hf
 
 import fpnas_timm  # noqa: F401
 from fpnas_timm.errors import UsageError
+from fpnas_timm.weights import manifest
 from fpnas_timm.weights.checks import sha256_of
 from fpnas_timm.zoo import ARCHS
 from fpnas_timm.zoo.models import known_weights
 from tests.weights.test_manifest import ARCH, ENTRY, write
 
 
-def imported(manifest: Path, code: str) -> subprocess.CompletedProcess:
-    env = {**os.environ, 'FPNAS_MANIFEST': str(manifest)}
+def imported(path: Path, code: str) -> subprocess.CompletedProcess:
+    env = {**os.environ, 'FPNAS_MANIFEST': str(path)}
     return subprocess.run(
         [sys.executable, '-c', f'import timm, fpnas_timm\n{code}'], env=env, capture_output=True, text=True, check=False
     )
@@ -65,11 +66,10 @@ print([main(argv) for argv in (['hub', 'list'], ['info'], ['hub', 'verify', 'my_
 @pytest.mark.parametrize('text, words', [
     (None, 'cannot be read (No such file or directory)'),
     ('{"weights": [', 'not JSON'),
-    ('3', 'expected {"weights": [..]}'),
     ('[' * 100_000, 'nested too deeply'),
     ('{"weights": [], "weights": []}', "'weights' is given twice"),
     (json.dumps({'weights': [{**ENTRY, 'model': 'resnet18.x'}]}), "'resnet18' is taken"),
-], ids=['missing', 'broken', 'no object', 'deep', 'duplicate', 'does not fit'])
+], ids=['missing', 'broken', 'deep', 'duplicate', 'does not fit'])
 def test_a_bad_manifest_is_an_error_when_weights_are_asked_for(tmp_path: Path, text: str | None, words: str) -> None:
     """Importing the package logs a line and goes on."""
     path = tmp_path / 'zoo.json'
@@ -99,6 +99,14 @@ def test_manifests_that_do_not_fit(
     with pytest.raises(UsageError) as e:
         known_weights()
     assert str(e.value).startswith(f'FPNAS_MANIFEST={path}: ') and words in str(e.value)
+
+
+def test_a_damaged_installation_is_the_same_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package's own manifest, which is there in every sane installation, is no exception."""
+    monkeypatch.setattr(manifest, 'OWN', tmp_path / 'weights.json')
+    with pytest.raises(UsageError, match=r'weights\.json: cannot be read'):
+        timm.create_model('fpnas_l0', pretrained=True)
+    timm.create_model('fpnas_l0', device='meta')
 
 
 @pytest.mark.parametrize('name', ['fpnas_l2.in1k', 'fpnas_l2', 'fpnas_s1pp.dist_in1k'])
