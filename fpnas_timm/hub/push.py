@@ -80,20 +80,13 @@ def push(
     config = drop_doubled_num_classes(config)
     license = license or config['pretrained_cfg'].get('license') or 'other'
     config['pretrained_cfg']['license'] = license
-    origin = origin or origin_of(config, arch)
-    if model is None:
-        named = next((n for n, string in ARCHS.items() if string == report.arch), None)
-        model = f'{named or re.sub("[^a-z0-9]+", "_", repo_id.partition("/")[2].lower())}.v1'
     stage = check_empty(output or tempfile.mkdtemp(prefix='fpnas-hub-'))
     stage.mkdir(parents=True, exist_ok=True)
     try:
         shutil.copyfile(folder / WEIGHTS_FILE, stage / WEIGHTS_FILE)
         write_text(stage / CONFIG_FILE, json.dumps(config, indent=2) + '\n')
-        write_text(stage / CARD_FILE, model_card(config, arch, repo_id, origin, license))
-        try:
-            draw_arch(arch, stage / PICTURE, title=repo_id)
-        except ImportError as e:
-            raise UsageError(str(e)) from None
+        write_text(stage / CARD_FILE, model_card(config, arch, repo_id, origin or origin_of(config, arch), license))
+        _draw(arch, stage / PICTURE, repo_id)
         revision = '0' * 40 if dry_run else _upload(stage, repo_id, private)
     except BaseException:
         shutil.rmtree(stage, ignore_errors=True)
@@ -102,7 +95,7 @@ def push(
         shutil.rmtree(stage)
     cfg = {**config['pretrained_cfg'], 'num_classes': config['num_classes'], 'label_names': config.get('label_names')}
     entry = ManifestEntry(
-        model=model,
+        model=model or _manifest_name(report.arch, repo_id),
         sha256=report.sha256,
         metrics=metrics_of(config),
         recipe=recipe_of(config) or 'not recorded',
@@ -113,6 +106,19 @@ def push(
         pretrained_cfg={k: cfg[k] for k in INPUT_KEYS if cfg.get(k) is not None},
     )
     return entry, stage if dry_run or output else None
+
+
+def _draw(arch: Arch, path: Path, title: str) -> None:
+    try:
+        draw_arch(arch, path, title=title)
+    except ImportError as e:
+        raise UsageError(str(e)) from None
+
+
+def _manifest_name(arch: str, repo_id: str) -> str:
+    """`name.v1`: the model's name if the string is a named model's, or else the repo's."""
+    named = next((name for name, string in ARCHS.items() if string == arch), None)
+    return f'{named or re.sub("[^a-z0-9]+", "_", repo_id.partition("/")[2].lower())}.v1'
 
 
 def _upload(folder: Path, repo_id: str, private: bool) -> str:

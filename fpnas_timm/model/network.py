@@ -63,6 +63,7 @@ class FPNAS(nn.Module):
             raise ValueError(f'output_stride {output_stride}: expected one of {OUTPUT_STRIDES}')
         dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         bn_args = {k: v for k, v in (('momentum', bn_momentum), ('eps', bn_eps)) if v is not None}
+        layer_args: dict[str, Any] = {'bn_args': bn_args, **dd}
         self.arch = parsed = Arch.parse(arch)
         self.num_classes = num_classes
         self.in_chans = in_chans
@@ -70,37 +71,13 @@ class FPNAS(nn.Module):
         self.grad_checkpointing = False
 
         stem, head = parsed.stem, parsed.head
-        self.stem = ConvNormAct(
-            in_chans, stem.channels, stem.kernel, stem.stride, act=stem.act, bn_args=bn_args, **dd
-        )
+        self.stem = ConvNormAct(in_chans, stem.channels, stem.kernel, stem.stride, act=stem.act, **layer_args)
         self.feature_info = feature_levels(parsed, output_stride)
         self.stage_ends = [f['stage'] for f in self.feature_info]
-        num_blocks, index = sum(len(g) for g in parsed.blocks), 0
-        current_stride, dilation = stem.stride, 1
-        groups = []
-        for group in parsed.blocks:
-            layers: list[nn.Module] = []
-            for block in group:
-                stride, next_dilation = block.stride, dilation
-                if stride > 1 and current_stride * stride > output_stride:  # keep the map, dilate the kernels after it
-                    stride, next_dilation = 1, dilation * stride
-                current_stride *= stride
-                if block.is_identity:
-                    layers.append(nn.Identity())
-                elif block.kernel == 0:
-                    layers.append(
-                        ConvNormAct(block.in_chs, block.out_chs, 1, stride, act=block.act, bn_args=bn_args, **dd)
-                    )
-                else:
-                    drop_path = drop_path_rate * index / num_blocks
-                    layers.append(MBConv(block, stride, dilation, drop_path, bn_args, **dd))
-                dilation = next_dilation
-                index += 1
-            groups.append(nn.Sequential(*layers))
-        self.blocks = nn.Sequential(*groups)
+        self.blocks = nn.Sequential(*_make_groups(parsed, output_stride, drop_path_rate, layer_args))
         self.num_features = self.head_hidden_size = head.channels
         self.conv_head: nn.Module = ConvNormAct(
-            parsed.groups[-1].channels, head.channels, 1, act=head.act, bn_args=bn_args, **dd
+            parsed.groups[-1].channels, head.channels, 1, act=head.act, **layer_args
         )
         self.global_pool, self.classifier = create_classifier(
             self.num_features, num_classes, pool_type=global_pool, **dd
@@ -241,6 +218,32 @@ class FPNAS(nn.Module):
         """As `nn.Module.load_state_dict`, but weights of another architecture are refused in one sentence."""
         check_same_arch(self, state_dict)
         return super().load_state_dict(state_dict, strict=strict, assign=assign)
+
+
+def _make_groups(
+        arch: Arch, output_stride: int, drop_path_rate: float, layer_args: dict[str, Any]
+) -> list[nn.Sequential]:
+    """The layers of each group; `layer_args` are `bn_args`, `device` and `dtype`."""
+    num_blocks, index = sum(len(group) for group in arch.blocks), 0
+    current_stride, dilation = arch.stem.stride, 1
+    groups = []
+    for group in arch.blocks:
+        layers: list[nn.Module] = []
+        for block in group:
+            stride, next_dilation = block.stride, dilation
+            if stride > 1 and current_stride * stride > output_stride:  # keep the map, dilate the kernels after it
+                stride, next_dilation = 1, dilation * stride
+            current_stride *= stride
+            if block.is_identity:
+                layers.append(nn.Identity())
+            elif block.kernel == 0:
+                layers.append(ConvNormAct(block.in_chs, block.out_chs, 1, stride, act=block.act, **layer_args))
+            else:
+                layers.append(MBConv(block, stride, dilation, drop_path_rate * index / num_blocks, **layer_args))
+            dilation = next_dilation
+            index += 1
+        groups.append(nn.Sequential(*layers))
+    return groups
 
 
 def feature_levels(arch: Arch, output_stride: int = 32) -> list[dict[str, Any]]:
