@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 from ..hub.pull import Report, pull, verify
 from ..hub.push import push
-from ..weights.manifest import ENVIRONMENT, read_all
+from ..weights.manifest import ENVIRONMENT
+from ..zoo.models import known_weights
 from . import exit_status
 
 __all__ = ['main']
@@ -49,7 +50,7 @@ def _print_report(report: Report, as_json: bool) -> None:
 
 
 def _list(args: argparse.Namespace) -> None:
-    entries = read_all()
+    entries = known_weights()
     if args.json:
         print(json.dumps({'weights': [w.to_dict() for w in entries]}, indent=2))
     elif not entries:

@@ -1,6 +1,6 @@
 """The model card: where a network comes from, its budgets, what was measured, how to use it.
 
-timm's `generate_readme` writes the text; this file says what is in it.
+timm's `generate_readme` writes the text from the facts that are collected here.
 """
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ PAPER = """@inproceedings{yan2021fpnas,
 
 
 def model_card(config: Mapping[str, Any], arch: Arch, repo_id: str, origin: str, license: str) -> str:
-    """The text of `README.md`.
+    """The text of a model's `README.md`.
 
     Args:
         config: the folder's `config.json`.
@@ -81,7 +81,7 @@ Other classes: `num_classes=N`. Feature maps: `features_only=True`."""
 
 
 def origin_of(config: Mapping[str, Any], arch: Arch) -> str:
-    """Where an architecture comes from, as far as its string and `config.json` tell."""
+    """Where an architecture comes from, a sentence, as far as its string and `config.json` say."""
     name = next((n for n, string in ARCHS.items() if string == str(arch)), None)
     if name:
         return (
@@ -97,7 +97,11 @@ def origin_of(config: Mapping[str, Any], arch: Arch) -> str:
 
 
 def metrics_of(config: Mapping[str, Any]) -> dict[str, float]:
-    """What was measured, by name: the numbers in `training.metrics` of a config, or else in `training`."""
+    """Measured values by name: the numbers in `training.metrics` of a config, or in `training` if it has none.
+
+    >>> metrics_of({'training': {'epochs': 30, 'top1': 91.5, 'ema': True}})
+    {'top1': 91.5}
+    """
     given = _training(config).get('metrics', _training(config))
     given = given if isinstance(given, Mapping) else {}
     return {str(k): v for k, v in given.items() if type(v) in (int, float) and k not in ('epoch', 'epochs', 'seed')}

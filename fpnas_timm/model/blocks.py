@@ -1,9 +1,8 @@
-"""The blocks of an FP-NAS network: MBConv with Split-Attention, and the convolution that also bypasses a group.
+"""The blocks of an FP-NAS network: MBConv with Split-Attention, and the convolution of stem, head and bypass.
 
 Micro-architecture of the main paper, Table 2 and Figure 2; `docs/design.md` lists the details that it leaves open.
 """
 import math
-from functools import partial
 from typing import Any
 
 import torch
@@ -35,11 +34,11 @@ class ConvNormAct(nn.Module):
             depthwise: bool = False,
             act: str | None = None,
             bn_args: dict[str, Any] | None = None,
-            device=None,
-            dtype=None,
+            device: torch.device | str | None = None,
+            dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        dd = {'device': device, 'dtype': dtype}
+        dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         subsample = kernel_size == 1 and stride > 1
         self.subsample = Subsample(stride) if subsample else nn.Identity()
         self.conv = nn.Conv2d(
@@ -69,7 +68,7 @@ class ConvNormAct(nn.Module):
 
 
 class Subsample(nn.Module):
-    """Every `stride`-th pixel: what a 1x1 convolution with a stride looks at.
+    """Every `stride`-th pixel: the input that a 1x1 convolution with a stride uses.
 
     oneDNN's own backward pass of such a convolution writes beyond its memory and kills the process for fewer than 16
     input channels in channels_last (torch 2.14.1, `Conv2d(12, 16, 1, stride=2)` on 64 x 64 pixels).
@@ -85,15 +84,22 @@ class Subsample(nn.Module):
 
 
 class SplitAttention(nn.Module):
-    """Weights for the maps of `splits` parallel depthwise convolutions, and their weighted sum.
+    """The weighted sum of the maps of `splits` parallel depthwise convolutions, weighted by attention.
 
     With one split this is Squeeze-Excite (a sigmoid gate); with more, a softmax across the splits, per channel
     (main paper, Figure 2; ResNeSt, https://arxiv.org/abs/2004.08955).
     """
 
-    def __init__(self, channels: int, splits: int, act: str, device=None, dtype=None) -> None:
+    def __init__(
+            self,
+            channels: int,
+            splits: int,
+            act: str,
+            device: torch.device | str | None = None,
+            dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
-        dd = {'device': device, 'dtype': dtype}
+        dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         reduced = attention_channels(channels)
         self.splits = splits
         self.fc1 = nn.Linear(channels, reduced, **dd)
@@ -101,20 +107,20 @@ class SplitAttention(nn.Module):
         self.fc2 = nn.Linear(reduced, splits * channels, **dd)
 
     def forward(self, xs: list[torch.Tensor]) -> torch.Tensor:
-        """`splits` maps of shape (B, C, H, W) -> one of the same shape."""
+        """`splits` maps (B, C, H, W) -> one of the same shape."""
         return weigh_splits(xs, self.fc2(self.act(self.fc1(pool_splits(xs)))))
 
 
 def pool_splits(xs: list[torch.Tensor]) -> torch.Tensor:
-    """Maps (B, C, H, W), one a split, -> the global average of their sum (B, C)."""
+    """Maps (B, C, H, W), one per split -> the global average of their sum (B, C)."""
     pooled = xs[0].mean((2, 3))
-    for x in xs[1:]:  # the mean of the sum, without ever making the sum
+    for x in xs[1:]:  # the sum of the means is the mean of the sum, and cheaper
         pooled = pooled + x.mean((2, 3))
     return pooled
 
 
 def weigh_splits(xs: list[torch.Tensor], logits: torch.Tensor) -> torch.Tensor:
-    """Maps (B, C, H, W), one a split, and logits (B, splits * C) -> the sum of the maps, weighed per channel."""
+    """Maps (B, C, H, W), one per split, and logits (B, splits * C) -> the sum of the maps, weighted per channel."""
     if len(xs) == 1:
         return xs[0] * logits.sigmoid().unsqueeze(-1).unsqueeze(-1)
     weights = logits.unflatten(1, (len(xs), -1)).softmax(1).unsqueeze(-1).unsqueeze(-1)
@@ -138,37 +144,31 @@ class MBConv(nn.Module):
             dilation: int = 1,
             drop_path: float = 0.0,
             bn_args: dict[str, Any] | None = None,
-            device=None,
-            dtype=None,
+            device: torch.device | str | None = None,
+            dtype: torch.dtype | None = None,
     ) -> None:
         """
         Args:
-            block: the block as the architecture has it.
-            stride: its own, or 1 where an `output_stride` turned it into dilation.
+            block: the block of the architecture.
+            stride: the block's, or 1 if `output_stride` turned it into dilation.
             dilation: of the depthwise convolutions.
-            drop_path: probability with which the residual branch is dropped.
+            drop_path: probability of dropping the residual branch.
             bn_args: `momentum` and `eps` of the batch norms.
         """
         super().__init__()
-        dd = {'device': device, 'dtype': dtype}
-        layer = partial(ConvNormAct, bn_args=bn_args, **dd)
+        dd: dict[str, Any] = {'device': device, 'dtype': dtype}
+        args: dict[str, Any] = {'bn_args': bn_args, **dd}
         chs = expanded_channels(block.in_chs, block.expansion)
         self.has_skip = block.stride == 1 and block.in_chs == block.out_chs
-        self.conv_pw = layer(block.in_chs, chs, act=block.act) if block.expansion != 1 else nn.Identity()
+        self.conv_pw = (
+            ConvNormAct(block.in_chs, chs, act=block.act, **args) if block.expansion != 1 else nn.Identity()
+        )
         self.conv_dw = nn.ModuleList([
-            layer(
-                chs,
-                chs,
-                block.kernel,
-                stride=stride,
-                dilation=dilation,
-                depthwise=True,
-                act=block.act,
-            )
+            ConvNormAct(chs, chs, block.kernel, stride, dilation, depthwise=True, act=block.act, **args)
             for _ in range(block.splits or 1)
         ])
         self.attn = SplitAttention(chs, block.splits, block.act, **dd) if block.splits else None
-        self.conv_pwl = layer(chs, block.out_chs)
+        self.conv_pwl = ConvNormAct(chs, block.out_chs, **args)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -182,10 +182,10 @@ class MBConv(nn.Module):
 
 @register_notrace_function
 def to_fast_memory_format(x: torch.Tensor) -> torch.Tensor:
-    """On a CPU, images in channels_last; else as they are.
+    """Images (B, C, H, W) in channels_last on a CPU; unchanged elsewhere.
 
-    oneDNN's depthwise convolutions are up to 30x faster there (`docs/performance.md`), and the layout carries through
-    the network, so that this one cheap copy of the image is all that it takes.
+    oneDNN's depthwise convolutions are up to 30x faster in that layout (`docs/performance.md`), and later layers keep
+    it, so one cheap copy of the image is enough.
     """
     if x.device.type == 'cpu' and x.dim() == 4:
         return x.contiguous(memory_format=torch.channels_last)

@@ -1,6 +1,6 @@
 """The supernet's layers: each is as wide as the widest choice, and runs only the slice that an architecture needs."""
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,8 @@ from ..spaces import Row
 from .blocks import ACT_LAYERS, ConvNormAct, MBConv, SplitAttention, Subsample, pool_splits, weigh_splits
 
 __all__ = ['ElasticConvNormAct', 'ElasticMBConv', 'align']
+
+Layer = TypeVar('Layer', bound=nn.Module)
 
 
 class ElasticConvNormAct(nn.Module):
@@ -30,7 +32,17 @@ class ElasticConvNormAct(nn.Module):
         self.bn = nn.BatchNorm2d(max_out_chs, track_running_stats=False)
 
     def forward(self, x: torch.Tensor, out_chs: int, act: str | None = None, kernel: int | None = None) -> torch.Tensor:
-        """(B, C, H, W), C up to the most input channels, -> (B, out_chs, H', W'); `kernel` up to the largest, or it."""
+        """The convolution, batch norm and activation of one architecture.
+
+        Args:
+            x: map (B, C, H, W), C at most `max_in_chs`.
+            out_chs: output channels, at most `max_out_chs`.
+            act: activation as in the string; none if None.
+            kernel: kernel size, at most the layer's own, which it is if None.
+
+        Returns:
+            Map (B, out_chs, ceil(H / stride), ceil(W / stride)).
+        """
         conv, bn = self.conv, self.bn
         kernel = kernel or conv.kernel_size[0]
         shape = (out_chs, 1 if self.depthwise else x.shape[1], kernel, kernel)
@@ -42,7 +54,7 @@ class ElasticConvNormAct(nn.Module):
         return x if act is None else get_act_fn(ACT_LAYERS[act])(x, inplace=True)
 
     def copy_to(self, plain: ConvNormAct) -> None:
-        """Give a plain layer, up to this one's width and kernel, its weights."""
+        """Copy this layer's weights to a plain layer of at most its width and kernel."""
         _copy_corner(self.conv.weight, plain.conv.weight)
         _copy_corner(self.bn.weight, plain.bn.weight)
         _copy_corner(self.bn.bias, plain.bn.bias)
@@ -59,10 +71,10 @@ class ElasticSplitAttention(nn.Module):
         self.mix = nn.ModuleList([nn.Linear(reduced, max_chs) for _ in range(max(splits) if max(splits) > 1 else 0)])
 
     def _fc2(self, splits: int) -> list[nn.Linear]:
-        return [self.gate] if splits == 1 else list(self.mix[:splits])
+        return [_existing(self.gate)] if splits == 1 else cast(list[nn.Linear], list(self.mix[:splits]))
 
     def forward(self, xs: list[torch.Tensor], act: str) -> torch.Tensor:
-        """Maps of shape (B, C, H, W), one a split, -> one of the same shape."""
+        """Maps (B, C, H, W), one per split, -> one of the same shape; `act` is the activation as in the string."""
         chs = xs[0].shape[1]
         reduced = attention_channels(chs)
         layers = self._fc2(len(xs))
@@ -77,7 +89,7 @@ class ElasticSplitAttention(nn.Module):
         return weigh_splits(xs, F.linear(x, weight, bias))
 
     def copy_to(self, plain: SplitAttention) -> None:
-        """Give a plain layer its weights."""
+        """Copy this layer's weights to a plain layer of at most its width."""
         _copy_corner(self.fc1.weight, plain.fc1.weight)
         _copy_corner(self.fc1.bias, plain.fc1.bias)
         layers = self._fc2(plain.splits)
@@ -89,7 +101,7 @@ class ElasticSplitAttention(nn.Module):
 
 
 class ElasticMBConv(nn.Module):
-    """All blocks that a row can have at one place of its repeats."""
+    """Every block that a row of the search space allows, in one of the row's repeats."""
 
     def __init__(self, row: Row, max_in_chs: int, stride: int, has_bypass: bool) -> None:
         super().__init__()
@@ -110,33 +122,44 @@ class ElasticMBConv(nn.Module):
         if block.is_identity:
             return x
         if block.kernel == 0:
-            return self.bypass(x, block.out_chs, block.act)
+            return _existing(self.bypass)(x, block.out_chs, block.act)
         shortcut = x
         chs = expanded_channels(block.in_chs, block.expansion)
         if block.expansion != 1:
-            x = self.conv_pw(x, chs, block.act)
+            x = _existing(self.conv_pw)(x, chs, block.act)
         maps = [conv(x, chs, block.act, block.kernel) for conv in self.conv_dw[: block.splits or 1]]
-        x = self.attn(maps, block.act) if block.splits else maps[0]
-        x = self.conv_pwl(x, block.out_chs)
+        x = _existing(self.attn)(maps, block.act) if block.splits else maps[0]
+        x = _existing(self.conv_pwl)(x, block.out_chs)
         return x + shortcut if block.stride == 1 and block.in_chs == block.out_chs else x
 
     def copy_to(self, plain: MBConv | ConvNormAct | nn.Identity) -> None:
-        """Give a plain block its weights."""
+        """Copy this block's weights to a plain block of the row."""
         if isinstance(plain, ConvNormAct):
-            self.bypass.copy_to(plain)
+            _existing(self.bypass).copy_to(plain)
         elif isinstance(plain, MBConv):
             if isinstance(plain.conv_pw, ConvNormAct):
-                self.conv_pw.copy_to(plain.conv_pw)
-            for conv, plain_conv in zip(self.conv_dw, plain.conv_dw):
-                conv.copy_to(plain_conv)
+                _existing(self.conv_pw).copy_to(plain.conv_pw)
+            for conv, plain_conv in zip(self.depthwise, plain.conv_dw):
+                conv.copy_to(cast(ConvNormAct, plain_conv))
             if plain.attn is not None:
-                self.attn.copy_to(plain.attn)
-            self.conv_pwl.copy_to(plain.conv_pwl)
+                _existing(self.attn).copy_to(plain.attn)
+            _existing(self.conv_pwl).copy_to(plain.conv_pwl)
+
+    @property
+    def depthwise(self) -> list[ElasticConvNormAct]:
+        """The depthwise convolutions, one per split; none if the row only allows the bypass."""
+        return cast(list[ElasticConvNormAct], list(self.conv_dw))
+
+
+def _existing(layer: Layer | None) -> Layer:
+    """A layer that is there in every row whose choices use it."""
+    assert layer is not None, 'the architecture is not of this space'
+    return layer
 
 
 @torch.no_grad()
 def align(block: ElasticMBConv) -> None:
-    """Make the choices of a block start alike: each passes its input on, plus what its random weights make of it.
+    """Make all choices of a block start as nearly the same function: the identity plus a small random part.
 
     The 1x1 convolutions and the bypass get a diagonal of ones, the depthwise convolutions a one in the centre and all
     splits the same weights; the random part is scaled down accordingly.
@@ -144,24 +167,24 @@ def align(block: ElasticMBConv) -> None:
     for layer in (block.conv_pw, block.conv_pwl, block.bypass):
         if layer is not None:
             layer.conv.weight.mul_(0.5).squeeze(-1).squeeze(-1).diagonal().add_(1)
-    for layer in block.conv_dw:
-        weight, middle = layer.conv.weight, layer.conv.kernel_size[0] // 2
-        if layer is not block.conv_dw[0]:
-            weight.copy_(block.conv_dw[0].conv.weight)
-            continue
-        weight.mul_(0.3)[:, :, middle, middle] += 1
+    depthwise = block.depthwise
+    for layer in depthwise[:1]:
+        middle = layer.conv.kernel_size[0] // 2
+        layer.conv.weight.mul_(0.3)[:, :, middle, middle] += 1
+    for layer in depthwise[1:]:
+        layer.conv.weight.copy_(depthwise[0].conv.weight)
 
 
 class _Corners(torch.autograd.Function):
-    """Parts of some weights.
+    """Parts of some weights, with a gradient that costs what the parts cost.
 
-    Plain indexing would, in every backward pass of every sampled architecture, fill a gradient of the full weight with
-    zeros and add all of it. Here the gradient goes where it belongs, into that part of `weight.grad`, and costs what
-    the architecture's own weights cost. The price: gradients appear in `.grad` (so `backward`, not `autograd.grad`).
+    The backward pass of plain indexing fills a gradient of the full weight with zeros and adds all of it, for every
+    sampled architecture. Here the gradient is added directly to that part of `weight.grad`. The price: gradients appear
+    in `.grad` only, so use `backward`, not `autograd.grad`.
     """
 
     @staticmethod
-    def forward(ctx: Any, indices: Sequence[tuple[slice, ...]], *weights: nn.Parameter) -> tuple[torch.Tensor, ...]:
+    def forward(ctx: Any, indices: Sequence[tuple[slice, ...]], *weights: torch.Tensor) -> tuple[torch.Tensor, ...]:
         ctx.parts = list(zip(weights, indices))
         return tuple(w.detach()[index].contiguous() for w, index in ctx.parts)
 
@@ -174,8 +197,8 @@ class _Corners(torch.autograd.Function):
         return None, *(None for _ in grads)
 
 
-def _corners(*corners: tuple[nn.Parameter, tuple[int, ...]]) -> Sequence[torch.Tensor]:
-    """Of each weight the first channels and the centre of the kernel; the weights themselves where that is all."""
+def _corners(*corners: tuple[torch.Tensor, tuple[int, ...]]) -> Sequence[torch.Tensor]:
+    """The first channels and the centre of the kernel of each weight; unchanged if that is everything."""
     weights = [weight for weight, _ in corners]
     if all(w.shape == shape for w, shape in corners):
         return weights
@@ -186,7 +209,7 @@ def _corners(*corners: tuple[nn.Parameter, tuple[int, ...]]) -> Sequence[torch.T
 
 
 def _part(weight: torch.Tensor, shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """Where a part of that shape lies: first entries of the channels (axes 0, 1), the centre of the kernel (2, 3)."""
+    """The slices of a part of that shape: the first channels (axes 0 and 1), the centre of the kernel (2 and 3)."""
     rings = [(whole - size) // 2 for whole, size in zip(weight.shape[2:], shape[2:])]
     return (*map(slice, shape[:2]), *(slice(r, r + size) for r, size in zip(rings, shape[2:])))
 

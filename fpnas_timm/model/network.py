@@ -1,7 +1,8 @@
-"""The network: an architecture string turned into a model with timm's whole model API.
+"""The network of an architecture string, with timm's whole model API.
 
 Paper: `FP-NAS: Fast Probabilistic Neural Architecture Search` - https://arxiv.org/abs/2011.10949
 """
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -36,8 +37,8 @@ class FPNAS(nn.Module):
             drop_path_rate: float = 0.0,
             bn_momentum: float | None = None,
             bn_eps: float | None = None,
-            device=None,
-            dtype=None,
+            device: torch.device | str | None = None,
+            dtype: torch.dtype | None = None,
     ) -> None:
         """
         Args:
@@ -45,11 +46,13 @@ class FPNAS(nn.Module):
             num_classes: outputs of the classifier; 0 leaves it out.
             in_chans: channels of the input image.
             global_pool: pooling before the classifier, as timm names it; '' leaves it out.
-            output_stride: input pixels per pixel of the last map (8, 16, 32); further strides become dilation.
+            output_stride: input pixels per pixel of the last map (8, 16 or 32); strides beyond it become dilation.
             drop_rate: dropout before the classifier.
-            drop_path_rate: stochastic depth, growing linearly with the block from 0 towards this, as timm does it.
+            drop_path_rate: stochastic depth, growing linearly with the block from 0 towards this, as in timm.
             bn_momentum: of all batch norms; torch's default if None.
             bn_eps: of all batch norms; torch's default if None.
+            device: of the parameters, 'meta' for none; torch's default if None.
+            dtype: of the parameters; torch's default if None.
 
         Raises:
             ArchError: `arch` is not an architecture string.
@@ -58,46 +61,23 @@ class FPNAS(nn.Module):
         super().__init__()
         if output_stride not in OUTPUT_STRIDES:
             raise ValueError(f'output_stride {output_stride}: expected one of {OUTPUT_STRIDES}')
-        dd = {'device': device, 'dtype': dtype}
+        dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         bn_args = {k: v for k, v in (('momentum', bn_momentum), ('eps', bn_eps)) if v is not None}
-        self.arch = arch = Arch.parse(arch)
+        layer_args: dict[str, Any] = {'bn_args': bn_args, **dd}
+        self.arch = parsed = Arch.parse(arch)
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.drop_rate = drop_rate
         self.grad_checkpointing = False
 
-        stem, head = arch.stem, arch.head
-        self.stem = ConvNormAct(
-            in_chans, stem.channels, stem.kernel, stem.stride, act=stem.act, bn_args=bn_args, **dd
-        )
-        self.feature_info = feature_levels(arch, output_stride)
+        stem, head = parsed.stem, parsed.head
+        self.stem = ConvNormAct(in_chans, stem.channels, stem.kernel, stem.stride, act=stem.act, **layer_args)
+        self.feature_info = feature_levels(parsed, output_stride)
         self.stage_ends = [f['stage'] for f in self.feature_info]
-        num_blocks, index = sum(len(g) for g in arch.blocks), 0
-        current_stride, dilation = stem.stride, 1
-        groups = []
-        for group in arch.blocks:
-            layers: list[nn.Module] = []
-            for block in group:
-                stride, next_dilation = block.stride, dilation
-                if stride > 1 and current_stride * stride > output_stride:  # keep the map, widen the kernels after it
-                    stride, next_dilation = 1, dilation * stride
-                current_stride *= stride
-                if block.is_identity:
-                    layers.append(nn.Identity())
-                elif block.kernel == 0:
-                    layers.append(
-                        ConvNormAct(block.in_chs, block.out_chs, 1, stride, act=block.act, bn_args=bn_args, **dd)
-                    )
-                else:
-                    drop_path = drop_path_rate * index / num_blocks
-                    layers.append(MBConv(block, stride, dilation, drop_path, bn_args, **dd))
-                dilation = next_dilation
-                index += 1
-            groups.append(nn.Sequential(*layers))
-        self.blocks = nn.Sequential(*groups)
+        self.blocks = nn.Sequential(*_make_groups(parsed, output_stride, drop_path_rate, layer_args))
         self.num_features = self.head_hidden_size = head.channels
         self.conv_head: nn.Module = ConvNormAct(
-            arch.groups[-1].channels, head.channels, 1, act=head.act, bn_args=bn_args, **dd
+            parsed.groups[-1].channels, head.channels, 1, act=head.act, **layer_args
         )
         self.global_pool, self.classifier = create_classifier(
             self.num_features, num_classes, pool_type=global_pool, **dd
@@ -107,7 +87,7 @@ class FPNAS(nn.Module):
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Regular expressions that sort the parameters into layers, for layer-wise learning rates and freezing."""
+        """Regular expressions that group the parameters by layer, for layer-wise learning rates and freezing."""
         return dict(
             stem=r'^stem',
             blocks=[
@@ -159,7 +139,7 @@ class FPNAS(nn.Module):
             x: images (B, C, H, W).
             indices: which levels of `feature_info`: the last n if int, all if None.
             norm: has no effect, every level ends in a batch norm already.
-            stop_early: leave out the blocks after the last level that is wanted.
+            stop_early: do not run the blocks after the last level that is asked for.
             output_fmt: 'NCHW', the only one there is.
             intermediates_only: return only the list.
 
@@ -200,7 +180,7 @@ class FPNAS(nn.Module):
             prune_norm: bool = False,
             prune_head: bool = True,
     ) -> list[int]:
-        """Remove what the given levels (as in `forward_intermediates`) don't need; returns their absolute indices."""
+        """Remove all that the given levels (as in `forward_intermediates`) do not need; returns their indices."""
         take_indices, max_index = feature_take_indices(len(self.stage_ends), indices)
         num_chs = self.feature_info[max_index]['num_chs']
         last = self.stage_ends[max_index]
@@ -234,10 +214,36 @@ class FPNAS(nn.Module):
         return self.forward_head(self.forward_features(x))
 
     @torch.jit.ignore
-    def load_state_dict(self, state_dict, strict: bool = True, assign: bool = False):
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As `nn.Module.load_state_dict`, but weights of another architecture are refused in one sentence."""
         check_same_arch(self, state_dict)
         return super().load_state_dict(state_dict, strict=strict, assign=assign)
+
+
+def _make_groups(
+        arch: Arch, output_stride: int, drop_path_rate: float, layer_args: dict[str, Any]
+) -> list[nn.Sequential]:
+    """The layers of each group; `layer_args` are `bn_args`, `device` and `dtype`."""
+    num_blocks, index = sum(len(group) for group in arch.blocks), 0
+    current_stride, dilation = arch.stem.stride, 1
+    groups = []
+    for group in arch.blocks:
+        layers: list[nn.Module] = []
+        for block in group:
+            stride, next_dilation = block.stride, dilation
+            if stride > 1 and current_stride * stride > output_stride:  # keep the map, dilate the kernels after it
+                stride, next_dilation = 1, dilation * stride
+            current_stride *= stride
+            if block.is_identity:
+                layers.append(nn.Identity())
+            elif block.kernel == 0:
+                layers.append(ConvNormAct(block.in_chs, block.out_chs, 1, stride, act=block.act, **layer_args))
+            else:
+                layers.append(MBConv(block, stride, dilation, drop_path_rate * index / num_blocks, **layer_args))
+            dilation = next_dilation
+            index += 1
+        groups.append(nn.Sequential(*layers))
+    return groups
 
 
 def feature_levels(arch: Arch, output_stride: int = 32) -> list[dict[str, Any]]:
@@ -256,7 +262,7 @@ def feature_levels(arch: Arch, output_stride: int = 32) -> list[dict[str, Any]]:
 
 
 def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Any]:
-    """A training checkpoint's or a wrapped model's state dict -> one with this package's names.
+    """The state dict of a training checkpoint or a wrapped model, with the names of the plain model.
 
     Unpacks `state_dict` and `model` entries, strips the prefixes of DDP (`module.`) and torch.compile (`_orig_mod.`).
     """
@@ -271,7 +277,7 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[s
     return out
 
 
-def check_same_arch(model: FPNAS, state_dict: dict[str, Any]) -> None:
+def check_same_arch(model: FPNAS, state_dict: Mapping[str, Any]) -> None:
     """Raise RuntimeError if `state_dict` is an FP-NAS network's, but not of `model.arch`."""
     own = model.state_dict()
     body, theirs = (
@@ -279,7 +285,7 @@ def check_same_arch(model: FPNAS, state_dict: dict[str, Any]) -> None:
         for sd in (own, state_dict)
     )
     if not any(n.startswith('blocks.') for n in theirs):
-        return  # no network of ours: torch's own message fits better
+        return  # not an FP-NAS network: torch's own message fits better
     if 'stem.conv.weight' in body and 'stem.conv.weight' in theirs:  # images may have other channels
         theirs['stem.conv.weight'] = (*theirs['stem.conv.weight'][:1], model.in_chans, *theirs['stem.conv.weight'][2:])
     wrong = [n for n in body if n in theirs and theirs[n] != body[n]]

@@ -1,9 +1,9 @@
-"""The supernet: one network whose weights all architectures of an `MBConvSpace` share, and from which each is cut out.
+"""The supernet: one network with shared weights for all architectures of an `MBConvSpace`; any can be extracted.
 
-A sampled architecture is passed in the call and runs only its own slice of the weights; nothing of it is remembered.
+A sampled architecture is passed in the call and runs only its own slice of the weights; no state of it is kept.
 """
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import timm
 import torch
@@ -12,11 +12,13 @@ from torch import nn
 
 from ..arch import Arch
 from ..spaces import MBConvSpace
-from .blocks import init_weights, to_fast_memory_format
+from .blocks import ConvNormAct, MBConv, init_weights, to_fast_memory_format
 from .elastic import ElasticConvNormAct, ElasticMBConv, align
 from .network import FPNAS
 
 __all__ = ['SuperNet', 'recalibrate']
+
+Model = TypeVar('Model', bound=nn.Module)
 
 
 class SuperNet(nn.Module):
@@ -24,23 +26,23 @@ class SuperNet(nn.Module):
 
     What shares weights, and why:
 
-    * **Channels and expansions** take the first entries of the widest layer. The 1x1 convolutions are nearly all of
-      the weights; a layer for each pair of widths would make the supernet tens of times larger, and train each of
-      them as much less.
-    * **Kernels** take the centre of the largest. With kernels of their own, a layer's output would mean something else
-      with each of them, and what follows it learn much more slowly (`docs/method.md` has the figures).
-    * **Splits** take the first depthwise convolutions of the most there are, so that the first one is the same with
-      and without attention. The layer that leads to the sigmoid gate of Squeeze-Excite is not the one that leads to
-      the softmax across splits: the two mean different things. The reduction before them is the same.
-    * **Non-linearities** have no weights and share all others.
-    * **Bypass**: where the shape changes, a 1x1 convolution of its own.
-    * **Repeats** of a group have weights of their own each: in the stand-alone network they have too.
+    * **Channels and expansions** use the first channels of the widest layer. Nearly all of the weights are in the 1x1
+      convolutions: one layer for each pair of widths would make the supernet tens of times larger, and each of them
+      would be trained on that much less.
+    * **Kernels** use the centre of the largest. With separate kernels, a layer's output would mean something else for
+      each of them, and the layers after it would learn much more slowly (`docs/method.md` has the figures).
+    * **Splits** use the first of the depthwise convolutions, so that the first one is the same with and without
+      attention. The layer before the sigmoid gate of Squeeze-Excite is separate from the one before the softmax across
+      splits, since the two outputs mean different things; the reduction before them is shared.
+    * **Non-linearities** have no weights; all other weights are shared between them.
+    * **Bypass**: where the shape changes, a separate 1x1 convolution.
+    * **Repeats**: each repeat of a group has its own weights, as in the stand-alone network.
 
-    It is initialised so that the choices of a block start as nearly the same function (`align`): else each sampled
-    path would speak to the next layer in a language of its own, and little would be learned before they agree.
+    The choices of a block are initialised as nearly the same function (`align`): otherwise sampled paths start
+    unrelated and training stalls.
 
-    Batch norm takes the statistics of the batch, always, in evaluation too: those of one architecture say nothing about
-    another's. So the mode (`train`, `eval`) makes no difference, and the images of a batch are scored together.
+    Batch norm always uses the statistics of the batch, in evaluation too: those of one architecture say nothing about
+    another. So `train` and `eval` mode are the same, and the images of a batch are scored together.
     """
 
     def __init__(self, space: MBConvSpace, num_classes: int = 1000, in_chans: int = 3) -> None:
@@ -57,7 +59,7 @@ class SuperNet(nn.Module):
         stem, head = space.stem, space.head
         self.stem = ElasticConvNormAct(in_chans, stem.channels, stem.kernel, stem.stride)
         in_chs = max_in_chs = stem.channels
-        groups = []
+        groups: list[nn.ModuleList] = []
         for row in space.rows:
             max_chs = max(row.channels)
             in_choices = {in_chs} if not groups else set(space.rows[len(groups) - 1].channels)
@@ -70,15 +72,28 @@ class SuperNet(nn.Module):
         self.conv_head = ElasticConvNormAct(max_in_chs, head.channels)
         self.global_pool, self.classifier = create_classifier(head.channels, num_classes, pool_type='avg')
         init_weights(self)
-        for group in self.blocks:
-            for block in group:
-                align(block)
+        for group in self.groups:
+            for layer in group:
+                align(layer)
+
+    @property
+    def groups(self) -> list[list[ElasticMBConv]]:
+        """The blocks of each row, one per repeat."""
+        return [cast(list[ElasticMBConv], list(group)) for group in cast(list[nn.ModuleList], list(self.blocks))]
 
     def forward(self, x: torch.Tensor, arch: Arch) -> torch.Tensor:
-        """Images (B, C, H, W), B of at least 2, -> logits (B, num_classes) of `arch`, which must be of the space."""
+        """Logits of one architecture.
+
+        Args:
+            x: images (B, C, H, W), at least 2.
+            arch: an architecture of the space.
+
+        Returns:
+            Logits (B, num_classes).
+        """
         stem, head = self.space.stem, self.space.head
         x = self.stem(to_fast_memory_format(x), stem.channels, stem.act)
-        for group, blocks in zip(self.blocks, arch.blocks):
+        for group, blocks in zip(self.groups, arch.blocks):
             for layer, block in zip(group, blocks):
                 x = layer(x, block)
         x = self.conv_head(x, head.channels, head.act)
@@ -90,33 +105,34 @@ class SuperNet(nn.Module):
 
         Args:
             arch: an architecture of the space.
-            batches: image batches (B, C, H, W) from which its batch norms take their statistics (`recalibrate`). On a
-                single batch, its outputs in evaluation are the supernet's. Without, it can only be trained on.
+            batches: image batches (B, C, H, W) for the statistics of its batch norms (`recalibrate`). After a single
+                batch, its outputs in evaluation on that batch are the supernet's. If None, it has no statistics and
+                must be trained further.
             kwargs: of `timm.create_model`.
 
         Raises:
             ValueError: `arch` is not of the space.
         """
         self.space.from_arch(arch)
-        model = timm.create_model(
+        model = cast(FPNAS, timm.create_model(
             'fpnas', arch=str(arch), num_classes=self.num_classes, in_chans=self.in_chans, **kwargs
-        )
+        ))
         self.stem.copy_to(model.stem)
-        for group, plain_group in zip(self.blocks, model.blocks):
-            for layer, plain in zip(group, plain_group):
-                layer.copy_to(plain)
-        self.conv_head.copy_to(model.conv_head)
+        for group, plain_group in zip(self.groups, model.blocks):
+            for layer, plain in zip(group, plain_group.children()):
+                layer.copy_to(cast(MBConv | ConvNormAct | nn.Identity, plain))
+        self.conv_head.copy_to(cast(ConvNormAct, model.conv_head))
         model.classifier.load_state_dict(self.classifier.state_dict())
         model.to(self.classifier.weight.device)
         return model if batches is None else recalibrate(model, batches)
 
 
 @torch.no_grad()
-def recalibrate(model: nn.Module, batches: Iterable[torch.Tensor]) -> nn.Module:
+def recalibrate(model: Model, batches: Iterable[torch.Tensor]) -> Model:
     """Set the running statistics of all batch norms to the average over `batches`; returns the model, in eval mode.
 
-    Every layer sees what it would see in training. The variances are those that normalise a batch (divided by n, where
-    torch's own running average divides by n - 1), so that on a single batch both modes give the same outputs.
+    The statistics are those of a forward pass in training mode. Variances are divided by n, as those that normalise a
+    batch (torch's own running average divides by n - 1), so that after a single batch both modes give the same outputs.
 
     Args:
         model: any network with batch norms.
@@ -125,15 +141,19 @@ def recalibrate(model: nn.Module, batches: Iterable[torch.Tensor]) -> nn.Module:
     Raises:
         ValueError: there is no batch.
     """
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    sums = {norm: (torch.zeros_like(norm.running_mean), torch.zeros_like(norm.running_var)) for norm in norms}
+    buffers: dict[nn.Module, tuple[torch.Tensor, torch.Tensor]] = {
+        norm: (norm.running_mean, norm.running_var)
+        for norm in model.modules()
+        if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
+    }
+    sums = {norm: (torch.zeros_like(mean), torch.zeros_like(var)) for norm, (mean, var) in buffers.items()}
 
-    def collect(norm: nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
+    def collect(norm: nn.Module, inputs: tuple[torch.Tensor]) -> None:
         var, mean = torch.var_mean(inputs[0].double(), (0, 2, 3), correction=0)
         sums[norm][0].add_(mean)
         sums[norm][1].add_(var)
 
-    hooks = [norm.register_forward_pre_hook(collect) for norm in norms]
+    hooks = [norm.register_forward_pre_hook(collect) for norm in buffers]
     device = next(model.parameters()).device
     count = 0
     try:
@@ -147,7 +167,7 @@ def recalibrate(model: nn.Module, batches: Iterable[torch.Tensor]) -> nn.Module:
         model.eval()
     if not count:
         raise ValueError('expected at least one batch of images to take batch-norm statistics from')
-    for norm, (mean, var) in sums.items():
-        norm.running_mean.copy_(mean / count)
-        norm.running_var.copy_(var / count)
+    for norm, (mean, var) in buffers.items():
+        mean.copy_(sums[norm][0] / count)
+        var.copy_(sums[norm][1] / count)
     return model

@@ -1,4 +1,4 @@
-"""Safe loading: safetensors only; the hash where a manifest has one; sizes and shapes before memory is allocated."""
+"""Safe loading: safetensors only, the hash if it is known, size and shapes before memory is allocated."""
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ..errors import RunError
+from ..errors import RunError, one_line
 from ..model.network import FPNAS, check_same_arch, checkpoint_filter_fn
 from .download import download
 from .folder import WEIGHTS_FILE
@@ -23,15 +23,15 @@ def checked_file(
 
     Args:
         cfg: timm's `pretrained_cfg` as a dict.
-        arch: string of the network that they are for.
-        sha256: their hash, hexadecimal, if known.
-        cache_dir: the Hub's own cache if None.
+        arch: architecture string of the network.
+        sha256: expected hash, hexadecimal; not compared if None.
+        cache_dir: where the Hub's files are kept; the Hub's own cache if None.
 
     Returns:
         The file; None if the cfg names no safetensors (a state dict in memory, the user's own checkpoint, nothing).
 
     Raises:
-        RunError: it is not to be had, or it is not what the cfg, the string and the hash say.
+        RunError: it cannot be had, or it is not what cfg, string and hash say.
     """
     filename = cfg.get('hf_hub_filename') or WEIGHTS_FILE
     if cfg.get('state_dict'):
@@ -59,13 +59,13 @@ def checked_file(
 
 
 def check_file(path: Path, cfg: dict[str, Any], arch: str, sha256: str | None = None, name: str | None = None) -> None:
-    """Whether a safetensors file holds weights of this network; only its header is read, and all of it for the hash.
+    """Check that a safetensors file holds weights of this network: its header, and the whole file for the hash.
 
     Args:
         path: the file.
         cfg: timm's `pretrained_cfg` with `num_classes` and `input_size`.
         arch: string of the network.
-        sha256: expected hash, hexadecimal; None compares none.
+        sha256: expected hash, hexadecimal; not compared if None.
         name: what an error calls the file.
 
     Raises:
@@ -79,13 +79,13 @@ def check_file(path: Path, cfg: dict[str, Any], arch: str, sha256: str | None = 
     if sha256 is not None and (found := sha256_of(path)) != sha256:
         raise RunError(
             f'{name}: its sha256 is {found}, the manifest says {sha256}: not loaded. Get it again with '
-            f'`fpnas hub pull --force`; if it stays so, these are not the published weights'
+            f'`fpnas hub pull --force`; if that does not help, these are not the published weights'
         )
     try:
         with safe_open(str(path), 'pt') as f:
             held = {key: torch.empty(f.get_slice(key).get_shape(), device='meta') for key in f.keys()}
     except (OSError, SafetensorError) as e:
-        raise RunError(f'{name}: damaged or no safetensors ({e}): get it again') from None
+        raise RunError(f'{name}: damaged or no safetensors ({one_line(e)}): get it again') from None
     held = checkpoint_filter_fn(held, network)
     try:
         check_same_arch(network, held)
@@ -97,7 +97,7 @@ def check_file(path: Path, cfg: dict[str, Any], arch: str, sha256: str | None = 
 
 
 def sha256_of(path: Path) -> str:
-    """The hash of a file, hexadecimal."""
+    """The SHA-256 of a file, hexadecimal."""
     with path.open('rb') as f:
         return hashlib.file_digest(f, 'sha256').hexdigest() if hasattr(hashlib, 'file_digest') else _sha256(f)
 
@@ -122,11 +122,11 @@ def _expected(cfg: dict[str, Any], arch: str, name: str) -> FPNAS:
 
 
 def max_bytes(cfg: dict[str, Any], arch: str, name: str) -> int:
-    """The most that a file of a network's weights can take, bytes; arguments as `check_file`."""
+    """The largest size of a file with this network's weights, bytes; arguments as `check_file`."""
     return _most_bytes(_expected(cfg, arch, name))
 
 
 def _most_bytes(network: FPNAS) -> int:
-    """All in float64, twice the classifier (`catavgmax`), a megabyte of header."""
+    """All values in float64, a classifier of twice the width (`catavgmax`), a megabyte of header."""
     values = sum(t.numel() for t in network.state_dict().values())
     return 8 * (values + network.num_features * network.num_classes) + (1 << 20)

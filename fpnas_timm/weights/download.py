@@ -1,4 +1,4 @@
-"""One file from the Hub's cache: limited in size, with errors that say what to do."""
+"""One file from the Hub, by way of its cache: limited in size, with errors that say what to do."""
 import re
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.constants import HF_HUB_OFFLINE
 
-from ..errors import RunError
+from ..errors import RunError, one_line
 
 __all__ = ['download']
 
@@ -17,7 +17,6 @@ def download(
         max_bytes: int | None = None,
         cache_dir: str | Path | None = None,
         force: bool = False,
-        purpose: str = '',
 ) -> Path:
     """A file of a repo on the Hub, from the cache if it is there and the Hub cannot be asked.
 
@@ -27,13 +26,12 @@ def download(
         max_bytes: a larger file is refused before it is fetched.
         cache_dir: the Hub's own cache if None.
         force: fetch it again even if it is in the cache.
-        purpose: a hint that an error about a missing file ends with.
 
     Raises:
         RunError: which file of which repo could not be had, why, and what to do.
     """
     repo_id, _, revision = hub_id.partition('@')
-    where = dict(repo_id=repo_id, filename=filename, revision=revision or None)
+    where: dict[str, Any] = {'repo_id': repo_id, 'filename': filename, 'revision': revision or None}
     try:
         if max_bytes is not None and not HF_HUB_OFFLINE and not _is_settled(where, cache_dir, force):
             size = get_hf_file_metadata(hf_hub_url(**where)).size
@@ -46,7 +44,7 @@ def download(
     except RunError:
         raise
     except Exception as e:  # the client's network library, and so its errors, differ between its versions
-        raise RunError(f'{filename} of {hub_id}: {_reason(e, hub_id, filename)}{purpose}') from None
+        raise RunError(f'{filename} of {hub_id}: {_reason(e, hub_id, filename)}') from None
 
 
 def _is_settled(where: dict[str, Any], cache_dir: str | Path | None, force: bool) -> bool:
@@ -61,7 +59,7 @@ def _reason(e: Exception, hub_id: str, filename: str) -> str:
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 8:
         chain.append(cause)
     names = [type(x).__name__ for x in chain]
-    again = f'try again with `fpnas hub pull {hub_id}`: what has come is kept'
+    again = f'try again with `fpnas hub pull {hub_id}`: what was received is kept'
     status = next((s for x in chain if (s := getattr(getattr(x, 'response', None), 'status_code', None))), None)
     if HF_HUB_OFFLINE:
         return f'not in the cache, and HF_HUB_OFFLINE is set: run `fpnas hub pull {hub_id}` once with a network'
@@ -82,4 +80,4 @@ def _reason(e: Exception, hub_id: str, filename: str) -> str:
         return f'{what}: {again}'
     if 'Consistency check failed' in str(e):
         return f'came incomplete: {again}'
-    return f'{str(e).strip().partition(chr(10))[0] or names[0]}: {again}'
+    return f'{one_line(e)}: {again}'

@@ -14,10 +14,15 @@ from timm.models import save_for_hf
 from torch import nn
 
 from ..arch.checks import MAX_IMG_SIZE
-from ..errors import RunError, UsageError
+from ..errors import RunError, UsageError, one_line
 from ..model.network import FPNAS
 
-__all__ = ['CARD_FILE', 'CONFIG_FILE', 'PICTURE', 'WEIGHTS_FILE', 'export_model', 'model_folder', 'read_config']
+__all__ = [
+    'CARD_FILE', 'CONFIG_FILE', 'PICTURE', 'WEIGHTS_FILE', 'check_empty', 'drop_doubled_num_classes', 'export_model',
+    'model_folder', 'read_config',
+]
+
+CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, PICTURE = 'config.json', 'model.safetensors', 'README.md', 'arch.png'
 
 
 def export_model(
@@ -29,15 +34,15 @@ def export_model(
 ) -> None:
     """Write `folder/config.json` and `folder/model.safetensors`; a folder that was there is replaced as a whole.
 
-    A network of this package is written as `fpnas` with its architecture string, whatever name it was made by: a name
-    is a reconstruction and may change, a string cannot.
+    A network of this package is written as `fpnas` with its architecture string, whatever name it was created by: the
+    architecture behind a name is a reconstruction and may change, a string means the same network forever.
 
     Args:
-        model: the network with the weights to export; changed in place.
-        folder: where to.
-        data_config: of timm's `resolve_data_config`: input size, crop, mean and standard deviation.
+        model: the network with the weights to export; changed in place (memory format, auxiliary batch norms).
+        folder: where to write.
+        data_config: timm's `resolve_data_config`: input size, crop, mean and standard deviation.
         label_names: names of the classes, in order; empty if unknown.
-        training: goes into `config.json` as `training`.
+        training: facts about the training, written to `config.json` under `training`.
 
     Raises:
         RunError: it cannot be written.
@@ -49,7 +54,7 @@ def export_model(
     if isinstance(model, FPNAS):
         config['pretrained_cfg'] = {'architecture': 'fpnas'}
         model_args = {'arch': str(model.arch)}
-    model = model.to(memory_format=torch.contiguous_format)  # safetensors takes no other
+    model = model.to(memory_format=torch.contiguous_format)  # the only one that safetensors saves
     for module in model.modules():
         if isinstance(module, SplitBatchNorm2d):  # its first batch norm is the one for inference
             module.aux_bn = nn.ModuleList()
@@ -64,28 +69,42 @@ def export_model(
             safe_serialization=True,
             data_config={k: data_config[k] for k in keys if k in data_config},
         )
-        _drop_doubled_num_classes(temporary / 'config.json')
+        config_file = temporary / CONFIG_FILE
+        written = json.loads(config_file.read_text(encoding='utf-8'))
+        config_file.write_text(json.dumps(drop_doubled_num_classes(written), indent=2), encoding='utf-8')
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
     except (OSError, SafetensorError) as e:
-        raise RunError(f'{folder}: cannot be written ({e}); the checkpoints are kept') from None
+        raise RunError(f'{folder}: cannot be written ({one_line(e)}); the checkpoints are kept') from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _drop_doubled_num_classes(config_file: Path) -> None:
-    """timm writes it into `model_args` too, and transformers' TimmWrapper does not take it twice."""
-    config = json.loads(config_file.read_text(encoding='utf-8'))
-    if config.get('model_args', {}).pop('num_classes', None) is not None:
-        config_file.write_text(json.dumps(config, indent=2), encoding='utf-8')
+def drop_doubled_num_classes(config: dict[str, Any]) -> dict[str, Any]:
+    """A `config.json` without `num_classes` in `model_args`: timm writes it there too, transformers accepts it once.
+
+    >>> drop_doubled_num_classes({'num_classes': 10, 'model_args': {'num_classes': 10, 'arch': 'i32-..'}})
+    {'num_classes': 10, 'model_args': {'arch': 'i32-..'}}
+    """
+    args = {k: v for k, v in config.get('model_args', {}).items() if k != 'num_classes'}
+    return {**config, 'model_args': args} if 'model_args' in config else config
 
 
-CONFIG_FILE, CARD_FILE, PICTURE = 'config.json', 'README.md', 'arch.png'
+def check_empty(folder: str | Path) -> Path:
+    """A folder that can be written to without mixing with what is there; it need not exist yet.
+
+    Raises:
+        UsageError: it is not empty, or it is a file.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UsageError(f'{folder}: not empty: choose another folder')
+    return folder
 
 
 def model_folder(run_or_dir: str | Path) -> Path:
-    """The `local-dir:` folder in a training run's or a search's folder, or the folder itself if it is one.
+    """The `local-dir:` folder of a training run (`export/`) or a search (`extract/`), or the folder itself.
 
     Raises:
         UsageError: there is none.
@@ -106,13 +125,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     """`config.json` of a `local-dir:` folder.
 
     Raises:
-        UsageError: it is not JSON, not timm's format, or of a model that is not known here.
+        UsageError: it is not JSON, not timm's format, or of a model that is not registered.
     """
     path = folder / CONFIG_FILE
     try:
         config = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as e:
-        raise UsageError(f'{path}: not JSON: {e}') from None
+    except (OSError, ValueError, RecursionError) as e:
+        raise UsageError(f'{path}: not JSON: {one_line(e)}') from None
     name = config.get('architecture') if isinstance(config, dict) else None
     parts = [config.get(k, {}) for k in ('pretrained_cfg', 'model_args')] if isinstance(config, dict) else []
     if not isinstance(name, str) or not all(isinstance(part, dict) for part in parts):
@@ -126,5 +145,3 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise UsageError(f'{path}: num_classes is {config.get("num_classes")!r}: expected a whole number')
     return config
 
-
-WEIGHTS_FILE = 'model.safetensors'

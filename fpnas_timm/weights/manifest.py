@@ -1,41 +1,47 @@
 """The manifest: which weights are published, where, and with which hash. No torch.
 
 The package's own is `weights.json`; it lists published weights only, and so far none are. The environment variable
-`FPNAS_MANIFEST` names one more file of the same form: a zoo of one's own, by name in every pipeline (`docs/hub.md`).
+`FPNAS_MANIFEST` names one more file of the same form, for models of your own that every pipeline then finds by name
+(`docs/hub.md`).
 """
 import json
 import os
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..arch import Arch, ArchError
-from ..errors import UsageError
+from ..errors import UsageError, did_you_mean, one_line
 
-__all__ = ['ENVIRONMENT', 'INPUT_KEYS', 'ManifestEntry', 'read_all', 'read_manifest']
+__all__ = ['ENVIRONMENT', 'INPUT_KEYS', 'OWN', 'ManifestEntry', 'read_all', 'read_manifest']
 
 ENVIRONMENT = 'FPNAS_MANIFEST'
 OWN = Path(__file__).with_name('weights.json')
 INPUT_KEYS = ('num_classes', 'input_size', 'interpolation', 'crop_pct', 'crop_mode', 'mean', 'std', 'label_names')
 
+_brief = reprlib.Repr()  # whatever a file holds, an error shows it in a few words
+_brief.maxstring = _brief.maxother = 100
+_show = _brief.repr
+
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """One entry of a manifest.
+    """One entry of a manifest: weights that have a name, where they are, and how they can be recognised.
 
     Attributes:
-        model: `name.tag`; a name of its own needs `arch`.
-        sha256: of `model.safetensors`, 64 hexadecimal digits.
-        metrics: what was measured, by name.
-        recipe: how they were trained, in a line.
+        model: `name.tag`; a name that this package does not have needs `arch`.
+        sha256: hash of `model.safetensors`, 64 hexadecimal digits.
+        metrics: measured values by name, as `{'top1': 91.5}`.
+        recipe: how the weights were trained, in a line.
         license: of the weights, as SPDX or the Hub writes it.
-        repo_id: `ORG/NAME` on a hub, with `revision`; or
-        folder: a local folder with `model.safetensors`; relative paths start at the manifest.
+        repo_id: `ORG/NAME` on the Hub; needs `revision`. Either this or `folder` is given.
         revision: the commit, 40 hexadecimal digits: a branch may move.
+        folder: a local folder with `model.safetensors`; a relative path starts at the manifest.
         arch: the architecture string; may be left out for a model of this package.
-        pretrained_cfg: what timm's data pipeline and classifier need to know, the keys in `INPUT_KEYS`.
+        pretrained_cfg: what timm's data pipeline and classifier need to know, with the keys in `INPUT_KEYS`.
     """
 
     model: str
@@ -61,16 +67,20 @@ class ManifestEntry:
 
     @property
     def source(self) -> str:
-        """Where the weights are, as people read it: `ORG/NAME@REVISION` or the folder."""
+        """Where the weights are: `ORG/NAME@REVISION` or the folder."""
         return f'{self.repo_id}@{self.revision}' if self.repo_id else str(self.folder)
 
     def to_dict(self) -> dict[str, Any]:
-        """As a manifest writes it: without what is not set."""
+        """As a manifest has it: without fields that are not set."""
         return {k: v for k, v in vars(self).items() if v is not None and (v or k == 'metrics')}
 
 
 def read_all() -> list[ManifestEntry]:
-    """The entries of the package's manifest and of the one that `FPNAS_MANIFEST` names, in this order."""
+    """The entries of the package's manifest and of the one that `FPNAS_MANIFEST` names, in this order.
+
+    Raises:
+        UsageError: one of them cannot be read, or both have an entry of the same name.
+    """
     extra = os.environ.get(ENVIRONMENT)
     published = read_manifest(OWN)
     if not extra:
@@ -87,28 +97,46 @@ def read_manifest(path: str | Path, where: str | None = None) -> list[ManifestEn
     """The entries of a manifest file.
 
     Args:
-        path: a JSON file: `{"weights": [ENTRY, ..]}`.
+        path: a JSON file: `{"weights": [ENTRY, ..]}`, with the fields of `ManifestEntry`.
         where: what an error calls it; its path if None.
 
     Raises:
-        UsageError: it cannot be read, or an entry is not one of `ManifestEntry`.
+        UsageError: it cannot be read, or a field is missing, unknown, given twice or malformed.
     """
     path, where = Path(path), where or str(path)
     try:
-        data = json.loads(path.read_text(encoding='utf-8'))
+        data = json.loads(path.read_text(encoding='utf-8'), object_pairs_hook=_no_duplicates)
     except OSError as e:
         raise UsageError(f'{where}: cannot be read ({e.strerror})') from None
+    except _DuplicateKey as e:
+        raise UsageError(f'{where}: {e}') from None
     except ValueError as e:
-        raise UsageError(f'{where}: not JSON: {e}') from None
+        raise UsageError(f'{where}: not JSON: {one_line(e)}') from None
+    except RecursionError:
+        raise UsageError(f'{where}: not a manifest: nested too deeply') from None
     if not isinstance(data, dict) or set(data) != {'weights'} or not isinstance(data['weights'], list):
         raise UsageError(f'{where}: expected {{"weights": [..]}}')
     entries: dict[str, ManifestEntry] = {}
     for i, item in enumerate(data['weights'], 1):
         entry = _entry(item, f'{where}: entry {i}', path.parent)
         if entry.model in entries:
-            raise UsageError(f'{where}: entry {i}: {entry.model} stands there twice')
+            raise UsageError(f'{where}: entry {i}: {entry.model} is listed twice')
         entries[entry.model] = entry
     return list(entries.values())
+
+
+class _DuplicateKey(ValueError):
+    pass
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; `json` itself would keep the last of two values, and the reader of the file may see the first."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _DuplicateKey(f'{_show(key)} is given twice in one object')
+        found[key] = value
+    return found
 
 
 _FORMS = {
@@ -126,17 +154,18 @@ _FORMS = {
 def _entry(item: Any, where: str, base: Path) -> ManifestEntry:
     known = list(ManifestEntry.__dataclass_fields__)
     if not isinstance(item, dict):
-        raise UsageError(f'{where}: expected an object with {", ".join(known[:5])} and a place, got {item!r}')
+        raise UsageError(f'{where}: expected an object with {", ".join(known[:5])} and a place, got {_show(item)}')
     where = f'{where} ({item["model"]})' if isinstance(item.get('model'), str) else where
     for key in item:
         if key not in known:
-            raise UsageError(f'{where}: unknown field {key!r}: expected {", ".join(known)}')
+            hint = did_you_mean(key, known)
+            raise UsageError(f'{where}: unknown field {_show(key)}: expected {", ".join(known)}{hint}')
     for key in known[:5]:
         if key not in item:
             raise UsageError(f'{where}: {key!r} is missing')
     for key, (form, meaning) in _FORMS.items():
         if key in item and not (isinstance(item[key], str) and re.fullmatch(form, item[key])):
-            raise UsageError(f'{where}: {key} is {item[key]!r}: expected {meaning}')
+            raise UsageError(f'{where}: {key} is {_show(item[key])}: expected {meaning}')
     if ('repo_id' in item) == ('folder' in item) or ('repo_id' in item) != ('revision' in item):
         raise UsageError(f'{where}: expected either repo_id and revision, or folder')
     if not isinstance(item['metrics'], dict) or not all(type(v) in (int, float) for v in item['metrics'].values()):
@@ -146,9 +175,9 @@ def _entry(item: Any, where: str, base: Path) -> ManifestEntry:
         raise UsageError(f'{where}: pretrained_cfg: expected an object with some of {", ".join(INPUT_KEYS)}')
     size = cfg.get('input_size', [3, 224, 224])
     if not isinstance(size, list) or len(size) != 3 or not all(type(n) is int and n > 0 for n in size):
-        raise UsageError(f'{where}: input_size is {size!r}: expected channels, height and width')
+        raise UsageError(f'{where}: input_size is {_show(size)}: expected channels, height and width')
     if type(cfg.get('num_classes', 1000)) is not int or cfg.get('num_classes', 1000) < 0:
-        raise UsageError(f'{where}: num_classes is {cfg["num_classes"]!r}: expected a whole number')
+        raise UsageError(f'{where}: num_classes is {_show(cfg["num_classes"])}: expected a whole number')
     if 'arch' in item:
         try:
             Arch.parse(item['arch'])

@@ -1,6 +1,6 @@
-"""Pretrained cfgs: what timm needs to know of a model's weights and input, and the way from there to a checked file."""
+"""Pretrained cfgs: what timm needs to know of a model's weights and input, and the checked file that one names."""
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,12 @@ from timm.models import resolve_pretrained_cfg
 
 from ..arch import Arch
 from ..arch.sizes import out_size
-from ..errors import RunError, UsageError
+from ..errors import RunError
 from .checks import checked_file
 from .folder import WEIGHTS_FILE
 from .manifest import ManifestEntry
 
 __all__ = ['default_cfg', 'named_cfgs', 'with_checked_weights']
-
-_hashes: dict[str, str] = {}  # where weights are -> sha256
 
 
 def default_cfg(img_size: int, total_stride: int = 32, **kwargs: Any) -> dict[str, Any]:
@@ -24,8 +22,8 @@ def default_cfg(img_size: int, total_stride: int = 32, **kwargs: Any) -> dict[st
 
     Args:
         img_size: height and width of the input, pixels.
-        total_stride: of the network; with it, the size of the last map.
-        kwargs: entries that win over these.
+        total_stride: input pixels per pixel of the last map, from which its size follows.
+        kwargs: entries that replace or extend these.
     """
     pool = out_size(img_size, total_stride)  # every convolution with stride 2 rounds up
     return {
@@ -46,40 +44,46 @@ def default_cfg(img_size: int, total_stride: int = 32, **kwargs: Any) -> dict[st
     }
 
 
-def _weights_cfg(weights: ManifestEntry, arch: Arch) -> dict[str, Any]:
-    size = weights.pretrained_cfg.get('input_size', (3, arch.img_size, arch.img_size))
-    if weights.repo_id:
-        place = {'hf_hub_id': weights.source}
-    else:
-        place = {'file': str(Path(str(weights.folder)) / WEIGHTS_FILE)}
-    given = {**weights.pretrained_cfg, 'input_size': size}
-    return default_cfg(size[-1], arch.total_stride, **{'license': weights.license, **place, **given})
+def named_cfgs(name: str, arch: Arch, entries: Sequence[ManifestEntry], **kwargs: Any) -> dict[str, dict[str, Any]]:
+    """The cfgs of a model by `name.tag`, or by its name alone if there are no entries.
+
+    Args:
+        name: the model's.
+        arch: its architecture.
+        entries: its weights; timm takes the first tag if none is asked for.
+        kwargs: more of each cfg.
+    """
+    if not entries:
+        return {name: default_cfg(arch.img_size, arch.total_stride, **kwargs)}
+    return {entry.model: {**_entry_cfg(entry, arch), **kwargs} for entry in entries}
 
 
-def named_cfgs(name: str, arch: Arch, weights: Sequence[ManifestEntry], **kwargs: Any) -> dict[str, dict[str, Any]]:
-    """The cfgs of a model by name or `name.tag`; timm takes the first tag as the default one."""
-    for w in weights:
-        if w.arch is not None and Arch.parse(w.arch) != arch:
-            raise UsageError(f'{w.model}: these weights are of another architecture than {name}: {w.arch}')
-        _hashes[w.source if w.repo_id else str(Path(str(w.folder)) / WEIGHTS_FILE)] = w.sha256
-    return {w.model: {**_weights_cfg(w, arch), **kwargs} for w in weights} or {
-        name: default_cfg(arch.img_size, arch.total_stride, **kwargs)
-    }
+def _entry_cfg(entry: ManifestEntry, arch: Arch) -> dict[str, Any]:
+    size = entry.pretrained_cfg.get('input_size', (3, arch.img_size, arch.img_size))
+    place = {'hf_hub_id' if entry.repo_id else 'file': _place(entry)}
+    given = {**entry.pretrained_cfg, 'input_size': size}
+    return default_cfg(size[-1], arch.total_stride, **{'license': entry.license, **place, **given})
+
+
+def _place(entry: ManifestEntry) -> str:
+    """Where its weights are, as a cfg has it: `hf_hub_id` or `file`."""
+    return entry.source if entry.repo_id else str(Path(str(entry.folder)) / WEIGHTS_FILE)
 
 
 def with_checked_weights(
-        variant: str, arch: str, tags: Collection[str], kwargs: dict[str, Any]
+        variant: str, arch: str, tags: Collection[str], entries: Iterable[ManifestEntry], kwargs: dict[str, Any]
 ) -> dict[str, Any]:
-    """The arguments of an entrypoint with a local file in place of the Hub or folder that they name, and checked.
+    """The arguments of an entrypoint with a checked local file in place of the Hub repo or folder that they name.
 
     Args:
         variant: the model's name.
         arch: its string.
         tags: those it has, '' for none.
+        entries: weights whose hash is known; it is compared if one of them lies where the cfg says.
         kwargs: of the entrypoint, `pretrained_cfg` and `pretrained_cfg_overlay` among them.
 
     Raises:
-        RunError: there are no weights, or they are not to be had, or not what they should be.
+        RunError: there are no weights, they cannot be had, or they are not what they should be.
     """
     given, overlay = kwargs.get('pretrained_cfg'), kwargs.get('pretrained_cfg_overlay')
     if isinstance(given, str) and given not in tags:
@@ -89,7 +93,8 @@ def with_checked_weights(
     place = cfg.get('hf_hub_id') if cfg.get('source') == 'hf-hub' or not cfg.get('file') else cfg['file']
     if not (place or cfg.get('url') or cfg.get('state_dict')):
         raise _no_weights(variant, variant, 'none are published')
-    path = checked_file(cfg, arch, _hashes.get(str(place)), kwargs.get('cache_dir'))
+    sha256 = next((entry.sha256 for entry in entries if _place(entry) == str(place)), None)
+    path = checked_file(cfg, arch, sha256, kwargs.get('cache_dir'))
     if path is None:
         return kwargs
     return {**kwargs, 'pretrained_cfg_overlay': {**(overlay or {}), 'file': str(path), 'source': 'file'}}

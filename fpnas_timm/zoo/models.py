@@ -1,27 +1,83 @@
 """The named models: Table B.1's rows, their architecture strings and pretrained cfgs, registered in timm.
 
 The paper does not publish the encodings. **Every string here is a reconstruction**: the most probable architecture of
-the row's search space under the prior of `fpnas_timm/reconstruct.py`, within the budgets that Table B.1 prints.
-`python -m fpnas_timm.reconstruct NAME` prints it again. The tags (`fpnas_l2.in1k`) come from the manifest of published
-weights, which is empty so far. `register_arch` adds models of one's own.
+the row's search space under the prior of `reconstruct.py`, within the budgets that Table B.1 prints. `fpnas reconstruct
+NAME` finds it again. The tags (`fpnas_l2.in1k`) come from the manifest of published weights, which is empty so far.
+`register_arch` adds models of your own.
+
+timm needs names and tags when a model is registered, so the manifests are read on import. A mistake in them does not
+stop the import: it is logged, and raised as an error when weights are asked for or listed (`known_weights`).
 """
+import logging
+import os
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, is_model, register_model
+from timm.models import DefaultCfg, build_model_with_cfg, generate_default_cfgs, is_model, register_model
 
 from ..arch import Arch, ArchError
 from ..errors import UsageError
 from ..model.network import FPNAS, checkpoint_filter_fn, feature_levels
-from ..weights.manifest import ManifestEntry, read_all
+from ..weights.manifest import ENVIRONMENT, OWN, ManifestEntry, read_all
 from ..weights.pretrained import default_cfg, named_cfgs, with_checked_weights
 from .strings import ARCHS
 
-__all__ = ['default_cfgs', 'register_arch', 'resolve_arch']
+__all__ = ['default_cfgs', 'known_weights', 'register_arch', 'resolve_arch']
 
-_published = read_all()
-default_cfgs = generate_default_cfgs({
+_own: dict[str, str] = {}  # the names that `register_arch` added -> string
+
+
+def known_weights() -> list[ManifestEntry]:
+    """The entries of the package's manifest and of `FPNAS_MANIFEST`, read now.
+
+    Raises:
+        UsageError: a manifest cannot be read, or an entry fits neither a model of this package nor a free name.
+    """
+    entries = read_all()
+    extra = os.environ.get(ENVIRONMENT)
+    where = f'{ENVIRONMENT}={extra}' if extra else str(OWN)
+    for name, weights in _by_name(entries).items():
+        string = ARCHS.get(name, weights[0].arch)
+        if name not in ARCHS:
+            _check_free(name, f'{where}: {weights[0].model}: ')
+        if string is None:
+            raise UsageError(f'{where}: {weights[0].model}: not a model of this package, and no arch is given')
+        _check_fit(name, Arch.parse(string), weights, f'{where}: ')
+    return entries
+
+
+def _by_name(entries: Sequence[ManifestEntry]) -> dict[str, list[ManifestEntry]]:
+    grouped: dict[str, list[ManifestEntry]] = {}
+    for entry in entries:
+        grouped.setdefault(entry.name, []).append(entry)
+    return grouped
+
+
+def _check_free(name: str, where: str = '') -> None:
+    if name not in _own and (name in ('fpnas', *__all__) or is_model(name)):
+        raise UsageError(f'{where}{name!r} is taken: choose another name')
+
+
+def _check_fit(name: str, arch: Arch, weights: Sequence[ManifestEntry], where: str = '') -> None:
+    for e in weights:
+        if e.name != name or not e.tag:
+            raise UsageError(f'{where}{e.model}: expected {name}.TAG')
+        if e.arch is not None and Arch.parse(e.arch) != arch:
+            raise UsageError(f'{where}{e.model}: these weights are of another architecture than {name}: {e.arch}')
+
+
+def _weights_to_register() -> list[ManifestEntry]:
+    """The known weights; none if there is a mistake in a manifest, which is logged."""
+    try:
+        return known_weights()
+    except UsageError as e:
+        logging.getLogger(__name__).warning('%s: no weights can be loaded by name', e)
+        return []
+
+
+_registered = _weights_to_register()
+default_cfgs: dict[str, DefaultCfg] = generate_default_cfgs({
     'fpnas': default_cfg(224),
     **{
         key: cfg
@@ -29,7 +85,7 @@ default_cfgs = generate_default_cfgs({
         for key, cfg in named_cfgs(
             name,
             Arch.parse(string),
-            [w for w in _published if w.name == name],
+            [entry for entry in _registered if entry.name == name],
             description='A reconstruction from Table B.1, not the paper\'s encoding.',
         ).items()
     },
@@ -55,9 +111,12 @@ def resolve_arch(name_or_string: str) -> tuple[Arch, str]:
         raise e
 
 
-def _create_fpnas(variant: str, arch: str, pretrained: bool = False, **kwargs: Any) -> FPNAS:
+def _create_fpnas(
+        variant: str, arch: str, pretrained: bool = False, own_weights: Sequence[ManifestEntry] = (), **kwargs: Any
+) -> FPNAS:
     if pretrained:
-        kwargs = with_checked_weights(variant, arch, default_cfgs[variant].cfgs, kwargs)
+        entries = [*own_weights, *known_weights(), *_registered]  # the file may have changed since the import
+        kwargs = with_checked_weights(variant, arch, default_cfgs[variant].cfgs, entries, kwargs)
     levels = len(feature_levels(Arch.parse(arch)))
     feature_cfg = dict(out_indices=tuple(range(levels)), flatten_sequential=True)
     return build_model_with_cfg(
@@ -80,7 +139,7 @@ def fpnas(pretrained: bool = False, arch: str = '', **kwargs: Any) -> FPNAS:
             '--model fpnas --model-kwargs arch=STRING'
         )
     parsed = Arch.parse(arch)
-    if not kwargs.get('pretrained_cfg'):  # a folder's or a repo's config.json knows better
+    if not kwargs.get('pretrained_cfg'):  # a folder or repo brings its own, in config.json
         cfg = default_cfg(parsed.img_size, parsed.total_stride)
         overlay = {k: cfg[k] for k in ('input_size', 'pool_size')}
         kwargs['pretrained_cfg_overlay'] = {**overlay, **(kwargs.get('pretrained_cfg_overlay') or {})}
@@ -129,18 +188,15 @@ def fpnas_l2(pretrained: bool = False, **kwargs: Any) -> FPNAS:
     return _create_fpnas('fpnas_l2', ARCHS['fpnas_l2'], pretrained, **kwargs)
 
 
-_own: dict[str, str] = {}  # the names that `register_arch` added -> string
-
-
 def register_arch(
         name: str, arch: str, weights: Sequence[ManifestEntry] = (), description: str = ''
 ) -> Callable[..., FPNAS]:
     """Make an architecture a timm model with a name of its own, in this process.
 
     Args:
-        name: as timm's: lower case, digits and `_`. A name given before by this function is given anew.
+        name: as timm's: lower case, digits and `_`. A name that this function registered before is registered again.
         arch: its architecture string.
-        weights: entries of a manifest, `name.tag`; the first is what `pretrained=True` takes without a tag.
+        weights: manifest entries, each `name.tag`; the first is what `pretrained=True` takes without a tag.
         description: a line for its `pretrained_cfg`.
 
     Returns:
@@ -148,40 +204,33 @@ def register_arch(
 
     Raises:
         ArchError: `arch` is not an architecture string.
-        UsageError: the name is not one or is taken, or some weights are for another name or architecture.
+        UsageError: the name is malformed or taken, or some weights are for another name or architecture.
+
+    >>> entrypoint = register_arch('doc_net', 'i32-cn_k3_s2_c8_nsw-ir_k3_s2_e3_c16_nre-cn_k1_c32_nsw')
+    >>> import timm
+    >>> timm.create_model('doc_net', num_classes=10).num_classes
+    10
     """
     if not isinstance(name, str) or not re.fullmatch('[a-z][a-z0-9_]*', name):
         raise UsageError(f'{name!r}: expected a name in lower case with digits and _, as my_net')
-    if name not in _own and (is_model(name) or name in globals()):
-        raise UsageError(f'{name!r} is taken: choose another name')
-    for w in weights:
-        if w.name != name or not w.tag:
-            raise UsageError(f'{w.model}: expected {name}.TAG')
+    _check_free(name)
     parsed = Arch.parse(arch)
-    string = str(parsed)
+    _check_fit(name, parsed, weights)
+    string, weights = str(parsed), tuple(weights)
 
     def entrypoint(pretrained: bool = False, **kwargs: Any) -> FPNAS:
-        return _create_fpnas(name, string, pretrained, **kwargs)
+        return _create_fpnas(name, string, pretrained, weights, **kwargs)
 
     entrypoint.__name__ = entrypoint.__qualname__ = name
     entrypoint.__doc__ = description or f'{string} ({name}, registered by `register_arch`)'
     about = {'description': description or None, 'origin_url': None, 'paper_ids': None, 'paper_name': None}
-    default_cfgs.update(generate_default_cfgs(named_cfgs(name, parsed, weights, **about)))
+    default_cfgs.update(generate_default_cfgs({**named_cfgs(name, parsed, weights, **about)}))
     _own[name] = string
-    globals()[name] = entrypoint
-    return register_model(entrypoint)
+    register_model(entrypoint)
+    __all__.remove(name)  # timm adds it, but this module has no such attribute
+    return entrypoint
 
 
-def _register_published() -> None:
-    """The manifests' models that are not of this package."""
-    own: dict[str, list[ManifestEntry]] = {}
-    for w in _published:
-        if w.name not in ARCHS:
-            own.setdefault(w.name, []).append(w)
-    for name, weights in own.items():
-        if weights[0].arch is None:
-            raise UsageError(f'{weights[0].model}: not a model of this package, and no arch is given')
-        register_arch(name, weights[0].arch, weights)
-
-
-_register_published()
+for _name, _entries in _by_name(_registered).items():
+    if _name not in ARCHS:
+        register_arch(_name, str(_entries[0].arch), _entries)

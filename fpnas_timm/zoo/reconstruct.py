@@ -1,4 +1,4 @@
-"""The reconstructions: which architecture each row of Table B.1 stands for here, and how it follows from the paper.
+"""The reconstructions: how the architecture of each row of Table B.1 follows from what the paper prints.
 
 The paper prints budgets and tendencies, not encodings. Ours are the most probable architecture of the row's search
 space under `section_b_prior`, subject to multiply-adds and parameters that round to every digit Table B.1 prints.
@@ -14,14 +14,14 @@ from ..spaces.decode import Decoded, Window, decode
 __all__ = ['budget_windows', 'reconstruct', 'section_b_prior']
 
 # Strength of each tendency of the prior, nats.
-SKIP = -4.0  # bypassing a group: the search spaces allow it, section B does not mention it
+SKIP = -4.0  # bypassing a group: allowed by the search spaces, not mentioned in section B
 KERNEL = 4.0
 ACT = 4.0
 SPLITS = 1.0
 EXPANSION = 1.0
 CHANNELS = 1.0
-LATE_KERNEL = 0.48  # the depth from which kernel 5 is more probable than 3: the first group at 14 x 14 on
-LATE_ACT = 0.52  # and swish than ReLU: the group after it
+LATE_KERNEL = 0.48  # from this depth (the first group at 14 x 14) kernel 5 is more probable than 3
+LATE_ACT = 0.52  # from this depth (the group after it) swish is more probable than ReLU
 
 
 def section_b_prior(space: MBConvSpace) -> list[dict[str, np.ndarray]]:
@@ -35,12 +35,13 @@ def section_b_prior(space: MBConvSpace) -> list[dict[str, np.ndarray]]:
       splits' rank (0, 1, 2, 4 -> 0..3) near 3 t**2, by `-SPLITS * (rank - 3 t**2)**2`.
     * non-linearity: "non-uniform choices"; ReLU early and swish late, as in MobileNetV3 and FBNetV2, from which the
       spaces come: swish against ReLU by `ACT * (t - LATE_ACT)`.
-    * expansion: a little, middle ones, smaller where the maps are large (section B's reason for small kernels early: a
-      wide block is expensive there); with x its place between smallest and largest, x near 0.1 + t / 2.
+    * expansion: a weak preference for middle ones, smaller if the maps are large, where a wide block is expensive (the
+      reason that section B gives for small kernels early): with x the position of a choice between the smallest (0) and
+      the largest (1), x near 0.1 + t / 2.
     * channels: growing with depth, x near t.
 
-    The last two carry weights that grow with depth, so that no two groups can be exchanged for each other: the optimum
-    is the only one (`runner_up_gap` proves it).
+    The last two have weights that grow with depth, so that no two groups can be exchanged for each other and the
+    optimum is unique (`runner_up_gap` proves it).
     """
     ranks = {0: 0, 1: 1, 2: 2, 4: 3}
     prior = []
@@ -66,7 +67,11 @@ def _position(choices: Sequence[float]) -> list[float]:
 
 
 def budget_windows(name: str) -> tuple[Window, Window]:
-    """Multiply-adds and parameters that round to what Table B.1 prints of a model: whole millions, and tenths."""
+    """The multiply-adds and the parameters, each (least, most), that round to what Table B.1 prints of a model.
+
+    >>> budget_windows('fpnas_l2')  # 997 M multiply-adds, 20.7 M parameters
+    ((996500000, 997499999), (20650000, 20749999))
+    """
     row = TABLE_B1[name]
     tenth = 100_000
     params = round(row.params * 10) * tenth
@@ -78,10 +83,13 @@ def budget_windows(name: str) -> tuple[Window, Window]:
 
 
 def reconstruct(name: str) -> Decoded:
-    """The architecture of a model of Table B.1.
+    """The architecture of a model of Table B.1, with the proof that it is the most probable one.
+
+    Args:
+        name: one of the seven, as `fpnas_l0`.
 
     Raises:
-        ValueError: the name is not one of the seven.
+        ValueError: it is not one of them.
     """
     if name not in TABLE_B1:
         raise ValueError(f'unknown model {name!r}: expected one of {", ".join(TABLE_B1)}')

@@ -14,7 +14,7 @@ from ..arch import Arch
 from ..arch.cost import cost
 from ..model.network import FPNAS, feature_levels
 from ..paper import TABLE_B1
-from .models import default_cfgs, resolve_arch
+from .models import default_cfgs, known_weights, resolve_arch
 from .strings import ARCHS
 
 __all__ = ['Counts', 'Report', 'count', 'describe', 'report', 'table_b1']
@@ -22,14 +22,14 @@ __all__ = ['Counts', 'Report', 'count', 'describe', 'report', 'table_b1']
 
 @dataclass(frozen=True)
 class Counts:
-    """Multiply-adds by fvcore, of one image: convolutions and linear layers, and what it adds for the rest."""
+    """fvcore's multiply-adds for one image: convolutions and linear layers, and the other operators by name."""
 
     macs: int
     others: dict[str, int]
 
 
 def count(model: nn.Module, img_size: int, in_chans: int = 3) -> Counts:
-    """fvcore's count of any model at a square input size in pixels, batch 1. Leaves the model's mode as it was."""
+    """fvcore's count of any model at a square input size in pixels, batch 1. The model's mode is restored."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', FutureWarning)  # fvcore scripts a loss of its own when it is imported
         from fvcore.nn import FlopCountAnalysis
@@ -48,7 +48,7 @@ def count(model: nn.Module, img_size: int, in_chans: int = 3) -> Counts:
 
 @dataclass(frozen=True)
 class Report:
-    """What was printed (None outside Table B.1) and what was counted of one model."""
+    """The numbers that Table B.1 prints for a model (None for others), and those that were counted."""
 
     model: str
     img_size: int
@@ -71,7 +71,7 @@ class Report:
 
 
 def report(label: str, arch: Arch, img_size: int | None = None) -> Report:
-    """Both counts of an architecture at `img_size` pixels (its own if None), beside Table B.1's where it has a row."""
+    """Both counts of an architecture at `img_size` pixels (its own if None), and Table B.1's if `label` has a row."""
     size = arch.img_size if img_size is None else img_size
     expected = cost(arch, size)
     model = FPNAS(str(arch))
@@ -98,13 +98,17 @@ def table_b1() -> list[Report]:
 
 
 def describe(name_or_string: str) -> dict[str, Any]:
-    """A model as data.
+    """A model as data: string, budgets, feature maps, published weights and, for a named model, the paper's numbers.
 
     Args:
         name_or_string: a model's name or an architecture string.
 
+    Returns:
+        A dict that can be written as JSON; sizes in pixels, costs in units (not millions).
+
     Raises:
         ArchError: it is neither.
+        UsageError: a manifest of weights cannot be read.
     """
     arch, label = resolve_arch(name_or_string)
     macs, params = cost(arch)
@@ -127,5 +131,6 @@ def describe(name_or_string: str) -> dict[str, Any]:
 
 
 def _published_weights(name: str) -> list[str]:
+    known_weights()  # an error here, rather than a list that lacks those of a broken manifest
     cfgs = default_cfgs[name].cfgs if name in default_cfgs else {}
     return [f'{name}.{tag}' for tag, cfg in cfgs.items() if cfg.has_weights]

@@ -1,0 +1,98 @@
+"""Out of eager mode: TorchScript, FX, export, compile, ONNX and fused batch norms."""
+import inspect
+
+import pytest
+import torch
+from timm.models import FeatureGraphNet, create_feature_extractor
+from timm.utils import reparameterize_model
+from torch import nn
+
+import fpnas_timm  # noqa: F401
+from tests.model.nets import LONG, SHORT, SMALL, close, images, make, no_grad  # noqa: F401
+
+
+def test_torchscript():
+    model, x = make(), images()
+    scripted = torch.jit.script(model)
+    close(scripted(x), model(x))
+    close(scripted(images(3, (50, 70))), model(images(3, (50, 70))))
+    traced = torch.jit.trace(model, x)
+    close(traced(images(3)), model(images(3)))
+
+
+def test_fx():
+    model, x = make(), images(3, (50, 70))
+    out = create_feature_extractor(model, {'blocks.1': 'a', 'conv_head': 'b', 'classifier': 'logits'})(x)
+    assert set(out) == {'a', 'b', 'logits'}
+    close(out['logits'], model(x))
+    close(out['b'], model.forward_features(x))
+    levels = FeatureGraphNet(make(), (0, 2, 4))(x)
+    for y, want in zip(levels, model.forward_intermediates(x, [0, 2, 4], intermediates_only=True)):
+        close(y, want)
+
+
+def test_torch_export():
+    model = make()
+    batch = torch.export.Dim('batch', min=1, max=64)
+    program = torch.export.export(model, (images(),), dynamic_shapes=({0: batch},))
+    for n in (1, 2, 5):
+        close(program.module()(images(n)), model(images(n)))
+
+
+def test_torch_compile_without_graph_breaks():
+    torch.compiler.reset()
+    model = make()
+    compiled = torch.compile(model, backend='eager', fullgraph=True)
+    close(compiled(images()), model(images()))
+    close(compiled(images(5)), model(images(5)))
+    features = make(features_only=True, out_indices=(1, 4))
+    compiled = torch.compile(features, backend='eager', fullgraph=True)
+    for y, want in zip(compiled(images()), features(images())):
+        close(y, want)
+    torch.compiler.reset()
+
+
+def test_torch_compile_backward_is_the_same():
+    torch.compiler.reset()
+    x, grads = images(4), []
+    for wrap in (lambda m: m, lambda m: torch.compile(m, backend='aot_eager', fullgraph=True)):
+        model = make(SHORT).train()
+        wrap(model)(x).square().mean().backward()
+        grads.append([p.grad for p in model.parameters()])
+    for a, b in zip(*grads):
+        close(a, b)
+    torch.compiler.reset()
+
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.skipif(
+    'dynamic_shapes' not in inspect.signature(torch.onnx.export).parameters,
+    reason=f'torch {torch.__version__} exports to ONNX in another way',
+)
+def test_onnx(tmp_path):
+    onnx = pytest.importorskip('onnx')
+    pytest.importorskip('onnxscript')
+    onnxruntime = pytest.importorskip('onnxruntime')
+    model, path = make(), tmp_path / 'model.onnx'
+    batch = torch.export.Dim('batch', min=1, max=64)
+    torch.onnx.export(
+        model, (images(),), str(path), dynamo=True, dynamic_shapes=({0: batch},), input_names=['x'], verbose=False
+    )
+    onnx.checker.check_model(str(path))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+    for n in (1, 2, 5):
+        (out,) = session.run(None, {'x': images(n).numpy()})
+        close(torch.from_numpy(out), model(images(n)))
+
+
+@pytest.mark.parametrize('arch', [SMALL, SHORT, LONG], ids=['small', 'short', 'long'])
+def test_reparameterize_model(arch):
+    model, x = make(arch), images()
+    fused = reparameterize_model(model)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in fused.modules())
+    assert any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+    close(fused(x), model(x))
+    for y, want in zip(fused.forward_intermediates(x)[1], model.forward_intermediates(x)[1]):
+        close(y, want)
