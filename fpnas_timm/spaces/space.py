@@ -68,6 +68,14 @@ class SearchSpace:
             out.append({variable: c[k] for k, (variable, c) in zip(chosen, group.items())})
         return out
 
+    def describe(self, choices: Choices) -> str:
+        """The architecture of these choices as text, for messages and files: here its indices.
+
+        >>> SearchSpace('cells', ({'op': ('conv', 'pool')}, {'width': (8, 16)})).describe(((0,), (1,)))
+        '((0,), (1,))'
+        """
+        return str(choices)
+
 
 def _torch_randrange(generator: 'torch.Generator') -> Any:
     import torch

@@ -344,6 +344,7 @@ def test_a_space_of_anything():
     assert space.num_archs == 12
     assert [list(group) for group in space.groups] == [['op'], ['op', 'width']]
     assert space.values(((2,), (0, 1))) == [{'op': None}, {'op': 'conv', 'width': 16}]
+    assert space.describe(((2,), (0, 1))) == '((2,), (0, 1))'
 
 
 CHOICES_OF_OTHERS = [(), ((0,),), ((0,), (0, 0), (0,)), ((3,), (0, 0)), ((-1,), (0, 0)), ((0, 0), (0, 0))]
@@ -430,6 +431,7 @@ def test_a_space_written_by_hand(tmp_path):
     assert str(space.to_arch(((1, 0, 1, 1, 2),))) == (
         'i64-cn_r1_k3_s2_c8_nhs-ir_r2_k7_s2_e2.5_c24_nre_sp4-cn_r1_k1_s1_c64_nhs'
     )
+    assert space.describe(((1, 0, 1, 1, 2),)) == str(space.to_arch(((1, 0, 1, 1, 2),)))
     path.write_text(mine_with(('img_size',), ...))
     assert get_space(path).img_size == 224
 
