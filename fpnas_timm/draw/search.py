@@ -129,7 +129,7 @@ def distribution_over_time(
                 if prob > 0.14:  # there is room for its name
                     place = (0.98, top - prob / 2)
                     ink = 'black' if top > 1 - 1e-3 else 'white'
-                    look = {'ha': 'right', 'va': 'center', 'fontsize': 7, 'color': ink}
-                    axes.text(*place, f'{choice}', transform=axes.transAxes, **look)
+                    look: dict[str, Any] = {'ha': 'right', 'va': 'center', 'fontsize': 7, 'color': ink}
+                    axes.text(*place, str(choice), transform=axes.transAxes, **look)
     figure.suptitle('probability of each choice over the epochs', fontsize=9)
     return figure
