@@ -182,7 +182,8 @@ def named_entries(
     names = [*required, *(optional or {})]
     for key in data:
         if key not in names:
-            raise ArchError(f'{at}: unknown entry {show(key)}: expected {", ".join(names)}{did_you_mean(key, names)}')
+            hint = did_you_mean(key, names) if isinstance(key, str) else ''
+            raise ArchError(f'{at}: unknown entry {show(key)}: expected {", ".join(names)}{hint}')
     for key in required:
         if key not in data:
             raise ArchError(f'{at}: entry {key!r} is missing: expected {", ".join(names)}')
