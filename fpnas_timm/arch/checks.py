@@ -45,7 +45,7 @@ MAX_TOTAL_STRIDE = 128
 
 
 class ArchError(ValueError):
-    """An architecture that does not exist: what was wrong, where it stood and what was expected."""
+    """An architecture that does not exist: the message says what is wrong, where, and what was expected."""
 
 
 def load_json(text: str) -> Any:
@@ -60,7 +60,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for key, value in pairs:
         if key in data:
-            raise ArchError(f'entry {show(key)} stands twice in a JSON object: expected each entry once')
+            raise ArchError(f'entry {show(key)} appears twice in a JSON object: expected each entry once')
         data[key] = value
     return data
 
@@ -164,7 +164,7 @@ def check_integer(value: Any, low: int, high: int, field: str, meaning: str, at:
 
 @contextmanager
 def relabel_errors(*where: str) -> Iterator[None]:
-    """Errors inside keep their words, but call token i (counted from 1) by the i-th name of `where`."""
+    """Replace `token i` at the start of an error's message by the i-th name of `where`, counted from 1."""
     try:
         yield
     except ArchError as e:

@@ -13,7 +13,7 @@ class Act(NamedTuple):
     Args:
         layer: timm's name of it.
         label: what pictures call it.
-        hatch: matplotlib's hatching of its boxes, one of its own.
+        hatch: matplotlib's hatching of its boxes, different from the others'.
         near_misses: what users write instead of its letters, in lower case.
     """
 

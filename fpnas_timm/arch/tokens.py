@@ -135,7 +135,7 @@ def _expected(kind: str) -> str:
 
 
 def _plain(part: str) -> str:
-    """Without what tells a near miss from the right thing: capitals, spaces, digits that are not ASCII."""
+    """In lower case, without spaces around it and with ASCII digits: how many near misses become valid."""
     return ''.join(str(unicodedata.digit(c, c)) for c in part.strip().lower())
 
 

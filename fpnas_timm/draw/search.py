@@ -1,4 +1,4 @@
-"""Pictures of a search's course: what the distribution, its entropy and the expected cost did, epoch by epoch."""
+"""Pictures of a search by epoch: the distribution, its entropy, the expected cost and the training loss."""
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,11 +29,11 @@ def draw_search(
     """Draw `course.png`, `distribution.png` and `arch.png` (Fig. B.1 of the result) into a folder.
 
     Args:
-        history: of the `Search`: one row an epoch.
-        arch: the result.
-        folder: where to.
-        groups: of the space, for the names of the choices.
-        target: multiply-adds asked for.
+        history: `Search.history`, one row per epoch.
+        arch: the architecture that was found.
+        folder: the folder to write to.
+        groups: `SearchSpace.groups`, for the names of the choices.
+        target: the target in multiply-adds, drawn as a line.
 
     Returns:
         The files.

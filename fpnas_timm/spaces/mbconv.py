@@ -83,7 +83,7 @@ class MBConvSpace(SearchSpace):
 
     @classmethod
     def from_rows(cls, name: str, stem: Conv, rows: Sequence[Row], head: Conv, img_size: int = 224) -> 'MBConvSpace':
-        """A space of one's own.
+        """A space of your own, from its rows.
 
         Args:
             name: what messages and files call it.
@@ -201,7 +201,11 @@ class MBConvSpace(SearchSpace):
 
 
 def steps(low: float, high: float, step: float) -> tuple[Any, ...]:
-    """The choices that the tables print as (min, max, step): min, min + step, .. up to max."""
+    """The choices that the tables print as (min, max, step): min, min + step, .. up to max.
+
+    >>> steps(64, 120, 16)
+    (64, 80, 96, 112)
+    """
     if not (step > 0 and low <= high):
         raise ValueError(f'({low}, {high}, {step}): expected (min, max, step) with min <= max and a step above 0')
     count = int((high - low) / step + 1e-9) + 1

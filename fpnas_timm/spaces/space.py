@@ -1,4 +1,4 @@
-"""A search space as the search sees it: an ordered list of groups, each an ordered dict of variable -> choices."""
+"""What the search knows of a space: an ordered list of groups, each an ordered dict of variable -> choices."""
 import math
 import random
 from collections.abc import Mapping, Sequence

@@ -242,7 +242,7 @@ def test_json_takes_only_integers_where_integers_are_expected(path, good):
         ('NaN', r'^architecture: expected an object .* got nan'),
         ('"' + 'a' * 1000 + '"', r"^architecture: expected an object .* got 'a{37}\.\.\.'$"),
         ('{}', r"^architecture: entry 'stem' is missing: expected stem, groups, head, img_size$"),
-        ('{"stem": 1, "stem": 2}', r"^entry 'stem' stands twice in a JSON object: expected each entry once$"),
+        ('{"stem": 1, "stem": 2}', r"^entry 'stem' appears twice in a JSON object: expected each entry once$"),
         ('{"stems": 1}', r"^architecture: unknown entry 'stems': .*; did you mean stem\?$"),
     ],
     ids=short,

@@ -1,4 +1,4 @@
-"""MBConv spaces: choices and architectures, and spaces of one's own as files."""
+"""MBConv spaces: choices and architectures, and users' spaces as JSON files."""
 import dataclasses
 import itertools
 import json
@@ -172,7 +172,7 @@ def test_a_space_written_by_hand(tmp_path):
         ('[' * 100_000, r'not JSON'),
         ('[]', r'search space: expected an object with name, stem, rows, head, got a value of type list'),
         ('null', r'search space: expected an object'),
-        ('{"name": "a", "name": "b"}', r"entry 'name' stands twice"),
+        ('{"name": "a", "name": "b"}', r"entry 'name' appears twice"),
         *((mine_with((key,), ...), rf"search space: entry '{key}' is missing") for key in NAMES),
         *((mine_with((key,), 3), rf'{key}') for key in (*NAMES, 'img_size')),
         (mine_with(('colour',), 3), r"unknown entry 'colour': expected name, stem, rows, head, img_size"),
