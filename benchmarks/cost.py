@@ -1,4 +1,4 @@
-"""Time of `cost.cost` an architecture, beside fvcore's count of the same architectures (model built and traced).
+"""Time of `cost` per architecture, and of fvcore's count of the same architectures (model built and traced).
 
     python benchmarks/cost.py
 """

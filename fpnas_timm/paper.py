@@ -1,12 +1,15 @@
-"""What the paper prints, as data: its search spaces, budgets, accuracies and training recipes.
+"""What the paper prints, as data: its search spaces, budgets, accuracies, training recipes and search settings.
 
-Numbers are those of the supplement and, where it points there, of the main paper; each table names its source.
+Every number of the paper that the package uses is here once. Each table names its source: tables and sections with a
+letter are those of the supplement, those without are the main paper's.
 """
 from dataclasses import dataclass
+from typing import TypedDict
 
 __all__ = [
-    'C2_TOGGLES', 'FBNETV2_F_ROWS', 'FBNETV2_MICRO', 'FPNAS_MICRO', 'L0_ROWS', 'L1_L2_ROWS', 'TABLE_B1', 'TABLE_C2',
-    'TABLE_C3', 'TableRow',
+    'C2_TOGGLES', 'FBNETV2_F_ROWS', 'FBNETV2_F_TARGET', 'FBNETV2_MICRO', 'FPNAS_MICRO', 'HEAD_CHANNELS', 'L0_ROWS',
+    'L1_L2_ROWS', 'SEARCH_SETTINGS', 'STEM_CHANNELS', 'TABLE_B1', 'TABLE_C2', 'TABLE_C3', 'MacroRow', 'SearchSettings',
+    'TableRow',
 ]
 
 # Table C.2: top-1 (%) on ImageNet-1K with these toggles.
@@ -17,7 +20,7 @@ TABLE_C2: dict[str, tuple[float, float, float, float]] = {
     'fpnas_l0': (77.6, 77.5, 77.9, 78.0),
     'fpnas_l2': (80.2, 79.2, 80.6, 80.7),
 }
-# Table C.3: what each method uses.
+# Table C.3: the toggles that each method trains with.
 TABLE_C3: dict[str, str] = {
     'mnasnet': 'ls+ema',
     'fbnetv2': 'ls+aa',
@@ -27,11 +30,15 @@ TABLE_C3: dict[str, str] = {
     'fpnas_large': 'ls+aa+ema+sd',
 }
 
-FBNETV2_MICRO = {'kernel': (0, 3, 5), 'act': ('re', 'sw'), 'splits': (0, 1)}  # main Table 2
-FPNAS_MICRO = {'kernel': (0, 3, 5), 'act': ('re', 'sw'), 'splits': (0, 1, 2, 4)}
+# Main Table 2: choices of each group, in FBNetV2's space and in FP-NAS's.
+FBNETV2_MICRO: dict[str, tuple] = {'kernel': (0, 3, 5), 'act': ('re', 'sw'), 'splits': (0, 1)}
+FPNAS_MICRO: dict[str, tuple] = {'kernel': (0, 3, 5), 'act': ('re', 'sw'), 'splits': (0, 1, 2, 4)}
 
-# (expansion, channels, repeat, stride); expansion and channels as (min, max, step)
-FBNETV2_F_ROWS = [  # main Table 1
+Range = tuple[float, float, float]  # (min, max, step)
+MacroRow = tuple[Range, Range, int, int]
+
+# (expansion, channels, repeat, stride) of each group; expansion and channels as (min, max, step)
+FBNETV2_F_ROWS: list[MacroRow] = [  # main Table 1
     ((1, 1, 1), (12, 16, 4), 1, 1),
     ((0.75, 4.5, 0.75), (16, 24, 4), 1, 2),
     ((0.75, 4.5, 0.75), (16, 24, 4), 2, 1),
@@ -43,7 +50,7 @@ FBNETV2_F_ROWS = [  # main Table 1
     ((0.75, 4.5, 0.75), (112, 184, 8), 1, 2),
     ((0.75, 4.5, 0.75), (112, 184, 8), 3, 1),
 ]
-L0_ROWS = [  # Table D.4
+L0_ROWS: list[MacroRow] = [  # Table D.4
     ((1.5, 6.0, 0.75), (8, 32, 8), 1, 1),
     ((1.5, 6.0, 0.75), (16, 32, 8), 2, 2),
     ((1.5, 6.0, 0.75), (16, 32, 8), 2, 1),
@@ -56,7 +63,7 @@ L0_ROWS = [  # Table D.4
     ((1.5, 6.0, 0.75), (112, 224, 16), 2, 1),
     ((1.5, 6.0, 0.75), (168, 280, 16), 2, 1),
 ]
-L1_L2_ROWS = [  # Tables D.5 and D.6 differ in input size only
+L1_L2_ROWS: list[MacroRow] = [  # Tables D.5 and D.6 differ in input size only
     ((1.5, 6.0, 0.75), (16, 40, 8), 1, 1),
     ((1.5, 6.0, 0.75), (24, 40, 8), 2, 2),
     ((1.5, 6.0, 0.75), (24, 40, 8), 2, 1),
@@ -71,6 +78,9 @@ L1_L2_ROWS = [  # Tables D.5 and D.6 differ in input size only
     ((1.5, 6.0, 0.75), (208, 336, 16), 2, 1),
     ((1.5, 6.0, 0.75), (208, 336, 16), 2, 1),
 ]
+# The same tables: channels of the stem (3x3, stride 2, swish) of each macro table, and of the 1x1 head of all of them.
+STEM_CHANNELS = {'fbnetv2_f': 16, 'l0': 16, 'l1_l2': 24}
+HEAD_CHANNELS = 1984
 
 
 @dataclass(frozen=True)
@@ -93,3 +103,26 @@ TABLE_B1 = {
     'fpnas_l1': TableRow(240, 728, 15.8, None, 79.8),
     'fpnas_l2': TableRow(256, 997, 20.7, 80.7, 81.6),
 }
+
+
+class SearchSettings(TypedDict):
+    """How the paper searches: see `SEARCH_SETTINGS`."""
+
+    epochs: int
+    warmup_epochs: int
+    joint_epoch: int
+    lam: float
+    search_classes: int
+
+
+# Main paper, section 3 and Table 5; supplement, sections B and E: epochs in all, warm-up epochs among them (weights
+# only), theta (the epoch at which the distribution becomes joint), lambda of adaptive sampling, classes of ImageNet.
+SEARCH_SETTINGS: SearchSettings = {
+    'epochs': 315,
+    'warmup_epochs': 45,
+    'joint_epoch': 80,
+    'lam': 0.25,
+    'search_classes': 100,
+}
+# Multiply-adds that the studies in FBNetV2-F aim at, at 128 pixels (main paper, Tables 5 and 6; Table E.7).
+FBNETV2_F_TARGET = 58e6

@@ -2,6 +2,7 @@
 
 * `encoding`: `Arch` and its parts; strings and JSON in both directions
 * `tokens`: the grammar of the string
+* `choices`: the non-linearities, kernels and splits that a group may have, one line each
 * `checks`: limits, and the wording of errors
 * `sizes`: widths and map sizes that follow from an architecture
 * `cost`: exact multiply-adds and parameters

@@ -6,13 +6,14 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from ..errors import did_you_mean
+from .choices import ACTS, KERNELS, SPLITS
 from .sizes import expanded_channels
 
 if TYPE_CHECKING:
     from .encoding import Arch, Conv
 
 __all__ = [
-    'ACTS',
     'DEFAULT_IMG_SIZE',
     'MAX_GROUPS',
     'MAX_IMG_SIZE',
@@ -27,11 +28,10 @@ __all__ = [
     'show',
 ]
 
-KERNELS = (0, 3, 5, 7, 9, 11)
-SPLITS = (0, 1, 2, 4)
-ACTS = {'re': 'relu', 'sw': 'swish', 'hs': 'hard-swish'}
 STRIDES = (1, 2)
 STEM_KERNELS = (1, 3, 5, 7)
+# Common spelling of an `n` field -> the field
+NEAR_MISSES = {f'n{spelling}': f'n{letters}' for letters, act in ACTS.items() for spelling in act.near_misses}
 DEFAULT_IMG_SIZE = 224
 MAX_LENGTH = 8192  # characters of a string; JSON gets 16 times that
 MAX_IMG_SIZE = 4096
@@ -45,7 +45,7 @@ MAX_TOTAL_STRIDE = 128
 
 
 class ArchError(ValueError):
-    """An architecture that does not exist: what was wrong, where it stood and what was expected."""
+    """An architecture that does not exist: the message says what is wrong, where, and what was expected."""
 
 
 def load_json(text: str) -> Any:
@@ -60,7 +60,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for key, value in pairs:
         if key in data:
-            raise ArchError(f'entry {show(key)} stands twice in a JSON object: expected each entry once')
+            raise ArchError(f'entry {show(key)} appears twice in a JSON object: expected each entry once')
         data[key] = value
     return data
 
@@ -96,11 +96,11 @@ def check_arch(arch: 'Arch', where: list[str]) -> None:
     blocks, stride, in_chs = 0, arch.stem.stride, arch.stem.channels
     for group, at in zip(arch.groups, where[1:]):
         check_integer(group.repeats, 1, MAX_REPEATS, 'r', 'repeats', at)
-        check_one_of(group.kernel, KERNELS, 'k', at)
+        check_one_of(group.kernel, tuple(KERNELS), 'k', at)
         check_one_of(group.stride, STRIDES, 's', at)
         check_integer(group.channels, 1, MAX_CHANNELS, 'c', 'channels', at)
         check_one_of(group.act, tuple(ACTS), 'n', at)
-        check_one_of(group.splits, SPLITS, 'sp', at)
+        check_one_of(group.splits, tuple(SPLITS), 'sp', at)
         e = group.expansion
         if isinstance(e, bool) or not isinstance(e, (int, float)) or not 0 < e <= MAX_EXPANSION or round(e, 4) != e:
             raise ArchError(
@@ -164,7 +164,7 @@ def check_integer(value: Any, low: int, high: int, field: str, meaning: str, at:
 
 @contextmanager
 def relabel_errors(*where: str) -> Iterator[None]:
-    """Errors inside keep their words, but call token i (counted from 1) by the i-th name of `where`."""
+    """Replace `token i` at the start of an error's message by the i-th name of `where`, counted from 1."""
     try:
         yield
     except ArchError as e:
@@ -182,13 +182,9 @@ def named_entries(
     names = [*required, *(optional or {})]
     for key in data:
         if key not in names:
-            close = get_close_matches(key[:20], names, n=1) if isinstance(key, str) else []
-            hint = f'; did you mean {close[0]!r}?' if close else ''
+            hint = did_you_mean(key, names) if isinstance(key, str) else ''
             raise ArchError(f'{at}: unknown entry {show(key)}: expected {", ".join(names)}{hint}')
     for key in required:
         if key not in data:
             raise ArchError(f'{at}: entry {key!r} is missing: expected {", ".join(names)}')
     return {**(optional or {}), **data}
-
-
-NEAR_MISSES = {'nrelu': 'nre', 'nswish': 'nsw', 'nsilu': 'nsw', 'nhswish': 'nhs', 'nhardswish': 'nhs'}

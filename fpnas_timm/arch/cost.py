@@ -2,14 +2,14 @@
 
 Multiply-adds are those of convolutions and linear layers at batch 1, the convention of the paper's tables (and what
 fvcore counts as conv + linear); batch norm, pooling and activations are not among them. Parameters are all learnable
-ones. `tests/test_cost.py` holds both to fvcore and to `sum(p.numel())`, to the last unit.
+ones. `tests/arch/test_cost.py` compares both with fvcore and `sum(p.numel())`: they are equal.
 """
 from typing import NamedTuple
 
-from .encoding import Arch, Block
+from .encoding import Arch, Block, Conv, Group
 from .sizes import attention_channels, expanded_channels, out_size
 
-__all__ = ['Cost', 'block_cost', 'cost', 'group_costs']
+__all__ = ['Cost', 'block_cost', 'conv_cost', 'cost', 'group_cost', 'group_costs']
 
 
 class Cost(NamedTuple):
@@ -54,6 +54,35 @@ def block_cost(block: Block, size: int) -> Cost:
     return Cost(macs, params)
 
 
+def group_cost(group: Group, in_chs: int, size: int) -> Cost:
+    """Cost of a group: its first block has the stride, its repeats are all alike.
+
+    Args:
+        group: of an `Arch`, or of a space's choices.
+        in_chs: channels of its input.
+        size: height and width of its input, pixels.
+    """
+    out_chs, kernel, expansion, act, splits = group.channels, group.kernel, group.expansion, group.act, group.splits
+    first = block_cost(Block(in_chs, out_chs, kernel, group.stride, expansion, act, splits), size)
+    if group.repeats == 1:
+        return first
+    again = block_cost(Block(out_chs, out_chs, kernel, 1, expansion, act, splits), out_size(size, group.stride))
+    repeats = group.repeats - 1
+    return Cost(first.macs + repeats * again.macs, first.params + repeats * again.params)
+
+
+def conv_cost(conv: Conv, in_chs: int, size: int) -> Cost:
+    """Cost of the stem or the head: a convolution and its batch norm.
+
+    Args:
+        conv: the convolution.
+        in_chs: channels of its input.
+        size: height and width of its input, pixels.
+    """
+    weights = in_chs * conv.kernel**2 * conv.channels
+    return Cost(weights * out_size(size, conv.stride) ** 2, weights + 2 * conv.channels)
+
+
 def group_costs(
         arch: Arch, img_size: int | None = None, num_classes: int = 1000, in_chans: int = 3
 ) -> dict[str, Cost]:
@@ -71,30 +100,26 @@ def group_costs(
     size = arch.img_size if img_size is None else img_size
     if size < arch.total_stride:
         raise ValueError(f'img_size {size} is too small: this network needs at least {arch.total_stride} pixels')
-    stem, head = arch.stem, arch.head
-    size = out_size(size, stem.stride)
-    weights = in_chans * stem.kernel**2 * stem.channels
-    costs = {'stem': Cost(weights * size * size, weights + 2 * stem.channels)}
-    in_chs = stem.channels
-    for i, g in enumerate(arch.groups):
-        out_chs, kernel, expansion, act, splits = g.channels, g.kernel, g.expansion, g.act, g.splits
-        macs, params = block_cost(Block(in_chs, out_chs, kernel, g.stride, expansion, act, splits), size)
-        size = out_size(size, g.stride)
-        if g.repeats > 1:  # the repeats are all alike
-            again = block_cost(Block(out_chs, out_chs, kernel, 1, expansion, act, splits), size)
-            macs += again.macs * (g.repeats - 1)
-            params += again.params * (g.repeats - 1)
-        costs[f'groups.{i}'] = Cost(macs, params)
-        in_chs = out_chs
-    weights = arch.groups[-1].channels * head.channels
-    costs['head'] = Cost(weights * size * size, weights + 2 * head.channels)
-    weights = head.channels * num_classes
+    costs = {'stem': conv_cost(arch.stem, in_chans, size)}
+    in_chs, size = arch.stem.channels, out_size(size, arch.stem.stride)
+    for i, group in enumerate(arch.groups):
+        costs[f'groups.{i}'] = group_cost(group, in_chs, size)
+        in_chs, size = group.channels, out_size(size, group.stride)
+    costs['head'] = conv_cost(arch.head, in_chs, size)
+    weights = arch.head.channels * num_classes
     costs['classifier'] = Cost(weights, weights + num_classes)
     return costs
 
 
 def cost(arch: Arch, img_size: int | None = None, num_classes: int = 1000, in_chans: int = 3) -> Cost:
-    """Cost of the whole network; arguments as `group_costs`."""
+    """Cost of the whole network; arguments and errors as `group_costs`.
+
+    >>> arch = Arch.parse('i64-cn_k3_s2_c16_nsw-ir_r2_k3_s2_e3_c24_nre_sp2-cn_k1_c128_nsw')
+    >>> cost(arch)
+    Cost(macs=3883328, params=148912)
+    >>> cost(arch, img_size=96, num_classes=10)
+    Cost(macs=8441408, params=21202)
+    """
     macs = params = 0
     for part in group_costs(arch, img_size, num_classes, in_chans).values():
         macs += part.macs

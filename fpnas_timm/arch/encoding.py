@@ -121,6 +121,12 @@ class Arch:
         Args:
             text: tokens joined by `-`, fields of a token in any order (see `docs/format.md`).
 
+        >>> arch = Arch.parse('cn_k3_s2_c16_nsw-ir_sp2_c24_k5_s2_nsw_r2_e3-cn_k1_c1984_nsw')
+        >>> print(arch)  # canonical: defaults filled in, fields in order
+        i224-cn_r1_k3_s2_c16_nsw-ir_r2_k5_s2_e3_c24_nsw_sp2-cn_r1_k1_s1_c1984_nsw
+        >>> arch.total_stride, len(arch.blocks[0])
+        (4, 2)
+
         Raises:
             ArchError: names the token, its position and what was expected.
         """

@@ -1,10 +1,13 @@
 """The grammar of the architecture string: from text to the fields of its tokens, with hints for near misses."""
 import re
+import string
 import unicodedata
 from difflib import get_close_matches
 from typing import Any
 
-from .checks import ACTS, DEFAULT_IMG_SIZE, MAX_GROUPS, MAX_LENGTH, NEAR_MISSES, ArchError, show
+from ..errors import did_you_mean
+from .checks import DEFAULT_IMG_SIZE, MAX_GROUPS, MAX_LENGTH, NEAR_MISSES, ArchError, show
+from .choices import ACTS, SPLITS
 
 __all__ = ['parse_tokens']
 
@@ -14,14 +17,15 @@ _NAMES = {
     'r': 'repeats', 'k': 'kernel', 's': 'stride', 'e': 'expansion', 'c': 'channels', 'n': 'act', 'sp': 'splits'
 }
 _DEFAULTS = {'r': 1, 's': 1, 'sp': 0}
+_ACT_FIELDS = [f'n{letters}' for letters in ACTS]
 _MEANING = {
     'r': 'repeats, as r2',
     'k': 'kernel, as k3',
     's': 'stride, as s2',
     'e': 'expansion, as e2.25',
     'c': 'output channels, as c24',
-    'n': 'non-linearity, one of nre, nsw, nhs',
-    'sp': 'splits, one of sp0, sp1, sp2, sp4',
+    'n': f'non-linearity, one of {", ".join(_ACT_FIELDS)}',
+    'sp': f'splits, one of {", ".join(f"sp{s}" for s in SPLITS)}',
 }
 _WORDS = {letter: name for letter, name in _NAMES.items() if letter != 'n'}
 
@@ -110,7 +114,7 @@ def _decode_token(token: str, at: str, kind: str, expected: str) -> dict[str, An
                 value = float(number)
             else:
                 raise ArchError(f'{at}: field {part!r}: expected a whole number: {_MEANING[key]}')
-        elif part.startswith('n') and part[1:] in ACTS:
+        elif part in _ACT_FIELDS:
             key, value = 'n', part[1:]
         else:
             raise ArchError(f'{at}: unknown field {show(part)}: expected {_expected(kind)}{_field_hint(part, kind)}')
@@ -127,11 +131,11 @@ def _decode_token(token: str, at: str, kind: str, expected: str) -> dict[str, An
 
 
 def _expected(kind: str) -> str:
-    return ', '.join(f if f != 'n' else 'nre|nsw|nhs' for f in _FIELDS[kind]) + ' with their values'
+    return ', '.join(f if f != 'n' else '|'.join(_ACT_FIELDS) for f in _FIELDS[kind]) + ' with their values'
 
 
 def _plain(part: str) -> str:
-    """Without what tells a near miss from the right thing: capitals, spaces, digits that are not ASCII."""
+    """In lower case, without spaces around it and with ASCII digits: how many near misses become valid."""
     return ''.join(str(unicodedata.digit(c, c)) for c in part.strip().lower())
 
 
@@ -145,17 +149,19 @@ def _field_hint(part: str, kind: str) -> str:
         return f'; its number is missing: {_MEANING[lower]}'
     if lower.startswith('se') and kind == 'ir':
         return '; did you mean sp1 (Squeeze-Excite)?'
-    if _FIELD.fullmatch(lower) or (lower[:1] == 'n' and lower[1:] in ACTS):
+    if _FIELD.fullmatch(lower) or lower in _ACT_FIELDS:
         return f'; did you mean {lower}?'
-    letters, number = re.fullmatch('([a-z]*)(.*)', lower, re.DOTALL).groups()
+    near = NEAR_MISSES.get(lower) or NEAR_MISSES.get(f'n{lower}')
+    if near:
+        return f'; did you mean {near}?'
+    number = lower.lstrip(string.ascii_lowercase)
+    letters = lower[: len(lower) - len(number)]
     number = f'0{number}' if number.startswith('.') else number
     if _FIELD.fullmatch(f'k{number}'):
         keys = [f for f in _FIELDS[kind] if f in _WORDS]
         close = [f for f in keys if letters and _WORDS[f].startswith(letters)] or get_close_matches(letters, keys, n=1)
         return f'; did you mean {close[0]}{number}?' if close else ''
-    near = NEAR_MISSES.get(lower) or NEAR_MISSES.get(f'n{lower}')
-    close = [near] if near else get_close_matches(letters, ['nre', 'nsw', 'nhs'], n=1)
-    return f'; did you mean {close[0]}?' if close else ''
+    return did_you_mean(letters, _ACT_FIELDS)
 
 
 _EXAMPLE = 'i224-cn_k3_s2_c16_nsw-ir_r2_k3_s2_e3_c24_nre_sp2-cn_k1_c1984_nsw'

@@ -3,27 +3,25 @@
 One box per MBConv block. Colour: depthwise kernel size. Height: output channels. Hatching: non-linearity. Number on
 top: splits. Number below (the paper leaves it out): expansion. Vertical bars: between stages.
 """
-import os
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..arch import Arch, Block, Conv
-from ..arch.checks import ACTS
+from ..arch.choices import ACTS, KERNELS, SPLITS
 from ..arch.sizes import out_size
+from ..runs.files import replacing
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
 __all__ = ['draw_arch']
 
-# Okabe and Ito's palette: told apart with any colour vision.
-KERNEL_COLORS = {3: '#56B4E9', 5: '#E69F00', 7: '#009E73', 9: '#CC79A7', 11: '#F0E442'}
-ACT_HATCHES = {'re': '', 'sw': '/////', 'hs': '.....'}
-ACT_NAMES = {**ACTS, 're': 'ReLU'}
 NEUTRAL, INK, FAINT = '#D9D9D9', '#262626', '#6E6E6E'
+KERNEL_COLORS = {kernel: color or NEUTRAL for kernel, color in KERNELS.items() if kernel}
 
 # Inches. x runs in inches, so that text of a fixed size fits whatever the number of blocks is.
 BOX, SLIM = 0.22, 0.14
@@ -98,10 +96,11 @@ def _figure(arch: Arch, title: str | None) -> 'Figure':
     _stages(ax, arch, bars, width, row)
     _below(ax, -0.08, UNDER, 'expansion', 'expansion', ha='right')
     corner = (LEFT + width + 0.1) / size[0], 1 - top / size[1]
-    spacing = {'borderaxespad': 0, 'handlelength': 2, 'handleheight': 1.2, 'labelspacing': 0.55}
-    figure.legend(*_legend(arch), loc='upper left', bbox_to_anchor=corner, frameon=False, **spacing)
+    spacing: dict[str, Any] = {'borderaxespad': 0, 'handlelength': 2, 'handleheight': 1.2, 'labelspacing': 0.55}
+    handles, names = _legend(arch)
+    figure.legend(handles, names, loc='upper left', bbox_to_anchor=corner, frameon=False, **spacing)
     # A title may hold a dollar sign: it is text, not mathematics.
-    look = {'va': 'top', 'fontsize': 9.5, 'fontweight': 'bold', 'parse_math': False}
+    look: dict[str, Any] = {'va': 'top', 'fontsize': 9.5, 'fontweight': 'bold', 'parse_math': False}
     figure.text(LEFT / size[0], 1 - 0.1 / size[1], '\n'.join(lines), gid='title', **look)
     return figure
 
@@ -122,9 +121,17 @@ def _layout(arch: Arch) -> tuple[list[list[float]], list[float], float]:
 def _block_box(block: Block, left: float, gid: str) -> 'Rectangle':
     from matplotlib.patches import Rectangle
 
-    hatch = '' if block.is_identity else ACT_HATCHES[block.act]
-    look = {'facecolor': KERNEL_COLORS[block.kernel]} if block.kernel else {'facecolor': 'none', 'linestyle': '--'}
-    return Rectangle((left, 0), BOX, block.out_chs, edgecolor=INK, linewidth=0.8, hatch=hatch, gid=gid, **look)
+    return Rectangle(
+        (left, 0),
+        BOX,
+        block.out_chs,
+        facecolor=KERNEL_COLORS[block.kernel] if block.kernel else 'none',
+        linestyle='-' if block.kernel else '--',
+        edgecolor=INK,
+        linewidth=0.8,
+        hatch='' if block.is_identity else ACTS[block.act].hatch,
+        gid=gid,
+    )
 
 
 def _block_label(block: Block) -> str:
@@ -163,17 +170,19 @@ def _stages(ax: 'Axes', arch: Arch, bars: list[float], width: float, row: float)
 
 def _note(ax: 'Axes', x: float, y: float, text: str, gid: str) -> None:
     """Text on top of a box: large and bold for a number of splits, small for words."""
-    size = {'fontsize': LABEL, 'fontweight': 'bold'} if text.isdigit() else {'fontsize': SMALL}
+    size: dict[str, Any] = {'fontsize': LABEL, 'fontweight': 'bold'} if text.isdigit() else {'fontsize': SMALL}
     ax.annotate(
         text, (x, y), (0, 1.5), textcoords='offset points', ha='center', va='bottom', linespacing=1, gid=gid, **size
     )
 
 
-def _below(ax: 'Axes', x: float, inches: float, text: str, gid: str, **kwargs: object) -> None:
+def _below(ax: 'Axes', x: float, inches: float, text: str, gid: str, **kwargs: Any) -> None:
     """Text whose top is `inches` below the axes."""
-    kwargs = {'fontsize': SMALL, 'color': FAINT, 'ha': 'center', **kwargs}
-    place = {'xycoords': ax.get_xaxis_transform(), 'textcoords': 'offset points', 'va': 'top', 'annotation_clip': False}
-    ax.annotate(text, (x, 0), (0, -72 * inches), gid=gid, **place, **kwargs)
+    look = {'fontsize': SMALL, 'color': FAINT, 'ha': 'center', 'va': 'top', **kwargs}
+    ax.annotate(
+        text, (x, 0), (0, -72 * inches), xycoords=ax.get_xaxis_transform(), textcoords='offset points',
+        annotation_clip=False, gid=gid, **look,
+    )
 
 
 def _style_axes(ax: 'Axes') -> None:
@@ -187,33 +196,28 @@ def _style_axes(ax: 'Axes') -> None:
     ax.set_axisbelow(True)
 
 
-def _legend(arch: Arch) -> tuple[list, list[str]]:
+def _legend(arch: Arch) -> tuple[list['Artist'], list[str]]:
     """Handles and labels of what the picture shows, and of nothing else."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    box = {'edgecolor': INK, 'linewidth': 0.8}
+    box: dict[str, Any] = {'edgecolor': INK, 'linewidth': 0.8}
     blocks = [block for group in arch.blocks for block in group]
     kernels = sorted({b.kernel for b in blocks if b.kernel})
     acts = [act for act in ACTS if any(b.act == act and not b.is_identity for b in blocks)]
-    entries = [(Patch(facecolor=KERNEL_COLORS[k], **box), f'{k}x{k} depthwise') for k in kernels]
-    entries += [(Patch(facecolor='white', hatch=ACT_HATCHES[a], **box), ACT_NAMES[a]) for a in acts]
+    entries: list[tuple[Artist, str]] = []
+    entries += [(Patch(facecolor=KERNEL_COLORS[k], **box), f'{k}x{k} depthwise') for k in kernels]
+    entries += [(Patch(facecolor='white', hatch=ACTS[a].hatch, **box), ACTS[a].label) for a in acts]
     if any(b.kernel == 0 for b in blocks):
         entries.append((Patch(facecolor='none', linestyle='--', **box), 'bypassed group'))
     entries.append((Patch(facecolor=NEUTRAL, **box), 'stem, 1x1 head'))
-    meaning = {0: 'no attention', 1: 'Squeeze-Excite', 2: '2 splits', 4: '4 splits'}
-    mark = {'linestyle': '', 'markersize': 5, 'markeredgewidth': 0, 'color': INK}
+    mark: dict[str, Any] = {'linestyle': '', 'markersize': 5, 'markeredgewidth': 0, 'color': INK}
     splits = sorted({b.splits for b in blocks if b.kernel})
-    entries += [(Line2D([], [], marker=rf'$\mathbf{{{s}}}$', **mark), meaning[s]) for s in splits]
+    entries += [(Line2D([], [], marker=rf'$\mathbf{{{s}}}$', **mark), SPLITS[s]) for s in splits]
     return [handle for handle, _ in entries], [label for _, label in entries]
 
 
 def _save(figure: 'Figure', path: Path) -> None:
-    """Write the whole file or none: beside `path` first, then in its place."""
     kind = path.suffix.lower()[1:]
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
+    with replacing(path) as temporary:
         figure.savefig(temporary, format=kind, dpi=200, metadata={'Date': None} if kind == 'svg' else None)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

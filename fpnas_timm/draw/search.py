@@ -1,4 +1,4 @@
-"""Pictures of a search's course: what the distribution, its entropy and the expected cost did, epoch by epoch."""
+"""Pictures of a search by epoch: the distribution, its entropy, the expected cost and the training loss."""
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,11 +29,11 @@ def draw_search(
     """Draw `course.png`, `distribution.png` and `arch.png` (Fig. B.1 of the result) into a folder.
 
     Args:
-        history: of the `Search`: one row an epoch.
-        arch: the result.
-        folder: where to.
-        groups: of the space, for the names of the choices.
-        target: multiply-adds asked for.
+        history: `Search.history`, one row per epoch.
+        arch: the architecture that was found.
+        folder: the folder to write to.
+        groups: `SearchSpace.groups`, for the names of the choices.
+        target: the target in multiply-adds, drawn as a line.
 
     Returns:
         The files.
@@ -129,7 +129,7 @@ def distribution_over_time(
                 if prob > 0.14:  # there is room for its name
                     place = (0.98, top - prob / 2)
                     ink = 'black' if top > 1 - 1e-3 else 'white'
-                    look = {'ha': 'right', 'va': 'center', 'fontsize': 7, 'color': ink}
-                    axes.text(*place, f'{choice}', transform=axes.transAxes, **look)
+                    look: dict[str, Any] = {'ha': 'right', 'va': 'center', 'fontsize': 7, 'color': ink}
+                    axes.text(*place, str(choice), transform=axes.transAxes, **look)
     figure.suptitle('probability of each choice over the epochs', fontsize=9)
     return figure

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from ..arch import Block
+from ..arch.choices import ACTS
 from ..arch.sizes import attention_channels, expanded_channels
 
 __all__ = [
@@ -18,7 +19,7 @@ __all__ = [
     'to_fast_memory_format', 'weigh_splits',
 ]
 
-ACT_LAYERS = {'re': 'relu', 'sw': 'swish', 'hs': 'hard_swish'}
+ACT_LAYERS = {letters: act.layer for letters, act in ACTS.items()}
 
 
 class ConvNormAct(nn.Module):

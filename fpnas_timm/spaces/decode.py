@@ -12,15 +12,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arch import Arch, Block
-from ..arch.cost import Cost, block_cost, cost, group_costs
+from ..arch import Arch
+from ..arch.cost import Cost, conv_cost, cost, group_cost, group_costs
 from ..arch.sizes import out_size
-from .mbconv import MBConvSpace
+from .mbconv import VARIABLES, MBConvSpace, Row, irrelevant
 from .space import Choices, LogProbs
 
-__all__ = ['Decoded', 'InfeasibleError', 'Window', 'decode', 'joint_log_probs', 'runner_up_gap']
+__all__ = ['Budget', 'Decoded', 'InfeasibleError', 'Window', 'decode', 'joint_log_probs', 'runner_up_gap']
 
-Window = tuple[int, int]  # smallest and largest value allowed
+Window = tuple[float, float]  # smallest and largest value allowed
+Budget = Window | float  # N is (0, N)
 UNIT = 1e6  # windows are handed to the solver in millions, its tolerance of 1e-6 is then one multiply-add
 
 
@@ -59,8 +60,8 @@ class _Problem(NamedTuple):
 def decode(
         space: MBConvSpace,
         log_probs: LogProbs,
-        macs: Window | None = None,
-        params: Window | None = None,
+        macs: Budget | None = None,
+        params: Budget | None = None,
         num_classes: int = 1000,
         in_chans: int = 3,
 ) -> Decoded:
@@ -73,8 +74,8 @@ def decode(
         space: the search space, at the input size that the multiply-adds are meant for.
         log_probs: per group, in nats: a dict of variable -> 1-D log-probabilities (factorised), or one array with an
             axis per variable (joint). Choices of probability 0 (-inf) are never taken.
-        macs: smallest and largest multiply-adds allowed.
-        params: smallest and largest number of parameters allowed.
+        macs: smallest and largest multiply-adds of an image allowed; a number N is (0, N), None is no limit.
+        params: smallest and largest number of learnable parameters allowed, in the same way.
         num_classes: outputs of the classifier, which is part of both.
         in_chans: channels of the input image.
 
@@ -84,6 +85,24 @@ def decode(
     Raises:
         InfeasibleError: nothing in the space is within the windows.
         ValueError: `log_probs` does not fit the space, or a window is empty.
+        RuntimeError: the solver gave up.
+
+    Kernel 5 and 16 channels are the most probable choices, and each is too much for the budget:
+
+    >>> from fpnas_timm.arch import Conv
+    >>> rows = [Row(expansion=(2,), channels=(8, 16), repeat=1, stride=2, kernel=(0, 3, 5), act=('re',), splits=(0, 1))]
+    >>> space = MBConvSpace.from_rows('tiny', Conv(3, 2, 8, 'sw'), rows, Conv(1, 1, 32, 'sw'), img_size=32)
+    >>> probs = {'kernel': [.1, .3, .6], 'act': [1], 'splits': [.7, .3], 'expansion': [1], 'channels': [.4, .6]}
+    >>> log_probs = [{variable: np.log(p) for variable, p in probs.items()}]
+    >>> decode(space, log_probs, num_classes=10).cost
+    Cost(macs=163136, params=2018)
+    >>> found = decode(space, log_probs, macs=130_000, num_classes=10)
+    >>> print(found.arch)
+    i32-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s2_e2_c8_nre-cn_r1_k1_s1_c32_nsw
+    >>> found.cost
+    Cost(macs=122176, params=1362)
+    >>> round(float(np.exp(found.log_prob)), 3)  # 0.3 (kernel) x 0.7 (splits) x 0.4 (channels)
+    0.084
     """
     problem = _problem(space, log_probs, macs, params, num_classes, in_chans)
     excluded: list[list[int]] = []
@@ -105,8 +124,8 @@ def runner_up_gap(
         decoded: Decoded,
         space: MBConvSpace,
         log_probs: LogProbs,
-        macs: Window | None = None,
-        params: Window | None = None,
+        macs: Budget | None = None,
+        params: Budget | None = None,
         num_classes: int = 1000,
         in_chans: int = 3,
 ) -> float:
@@ -162,12 +181,16 @@ def joint_log_probs(space: MBConvSpace, log_probs: LogProbs) -> list[np.ndarray]
 def _problem(
         space: MBConvSpace,
         log_probs: LogProbs,
-        macs: Window | None,
-        params: Window | None,
+        macs: Budget | None,
+        params: Budget | None,
         num_classes: int,
         in_chans: int,
 ) -> _Problem:
-    windows = {name: window for name, window in (('macs', macs), ('params', params)) if window is not None}
+    windows = {
+        name: (0, budget) if isinstance(budget, (int, float)) else budget
+        for name, budget in (('macs', macs), ('params', params))
+        if budget is not None
+    }
     for name, (low, high) in windows.items():
         if low > high:
             raise ValueError(f'{name}: the window from {low} to {high} is empty')
@@ -177,45 +200,53 @@ def _problem(
     for row, joint in zip(space.rows, joint_log_probs(space, log_probs)):
         layers.append(_edges(row, joint, in_channels, size))
         in_channels, size = row.channels, out_size(size, row.stride)
-    # stem and classifier cost the same whatever is chosen, the head convolution goes with the last group's channels
+    # the costs of stem and classifier do not depend on the choices, that of the head does on the last group's channels
     parts = group_costs(space.to_arch(tuple((0,) * len(g) for g in space.groups)), None, num_classes, in_chans)
-    head = space.head.channels
+    heads = {channels: conv_cost(space.head, channels, size) for channels in in_channels}
     layers[-1] = [
-        e._replace(macs=e.macs + e.out_chs * head * size * size, params=e.params + (e.out_chs + 2) * head)
-        for e in layers[-1]
+        e._replace(macs=e.macs + heads[e.out_chs].macs, params=e.params + heads[e.out_chs].params) for e in layers[-1]
     ]
     return _Problem(space, layers, windows, parts['stem'] + parts['classifier'])
 
 
-def _edges(row, joint: np.ndarray, in_channels: tuple[int, ...], size: int) -> list[_Edge]:
-    """The edges of a group: of all choices with the same channels and cost, the most probable."""
+def _edges(row: Row, joint: np.ndarray, in_channels: tuple[int, ...], size: int) -> list[_Edge]:
+    """The edges of a group: of all choices with the same channels and cost, the most probable.
+
+    Args:
+        row: the choices of the group.
+        joint: log-probability (nats) of every combination, an axis per variable.
+        in_channels: channels that its input may have.
+        size: height and width of its input, pixels.
+    """
     best: dict[tuple[int, int, int, int], _Edge] = {}
-    options = [list(enumerate(choices)) for choices in row.variables.values()]
-    acts = options.pop(1)  # no cost depends on the non-linearity
+    options = list(row.variables.values())
+    costly = [axis for axis, v in enumerate(VARIABLES) if v.has_cost]
+    free = [axis for axis, v in enumerate(VARIABLES) if not v.has_cost]
+    order = np.argsort(costly + free)
     for in_chs in in_channels:
-        for (k, kernel), (s, splits), (e, expansion), (c, channels) in itertools.product(*options):
-            spent = block_cost(Block(in_chs, channels, kernel, row.stride, expansion, 're', splits), size)
-            if row.repeat > 1 and kernel:
-                again = Block(channels, channels, kernel, 1, expansion, 're', splits)
-                repeated = block_cost(again, out_size(size, row.stride))
-                spent = Cost(
-                    spent.macs + (row.repeat - 1) * repeated.macs, spent.params + (row.repeat - 1) * repeated.params
-                )
-            key = (in_chs, channels, *spent)
-            for a, _ in acts:
-                score = float(joint[k, a, s, e, c])
+        for priced in itertools.product(*(range(len(options[axis])) for axis in costly)):
+            indices = (*priced, *(0 for _ in free))
+            first = [indices[i] for i in order]
+            group = row.group({v.name: choices[i] for v, choices, i in zip(VARIABLES, options, first)})
+            spent = group_cost(group, in_chs, size)
+            key = (in_chs, group.channels, *spent)
+            # two choices that differ only in irrelevant variables are one network: no runner-up of each other
+            unused = irrelevant(group.kernel, group.stride == 1 and in_chs == group.channels)
+            relevant = [axis for axis, v in enumerate(VARIABLES) if v.name not in unused]
+            for unpriced in itertools.product(*(range(len(options[axis])) for axis in free)):
+                indices = (*priced, *unpriced)
+                choice = tuple(indices[i] for i in order)
+                score = float(joint[choice])
                 if score == -math.inf:
                     continue
                 known = best.get(key)
                 if known is None:
-                    best[key] = _Edge(*key, score, -math.inf, (k, a, s, e, c))
+                    best[key] = _Edge(*key, score, -math.inf, choice)
                     continue
-                # a bypassed group is the same network whatever its splits and expansion, an identity also whatever
-                # its non-linearity: the less probable choice is then no runner-up
-                same = kernel == 0 and known.choice[0] == k and (spent.macs == 0 or known.choice[1] == a)
+                same = bool(unused) and all(known.choice[axis] == choice[axis] for axis in relevant)
                 if score > known.score:
                     second = known.second if same else known.score
-                    best[key] = _Edge(*key, score, second, (k, a, s, e, c))
+                    best[key] = _Edge(*key, score, second, choice)
                 elif score > known.second and not same:
                     best[key] = known._replace(second=score)
     return list(best.values())
@@ -266,7 +297,7 @@ def _solve(problem: _Problem, excluded: list[list[int]], nearest: bool = False) 
 
     limits = np.ones(size)
     limits[len(edges) :] = np.inf if nearest else 0
-    integer = np.ones(size)
+    integer = np.ones(size, dtype=np.int8)
     integer[len(edges) :] = 0
     result = milp(
         objective,

@@ -4,13 +4,50 @@ Each row gives one choice of kernel, non-linearity, splits, expansion and channe
 """
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..arch import Arch, ArchError, Conv, Group
 from ..arch.checks import named_entries, relabel_errors
 from .space import Choices, Generator, SearchSpace
 
-__all__ = ['MBConvSpace', 'Row', 'steps']
+__all__ = ['VARIABLES', 'MBConvSpace', 'Row', 'Variable', 'irrelevant', 'steps']
+
+
+class Variable(NamedTuple):
+    """What is chosen for each group.
+
+    Args:
+        name: the field of `Row` with its choices, and of `Group` with the chosen one.
+        in_bypass: whether a bypassed group depends on it.
+        in_identity: whether a group that is an identity (bypassed, stride 1, the same channels) depends on it.
+        has_cost: whether multiply-adds or parameters depend on it.
+    """
+
+    name: str
+    in_bypass: bool = True
+    in_identity: bool = True
+    has_cost: bool = True
+
+
+# In the order of a group's indices and of the axes of a joint distribution.
+VARIABLES = (
+    Variable('kernel'),
+    Variable('act', in_identity=False, has_cost=False),
+    Variable('splits', in_bypass=False, in_identity=False),
+    Variable('expansion', in_bypass=False, in_identity=False),
+    Variable('channels'),
+)
+
+
+def irrelevant(kernel: int, is_identity: bool) -> frozenset[str]:
+    """The variables that make no difference to a group with this kernel.
+
+    >>> sorted(irrelevant(0, is_identity=False)), sorted(irrelevant(0, is_identity=True)), sorted(irrelevant(3, False))
+    (['expansion', 'splits'], ['act', 'expansion', 'splits'], [])
+    """
+    if kernel:
+        return frozenset()
+    return frozenset(v.name for v in VARIABLES if not (v.in_identity if is_identity else v.in_bypass))
 
 
 @dataclass(frozen=True)
@@ -27,8 +64,12 @@ class Row:
 
     @property
     def variables(self) -> dict[str, tuple[Any, ...]]:
-        names = ('kernel', 'act', 'splits', 'expansion', 'channels')
-        return {name: tuple(getattr(self, name)) for name in names}
+        """Variable -> its choices, in the order of `VARIABLES`."""
+        return {v.name: tuple(getattr(self, v.name)) for v in VARIABLES}
+
+    def group(self, chosen: Mapping[str, Any]) -> Group:
+        """The group with these choices: variable -> value."""
+        return Group(repeats=self.repeat, stride=self.stride, **chosen)
 
 
 @dataclass(frozen=True)
@@ -42,7 +83,7 @@ class MBConvSpace(SearchSpace):
 
     @classmethod
     def from_rows(cls, name: str, stem: Conv, rows: Sequence[Row], head: Conv, img_size: int = 224) -> 'MBConvSpace':
-        """A space of one's own.
+        """A space of your own, from its rows.
 
         Args:
             name: what messages and files call it.
@@ -55,9 +96,9 @@ class MBConvSpace(SearchSpace):
             ValueError: an empty choice, or (as `ArchError`) choices that no architecture can have.
         """
         space = cls(name, tuple(row.variables for row in rows), stem, head, tuple(rows), img_size)
-        first = [[0] * len(group) for group in space.groups]
+        first = tuple((0,) * len(group) for group in space.groups)
         tries = (  # every choice beside the other groups' first ones; then the largest together, hence all
-            [*first[:i], [*first[i][:v], k, *first[i][v + 1 :]], *first[i + 1 :]]
+            (*first[:i], (*first[i][:v], k, *first[i][v + 1 :]), *first[i + 1 :])
             for i, group in enumerate(space.groups)
             for v, choices in enumerate(group.values())
             for k in range(len(choices))
@@ -66,18 +107,19 @@ class MBConvSpace(SearchSpace):
             with relabel_errors('img_size', 'stem', *(f'rows[{i}]' for i in range(len(rows))), 'head'):
                 for choices in tries:
                     space.to_arch(choices)
-                space.to_arch([[c.index(max(c)) for c in group.values()] for group in space.groups])
+                space.to_arch(tuple(tuple(c.index(max(c)) for c in group.values()) for group in space.groups))
         except ArchError as e:
             raise ArchError(f'space {name!r}: {e}') from None
         return space
 
     def to_arch(self, choices: Choices) -> Arch:
         """The architecture of these choices; `ValueError` if they are not of this space."""
-        groups = tuple(
-            Group(repeats=row.repeat, stride=row.stride, **chosen)
-            for row, chosen in zip(self.rows, self.values(choices))
-        )
+        groups = tuple(row.group(chosen) for row, chosen in zip(self.rows, self.values(choices)))
         return Arch(self.stem, groups, self.head, self.img_size)
+
+    def describe(self, choices: Choices) -> str:
+        """The architecture string of these choices; `ValueError` if they are not of this space."""
+        return str(self.to_arch(choices))
 
     def from_arch(self, arch: Arch) -> Choices:
         """The choices that give `arch`; where a bypass makes some of them irrelevant, the first ones.
@@ -94,10 +136,7 @@ class MBConvSpace(SearchSpace):
             raise ValueError(f'not in space {self.name!r}: it has {len(self.rows)} groups, not {len(arch.groups)}')
         in_chs, out = self.stem.channels, []
         for i, (group, row) in enumerate(zip(arch.groups, self.rows)):
-            irrelevant: tuple[str, ...] = ()
-            if group.kernel == 0:
-                identity = group.stride == 1 and in_chs == group.channels
-                irrelevant = ('expansion', 'splits', 'act') if identity else ('expansion', 'splits')
+            unused = irrelevant(group.kernel, group.stride == 1 and in_chs == group.channels)
             if group.stride != row.stride or (group.repeats != row.repeat and group.kernel):
                 raise ValueError(
                     f'not in space {self.name!r}: group {i} has repeat {row.repeat} and stride {row.stride}, '
@@ -106,9 +145,9 @@ class MBConvSpace(SearchSpace):
             chosen = []
             for variable, choices in row.variables.items():
                 value = getattr(group, variable)
-                if variable not in irrelevant and value not in choices:
+                if variable not in unused and value not in choices:
                     raise ValueError(f'not in space {self.name!r}: group {i} has {variable} {choices}, not {value}')
-                chosen.append(0 if variable in irrelevant else choices.index(value))
+                chosen.append(0 if variable in unused else choices.index(value))
             in_chs = group.channels
             out.append(tuple(chosen))
         return tuple(out)
@@ -151,17 +190,22 @@ class MBConvSpace(SearchSpace):
         rows = []
         for i, given in enumerate(data['rows']):
             entries = named_entries(given, f'rows[{i}]', tuple(f.name for f in fields(Row)))
-            row = Row(**{k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()})
-            for variable in ('kernel', 'act', 'splits', 'expansion', 'channels'):
-                choices = getattr(row, variable)
+            entries = {key: tuple(v) if isinstance(v, list) else v for key, v in entries.items()}
+            row = Row(**entries)
+            for variable in VARIABLES:
+                choices = getattr(row, variable.name)
                 if not isinstance(choices, tuple) or not all(isinstance(c, (int, float, str)) for c in choices):
-                    raise ValueError(f'rows[{i}]: {variable}: expected a list of choices')
+                    raise ValueError(f'rows[{i}]: {variable.name}: expected a list of choices')
             rows.append(row)
         return cls.from_rows(data['name'], stem, rows, head, data['img_size'])
 
 
 def steps(low: float, high: float, step: float) -> tuple[Any, ...]:
-    """The choices that the tables print as (min, max, step): min, min + step, .. up to max."""
+    """The choices that the tables print as (min, max, step): min, min + step, .. up to max.
+
+    >>> steps(64, 120, 16)
+    (64, 80, 96, 112)
+    """
     if not (step > 0 and low <= high):
         raise ValueError(f'({low}, {high}, {step}): expected (min, max, step) with min <= max and a step above 0')
     count = int((high - low) / step + 1e-9) + 1

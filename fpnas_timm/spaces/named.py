@@ -2,25 +2,42 @@
 from pathlib import Path
 
 from ..arch import Conv
-from ..arch.checks import load_json
-from ..paper import FBNETV2_F_ROWS, FBNETV2_MICRO, FPNAS_MICRO, L0_ROWS, L1_L2_ROWS
+from ..arch.checks import DEFAULT_IMG_SIZE, load_json
+from ..paper import (
+    FBNETV2_F_ROWS,
+    FBNETV2_MICRO,
+    FPNAS_MICRO,
+    HEAD_CHANNELS,
+    L0_ROWS,
+    L1_L2_ROWS,
+    STEM_CHANNELS,
+    TABLE_B1,
+    MacroRow,
+)
 from .mbconv import MBConvSpace, Row, steps
 
 __all__ = ['get_space', 'list_spaces']
 
-_HEAD = Conv(kernel=1, stride=1, channels=1984, act='sw')
-
-# name: macro table, micro table, stem channels, input size
-_SPACES: dict[str, tuple[list, dict[str, tuple], int, int]] = {
-    'fbnetv2_f': (FBNETV2_F_ROWS, FBNETV2_MICRO, 16, 224),
-    'fbnetv2_f++': (FBNETV2_F_ROWS, FPNAS_MICRO, 16, 224),
-    'fpnas_s1pp': (FBNETV2_F_ROWS, FPNAS_MICRO, 16, 128),
-    'fpnas_s2pp': (FBNETV2_F_ROWS, FPNAS_MICRO, 16, 160),
-    'fpnas_s3pp': (FBNETV2_F_ROWS, FPNAS_MICRO, 16, 192),
-    'fpnas_s4pp': (FBNETV2_F_ROWS, FPNAS_MICRO, 16, 224),
-    'fpnas_l0': (L0_ROWS, FPNAS_MICRO, 16, 224),
-    'fpnas_l1': (L1_L2_ROWS, FPNAS_MICRO, 24, 240),
-    'fpnas_l2': (L1_L2_ROWS, FPNAS_MICRO, 24, 256),
+_HEAD = Conv(kernel=1, stride=1, channels=HEAD_CHANNELS, act='sw')
+_FBNETV2_F, _L0, _L1_L2 = (
+    (FBNETV2_F_ROWS, STEM_CHANNELS['fbnetv2_f']),
+    (L0_ROWS, STEM_CHANNELS['l0']),
+    (L1_L2_ROWS, STEM_CHANNELS['l1_l2']),
+)
+_MACRO: dict[str, tuple[list[MacroRow], int]] = {  # model of Table B.1: macro table and stem channels of its space
+    'fpnas_s1pp': _FBNETV2_F,
+    'fpnas_s2pp': _FBNETV2_F,
+    'fpnas_s3pp': _FBNETV2_F,
+    'fpnas_s4pp': _FBNETV2_F,
+    'fpnas_l0': _L0,
+    'fpnas_l1': _L1_L2,
+    'fpnas_l2': _L1_L2,
+}
+# name: macro table, stem channels, micro table, input size in pixels
+_SPACES: dict[str, tuple[list[MacroRow], int, dict[str, tuple], int]] = {
+    'fbnetv2_f': (*_FBNETV2_F, FBNETV2_MICRO, DEFAULT_IMG_SIZE),
+    'fbnetv2_f++': (*_FBNETV2_F, FPNAS_MICRO, DEFAULT_IMG_SIZE),
+    **{name: (*macro, FPNAS_MICRO, TABLE_B1[name].img_size) for name, macro in _MACRO.items()},
 }
 
 
@@ -31,6 +48,9 @@ def list_spaces() -> list[str]:
 
 def get_space(name: str) -> MBConvSpace:
     """A space of the paper by name, or a user's own by the path of its JSON file.
+
+    >>> get_space('fpnas_l0').num_archs  # the paper prints 2e32
+    159722849117969289626986343301120
 
     Raises:
         ValueError: unknown name (with the known ones), or a file that does not hold a space.
@@ -44,7 +64,7 @@ def get_space(name: str) -> MBConvSpace:
             raise ValueError(f'{path}: {e}') from None
     if name not in _SPACES:
         raise ValueError(f'unknown search space {name!r}: expected one of {", ".join(_SPACES)}, or a .json file')
-    macro, micro, stem, img_size = _SPACES[name]
+    macro, stem, micro, img_size = _SPACES[name]
     rows = tuple(Row(steps(*e), steps(*c), repeat, stride, **micro) for e, c, repeat, stride in macro)
     stem_conv = Conv(kernel=3, stride=2, channels=stem, act='sw')
     return MBConvSpace(name, tuple(row.variables for row in rows), stem_conv, _HEAD, rows, img_size)

@@ -1,4 +1,4 @@
-"""A search space as the search sees it: an ordered list of groups, each an ordered dict of variable -> choices."""
+"""What the search knows of a space: an ordered list of groups, each an ordered dict of variable -> choices."""
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -67,6 +67,14 @@ class SearchSpace:
                 raise ValueError(f'space {self.name!r}, group {i}: {tuple(chosen)} does not index {dict(group)}')
             out.append({variable: c[k] for k, (variable, c) in zip(chosen, group.items())})
         return out
+
+    def describe(self, choices: Choices) -> str:
+        """The architecture of these choices as text, for messages and files: here its indices.
+
+        >>> SearchSpace('cells', ({'op': ('conv', 'pool')}, {'width': (8, 16)})).describe(((0,), (1,)))
+        '((0,), (1,))'
+        """
+        return str(choices)
 
 
 def _torch_randrange(generator: 'torch.Generator') -> Any:

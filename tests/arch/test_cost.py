@@ -1,4 +1,4 @@
-"""`cost.py` against fvcore and against the parameters of the built model, to the last unit."""
+"""`arch/cost.py` against fvcore and against the parameters of the built model, to the last unit."""
 
 import random
 
@@ -6,7 +6,7 @@ import pytest
 import timm
 
 from fpnas_timm.arch import Arch
-from fpnas_timm.arch.cost import Cost, block_cost, cost, group_costs
+from fpnas_timm.arch.cost import Cost, block_cost, cost, group_cost, group_costs
 from fpnas_timm.model.network import FPNAS
 from fpnas_timm.spaces import get_space, list_spaces
 from fpnas_timm.zoo.report import count
@@ -53,3 +53,10 @@ def test_too_small_an_image_is_refused() -> None:
     arch = get_space('fpnas_l0').sample_arch(random.Random(0))
     with pytest.raises(ValueError, match='img_size 31 is too small: this network needs at least 32 pixels'):
         cost(arch, 31)
+
+
+def test_a_group_costs_the_sum_of_its_blocks() -> None:
+    arch = Arch.parse('i30-cn_k3_s2_c16_nsw-ir_r3_k5_s2_e3_c24_nre_sp2-ir_k0_c24_nre-cn_k1_c32_nsw')
+    first, *others = arch.blocks[0]
+    assert group_cost(arch.groups[0], 16, 15) == sum((block_cost(b, 8) for b in others), block_cost(first, 15))
+    assert group_cost(arch.groups[1], 24, 8) == Cost(0, 0)

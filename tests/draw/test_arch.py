@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from fpnas_timm.arch import Arch, ArchError
-from fpnas_timm.arch.checks import ACTS, KERNELS
+from fpnas_timm.arch.choices import ACTS, KERNELS
 from fpnas_timm.cli.describe import draw_main
-from fpnas_timm.draw.arch import ACT_HATCHES, KERNEL_COLORS, draw_arch
+from fpnas_timm.draw.arch import KERNEL_COLORS, draw_arch
 
 pytest.importorskip('matplotlib')
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -63,7 +63,7 @@ def test_one_box_per_block_as_the_caption_says(name):
             assert (box.get_linestyle() in ('--', 'dashed')) == (block.kernel == 0)
             if block.kernel:
                 assert to_hex(box.get_facecolor()).upper() == KERNEL_COLORS[block.kernel]
-                assert (box.get_hatch() or '') == ACT_HATCHES[block.act]
+                assert (box.get_hatch() or '') == ACTS[block.act].hatch
                 assert label.get_text() == str(block.splits)
             else:
                 assert box.get_facecolor()[3] == 0
@@ -155,8 +155,8 @@ def test_legend_explains_what_is_shown_and_no_more():
 
 def test_every_kernel_and_activation_has_its_own_look():
     assert set(KERNEL_COLORS) == set(KERNELS) - {0} and len(set(KERNEL_COLORS.values())) == len(KERNEL_COLORS)
-    assert set(ACT_HATCHES) == set(ACTS) and len(set(ACT_HATCHES.values())) == len(ACTS)
-    assert ACT_HATCHES['re'] == ''
+    assert len({act.hatch for act in ACTS.values()}) == len({act.label for act in ACTS.values()}) == len(ACTS)
+    assert ACTS['re'].hatch == ''
 
 
 def test_title_is_shown_as_it_is():

@@ -2,12 +2,11 @@
 from hypothesis import strategies as st
 
 from fpnas_timm.arch import Arch, Conv, Group
-
-ACTS = ('re', 'sw', 'hs')
+from fpnas_timm.arch.choices import ACTS, KERNELS, SPLITS
 
 
 def acts():
-    return st.sampled_from(ACTS)
+    return st.sampled_from(tuple(ACTS))
 
 
 def expansions(most=16.0):
@@ -17,7 +16,7 @@ def expansions(most=16.0):
 
 
 @st.composite
-def archs(draw, max_groups=8, max_repeats=32, max_channels=8192, max_img_size=4096, kernels=(0, 3, 5, 7, 9, 11)):
+def archs(draw, max_groups=8, max_repeats=32, max_channels=8192, max_img_size=4096, kernels=tuple(KERNELS)):
     """Valid architectures. The defaults reach the limits of the format; tests that build networks want small ones."""
 
     def channels(*likely):
@@ -40,7 +39,7 @@ def archs(draw, max_groups=8, max_repeats=32, max_channels=8192, max_img_size=40
                 expansion=draw(expansions(min(16.0, 32_000 // widest))),
                 channels=out_chs,
                 act=draw(acts()),
-                splits=draw(st.sampled_from((0, 1, 2, 4))),
+                splits=draw(st.sampled_from(tuple(SPLITS))),
             )
         )
         in_chs, total_stride, blocks_left = out_chs, total_stride * stride, blocks_left - repeats
@@ -74,7 +73,7 @@ def spellings(draw, arch):
         repeats, act, splits = g.repeats, g.act, g.splits
         expansion = decimal('e', g.expansion)
         if g.kernel == 0:
-            repeats, splits = draw(st.integers(1, 32)), draw(st.sampled_from((0, 1, 2, 4)))
+            repeats, splits = draw(st.integers(1, 32)), draw(st.sampled_from(tuple(SPLITS)))
             expansion = draw(st.just([]) | expansions().map(lambda e: decimal('e', e)))
             act = draw(acts()) if g.stride == 1 and g.channels == in_chs else g.act
         fields = whole('k', g.kernel), whole('s', g.stride, 1), expansion, whole('c', g.channels), [f'n{act}']

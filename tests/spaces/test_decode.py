@@ -143,3 +143,15 @@ def test_empty_window() -> None:
     space = small_space()
     with pytest.raises(ValueError, match='macs: the window from 2 to 1 is empty'):
         decode(space, random_log_probs(space, np.random.default_rng(0), True), macs=(2, 1))
+
+
+def test_a_number_is_an_upper_limit() -> None:
+    space = small_space()
+    log_probs = random_log_probs(space, np.random.default_rng(3), False)
+    costs = sorted(c.macs for _, c, _ in everything(space, log_probs))
+    limit = costs[len(costs) // 10]
+    assert decode(space, log_probs, macs=limit, num_classes=10) == decode(
+        space, log_probs, macs=(0, limit), num_classes=10
+    )
+    best = max((row for row in everything(space, log_probs) if row[1].macs <= limit), key=lambda row: row[0])
+    assert str(decode(space, log_probs, macs=limit, num_classes=10).arch) == str(best[2])
