@@ -28,7 +28,7 @@ def did_you_mean(given: object, known: Iterable[str]) -> str:
     >>> did_you_mean('epoch', ['epochs', 'lr'])
     '; did you mean epochs?'
     """
-    close = get_close_matches(str(given)[:80], list(known), n=1)
+    close = get_close_matches(given[:80], list(known), n=1) if isinstance(given, str) else []
     return f'; did you mean {close[0]}?' if close else ''
 
 
