@@ -17,7 +17,7 @@ from timm.utils import AverageMeter, accuracy
 from fpnas_timm.arch import Arch
 from fpnas_timm.cli.runs import train_main
 from fpnas_timm.train.options import parse_train_args
-from fpnas_timm.train.run import train
+from fpnas_timm.train.run import run_training
 
 ROOT = Path(__file__).parents[2]
 ARCH = 'i16-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s1_e2_c8_nre_sp1-ir_r2_k3_s2_e2_c16_nsw_sp2-cn_r1_k1_s1_c32_nsw'
@@ -162,7 +162,7 @@ def test_ctrl_c_ends_after_a_step(tiny_images: Path, tmp_path: Path) -> None:
             return (tmp_path / 'run' / 'last.pth.tar').exists()
 
     args = parse_train_args([*TRAIN, '--data-dir', str(tiny_images), *at(tmp_path, 'run')])
-    train(args, AfterFirstEpoch())
+    run_training(args, AfterFirstEpoch())
     assert state(tmp_path / 'run')['epoch'] == 0
     assert (tmp_path / 'run' / 'export' / 'config.json').exists()
     run(tiny_images, *at(tmp_path, 'whole'))

@@ -1,5 +1,4 @@
 """Two processes under torchrun (gloo, CPU): the numbers of one process, and a resumed run is the same run."""
-import argparse
 import json
 import os
 import socket
@@ -12,6 +11,7 @@ import torch
 
 from fpnas_timm.cli.runs import train_main
 from fpnas_timm.errors import UsageError
+from fpnas_timm.runs.device import Precision, Process
 from fpnas_timm.train.network import to_device
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +62,6 @@ def test_resumed(tiny_images: Path, tmp_path: Path) -> None:
 
 
 def test_sync_bn_needs_gpus() -> None:
-    args = argparse.Namespace(distributed=True, sync_bn=True, split_bn=False, model_dtype=None, channels_last=False)
+    process = Process(torch.device('cpu'), distributed=True, world_size=2)
     with pytest.raises(UsageError, match='--sync-bn: torch synchronises batch norms on GPUs only'):
-        to_device(torch.nn.BatchNorm2d(3), args, torch.device('cpu'))
+        to_device(torch.nn.BatchNorm2d(3), process, Precision(), sync_bn=True)

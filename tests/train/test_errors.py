@@ -119,7 +119,7 @@ def test_an_unreadable_image(
     capsys.readouterr()
     bad.write_bytes(good[:60])
     said = fails(capsys, [*argv, '--resume', 'auto'], status=1)
-    assert re.match(rf'{bad}: this image cannot be read \(.*\): mend it, then resume$', said)
+    assert re.match(rf'{bad}: this image cannot be read \(.*\): fix it, then resume$', said)
     bad.write_bytes(good)
     assert train_main([*argv, '--resume', 'auto']) == 0
     assert len((tmp_path / 'run' / 'history.jsonl').read_text().splitlines()) == 2
