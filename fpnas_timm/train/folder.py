@@ -23,16 +23,20 @@ class RunFolder:
         path: the folder, which exists.
         saver: of the checkpoints.
         trackers: where rows of the history go, too.
+        history: the rows of the epochs before, in a run that is resumed.
     """
 
-    def __init__(self, path: Path, saver: RunCheckpoints, trackers: Trackers) -> None:
+    def __init__(
+            self, path: Path, saver: RunCheckpoints, trackers: Trackers, history: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
         self.path = path
         self.saver = saver
         self.trackers = trackers
+        self.history = [dict(row) for row in history]
 
     def save(
             self,
-            history: Sequence[Mapping[str, Any]],
+            row: Mapping[str, Any],
             metric: float | None,
             random_states: dict[str, Any],
             milestone: bool = False,
@@ -40,7 +44,7 @@ class RunFolder:
         """Write the history and, after a validated epoch, the checkpoints.
 
         Args:
-            history: its last row is that of the epoch.
+            row: the epoch's, for the history.
             metric: by which the best checkpoint is chosen.
             random_states: of all processes, to be saved with a validated epoch.
             milestone: whether the epoch's checkpoint is kept for good.
@@ -48,8 +52,8 @@ class RunFolder:
         Raises:
             RunError: the disk is full, say; the last good checkpoint is kept.
         """
-        row = history[-1]
-        write_history(self.path, history)
+        self.history.append(dict(row))
+        write_history(self.path, self.history)
         self.trackers.log(row)
         if row.get('validated'):
             self.saver.random_states = random_states

@@ -183,8 +183,7 @@ def save_epoch(run: Run, row: Mapping[str, Any], metric: float | None) -> None:
         random_states = gather_random_states(trainer.loaders.workers, trainer.process.world_size)
     if run.folder is None:
         return
-    run.history.append(dict(row))
-    run.folder.save(run.history, metric, random_states, milestone=row['epoch'] + 1 in run.milestones)
+    run.folder.save(row, metric, random_states, milestone=row['epoch'] + 1 in run.milestones)
     shown = ', '.join(f'{k} {row[k]:.4g}' for k in ('train_loss', 'eval_loss', 'eval_top1', 'lr') if k in row)
     _logger.info(f'epoch {row["epoch"] + 1}/{run.num_epochs}: {shown}, {row["train_seconds"]:.1f} s')
 
@@ -197,8 +196,9 @@ def finish(run: Run) -> TrainResult:
     if run.folder is None:
         return TrainResult(path)
     run.folder.close()
+    history = run.folder.history
     model = copy.deepcopy(utils.unwrap_model(eval_model(trainer.task))).cpu()
-    best = export_best(model, path, run.history, run.data_config, run.classes, run.notes, run.average)
-    if run.history:
-        draw_curves(run.history, path / 'curves.png', f'{path.name}  {run.notes["recipe"] or ""}')
-    return TrainResult(path, run.history, best)
+    best = export_best(model, path, history, run.data_config, run.classes, run.notes, run.average)
+    if history:
+        draw_curves(history, path / 'curves.png', f'{path.name}  {run.notes["recipe"] or ""}')
+    return TrainResult(path, history, best)

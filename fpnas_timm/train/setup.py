@@ -50,15 +50,14 @@ __all__ = ['Run', 'base_learning_rate', 'setup']
 _logger = logging.getLogger('train')
 
 
-@dataclass
+@dataclass(frozen=True)
 class Run:
     """A training run, set up."""
 
     trainer: Trainer
+    folder: RunFolder | None  # in the first process
     epochs: range  # to be trained, counted from 0
     num_epochs: int  # of the schedule
-    history: list[dict[str, Any]]  # a row for each epoch
-    folder: RunFolder | None  # in the first process
     val_interval: int  # epochs between validations
     milestones: Sequence[int]  # epochs whose checkpoints are kept for good, counted from 1
     metric: str  # key of the history's rows by which the best epoch is chosen
@@ -117,17 +116,28 @@ def setup(args: argparse.Namespace) -> Run:
         else:
             scheduler.step(start)
 
-    trainer = Trainer(
-        process, precision, epoch_settings(args), task, loaders, optimizer, scheduler, scaler, frozen, folder, None
-    )
+    run_folder = None
+    if process.primary:
+        run_folder = _open_folder(args, args_text, folder, resume, saved, task, optimizer, scaler, metric, start)
     run = Run(
-        trainer, epochs, num_epochs, [], None, args.val_interval, args.save_epochs or (), metric,
-        not args.model_ema_force_cpu, args.dist_bn, data_config, classes,
-        {'recipe': args.recipe, 'epochs': args.epochs, 'seed': args.seed},
+        trainer=Trainer(
+            process, precision, epoch_settings(args), task, loaders, optimizer, scheduler, scaler, frozen, folder,
+            saver=run_folder.saver if run_folder else None,
+        ),
+        folder=run_folder,
+        epochs=epochs,
+        num_epochs=num_epochs,
+        val_interval=args.val_interval,
+        milestones=args.save_epochs or (),
+        metric=metric,
+        average=not args.model_ema_force_cpu,
+        dist_bn=args.dist_bn,
+        data_config=data_config,
+        classes=classes,
+        notes={'recipe': args.recipe, 'epochs': args.epochs, 'seed': args.seed},
     )
     if process.primary:
-        _open_folder(args, args_text, run, resume, saved)
-        _log_start(args, run, model)
+        _log_start(run, args.model, model, args.lr)
     if random_saved:  # from here on random numbers are those of the run that is resumed
         restore_random_states(random_saved, loaders.eval)
     return run
@@ -245,38 +255,44 @@ def _create_schedule(
         raise UsageError(f'--sched {args.sched}: {e}') from None
 
 
-def _open_folder(args: argparse.Namespace, args_text: str, run: Run, resume: str, saved: dict[str, Any]) -> None:
-    """Create the folder of the run or go on in it, and give it to the run."""
-    trainer = run.trainer
-    folder = trainer.folder
-    in_place = bool(resume) and folder.exists() and Path(resume).parent.samefile(folder)
+def _open_folder(
+        args: argparse.Namespace,
+        args_text: str,
+        path: Path,
+        resume: str,
+        saved: dict[str, Any],
+        task: TrainingTask,
+        optimizer: Optimizer,
+        scaler: utils.NativeScaler | None,
+        metric: str,
+        start: int,
+) -> RunFolder:
+    """Create the folder of the run, or go on in it from epoch `start`."""
+    in_place = bool(resume) and path.exists() and Path(resume).parent.samefile(path)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / 'args.yaml', args_text)
+        path.mkdir(parents=True, exist_ok=True)
+        write_text(path / 'args.yaml', args_text)
     except OSError as e:
-        raise UsageError(f'{folder}: cannot be written ({e.strerror}): choose another --output') from None
+        raise UsageError(f'{path}: cannot be written ({e.strerror}): choose another --output') from None
     wandb = dict(
         project=args.wandb_project, tags=args.wandb_tags, resume_id=args.wandb_resume_id, config=vars(args)
     )
-    trackers = Trackers(folder, args.log_tensorboard, wandb if args.log_wandb else None)
+    trackers = Trackers(path, args.log_tensorboard, wandb if args.log_wandb else None)
     saver = RunCheckpoints(
-        model=trainable_module(trainer.task), optimizer=trainer.optimizer, args=args, amp_scaler=trainer.scaler,
-        checkpoint_dir=str(folder), recovery_dir=str(folder), decreasing=run.metric.endswith('loss'),
-        max_history=args.checkpoint_hist, task=trainer.task,
+        model=trainable_module(task), optimizer=optimizer, args=args, amp_scaler=scaler, checkpoint_dir=str(path),
+        recovery_dir=str(path), decreasing=metric.endswith('loss'), max_history=args.checkpoint_hist, task=task,
     )
     if in_place:
         saver.resume(saved)
-        run.history.extend(read_history(folder, run.epochs.start))
-    trainer.saver = saver
-    run.folder = RunFolder(folder, saver, trackers)
+    return RunFolder(path, saver, trackers, read_history(path, start) if in_place else [])
 
 
-def _log_start(args: argparse.Namespace, run: Run, model: nn.Module) -> None:
+def _log_start(run: Run, name: str, model: nn.Module, lr: float) -> None:
     trainer, epochs = run.trainer, run.epochs
     num_params = sum(p.numel() for p in model.parameters())
     frozen = f', {trainer.frozen.num_params:,} frozen' if trainer.frozen else ''
     _logger.info(
-        f'{args.model}: {num_params:,} parameters{frozen}, {run.data_config["input_size"][-1]} pixels; '
+        f'{name}: {num_params:,} parameters{frozen}, {run.data_config["input_size"][-1]} pixels; '
         f'epochs {epochs.start + 1} to {epochs.stop} of {trainer.updates_per_epoch} updates, '
-        f'learning rate {args.lr:.4g}, {trainer.process.world_size} x {trainer.process.device}; into {trainer.folder}'
+        f'learning rate {lr:.4g}, {trainer.process.world_size} x {trainer.process.device}; into {trainer.folder}'
     )
