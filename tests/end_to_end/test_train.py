@@ -170,21 +170,6 @@ def test_ctrl_c_ends_after_a_step(tiny_images: Path, tmp_path: Path) -> None:
     assert_same_weights(tmp_path / 'whole', tmp_path / 'run')
 
 
-def test_accumulation_is_a_larger_batch(tiny_images: Path, tmp_path: Path) -> None:
-    """Three batches of 12 make the update of one batch of 36, in a network without batch norm."""
-    argv = ['--model', 'test_vit', '--img-size', '32', '--no-aug', '--epochs', '1', '--opt', 'sgd', '--lr', '0.1']
-    argv += ['--device', 'cpu', '--num-classes', '3', '--data-dir', str(tiny_images), '-j', '0', '--warmup-epochs', '0']
-    assert train_main([*argv, '-b', '12', '--grad-accum-steps', '3', *at(tmp_path, 'three')]) == 0
-    assert train_main([*argv, '-b', '36', *at(tmp_path, 'one')]) == 0
-    three, one = (state(tmp_path / n)['state_dict'] for n in ('three', 'one'))
-    assert all(torch.allclose(three[n], one[n], atol=1e-5) for n in one)
-
-
-def test_the_last_update_has_what_batches_are_left(tiny_images: Path, tmp_path: Path) -> None:
-    run(tiny_images, '-b', '5', '--grad-accum-steps', '4', '--epochs', '1', *at(tmp_path, 'run'))  # 7 batches: 4 and 3
-    assert state(tmp_path / 'run')['optimizer']['state'][0]['step'].item() == 2
-
-
 @pytest.mark.parametrize('options', [
     ['--amp', '--amp-dtype', 'bfloat16', '--channels-last'],
     ['--grad-checkpointing', '--clip-grad', '1', '--layer-decay', '0.8'],
@@ -202,16 +187,6 @@ def test_options(tiny_images: Path, tmp_path: Path, options: list[str]) -> None:
         assert (tmp_path / 'run' / 'milestone-1.pth.tar').exists()
         assert list((tmp_path / 'run').glob('recovery-*'))
         assert list((tmp_path / 'run').glob('train-batch-*.jpg'))
-
-
-def test_checkpointing_changes_no_loss(tiny_images: Path, tmp_path: Path) -> None:
-    run(tiny_images, *at(tmp_path, 'plain'))
-    run(tiny_images, *at(tmp_path, 'again'), '--grad-checkpointing')
-    plain, again = (
-        [json.loads(line)['train_loss'] for line in (tmp_path / name / 'history.jsonl').read_text().splitlines()]
-        for name in ('plain', 'again')
-    )
-    assert plain == again
 
 
 def test_from_a_search_to_a_fine_tuned_model(trained: Path, tiny_images: Path, tmp_path: Path) -> None:

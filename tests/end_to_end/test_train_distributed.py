@@ -10,9 +10,6 @@ import pytest
 import torch
 
 from fpnas_timm.cli.runs import train_main
-from fpnas_timm.errors import UsageError
-from fpnas_timm.runs.device import Precision, Process
-from fpnas_timm.train.network import to_device
 
 ROOT = Path(__file__).parents[2]
 ARCH = 'i16-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s1_e2_c8_nre_sp1-ir_r2_k3_s2_e2_c16_nsw_sp2-cn_r1_k1_s1_c32_nsw'
@@ -59,9 +56,3 @@ def test_resumed(tiny_images: Path, tmp_path: Path) -> None:
     )
     assert all(torch.equal(whole[n], parts[n]) for n in whole)
     assert not any(n.startswith('module.') for n in whole)
-
-
-def test_sync_bn_needs_gpus() -> None:
-    process = Process(torch.device('cpu'), distributed=True, world_size=2)
-    with pytest.raises(UsageError, match='--sync-bn: torch synchronises batch norms on GPUs only'):
-        to_device(torch.nn.BatchNorm2d(3), process, Precision(), sync_bn=True)
