@@ -118,23 +118,30 @@ def test_a_resumed_run_is_the_same_run(tiny_images: Path, tmp_path: Path, option
 
 
 def test_killed_and_resumed(tiny_images: Path, tmp_path: Path) -> None:
-    """kill -9 in the middle of an epoch, two times, at whatever moment that is."""
-    options = [*EVERYTHING_RANDOM, '-j', '1', '--epochs', '8', '--resume', 'auto']
+    """kill -9 while the first epoch is being saved, and in the middle of a later one."""
+    options = [*EVERYTHING_RANDOM, '-j', '1', '--epochs', '8', '--resume', 'auto', '--log-interval', '1']
     run(tiny_images, *options, *at(tmp_path, 'whole'))
     argv = [sys.executable, '-m', 'fpnas_timm', 'train', *TRAIN, '--data-dir', str(tiny_images), *options]
     env = {**os.environ, 'PYTHONPATH': str(ROOT)}
     history = tmp_path / 'killed' / 'history.jsonl'
-    for rows, delay in ((1, 0.0), (3, 0.07)):
-        process = subprocess.Popen(
-            [*argv, *at(tmp_path, 'killed')], env=env, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        while not (history.exists() and len(history.read_text().splitlines()) >= rows):
+
+    def first_row_is_written(process: subprocess.Popen) -> None:  # right before the checkpoint
+        while not history.exists():
             assert process.poll() is None
-            time.sleep(0.005)
-        time.sleep(delay)
+            time.sleep(0.001)
+
+    def fifth_epoch_is_half_done(process: subprocess.Popen) -> None:
+        assert process.stderr is not None
+        assert any('epoch 5 [2/4]' in line for line in process.stderr)
+
+    for happens in (first_row_is_written, fifth_epoch_is_half_done):
+        process = subprocess.Popen(
+            [*argv, *at(tmp_path, 'killed')], env=env, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        happens(process)
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert state(tmp_path / 'killed')['epoch'] < 7
+        process.communicate()
+    assert state(tmp_path / 'killed')['epoch'] == 3
     run(tiny_images, *options, *at(tmp_path, 'killed'))
     assert_same_weights(tmp_path / 'whole', tmp_path / 'killed')
 
