@@ -65,7 +65,7 @@ def open_dataset(name: str, root: str | Path | None, split: str, **kwargs: Any) 
 
 def _has_split(root: Path, split: str) -> bool:
     """Whether `split` is a folder of `root`, or the whole of `root`: then no split at all is there."""
-    kinds = (('train', 'training'), ('val', 'valid', 'validation', 'eval', 'evaluation', 'test'))
+    kinds = (('train', 'training'), ('val', 'valid', 'validation', 'eval', 'evaluation'), ('test',))  # timm's synonyms
     names = next((kind for kind in kinds if split in kind), (split,))
     known = [name for kind in kinds for name in kind if (root / name).is_dir()]
     return not known or (root / split).is_dir() or any(name in known for name in names)

@@ -96,9 +96,9 @@ def setup(args: argparse.Namespace) -> Run:
         args.dist_bn = ''  # there is nothing left to distribute
     saved_workers = random_saved.get('workers')
     loaders, classes = _open_data(args, process, precision, data_config, classes_asked_for, saved_workers)
+    global_batch = loaders.mean_batch_size * process.world_size * args.grad_accum_steps
     args.lr = args.lr or base_learning_rate(
-        args.lr_base, args.lr_base_size, args.lr_base_scale, args.opt,
-        loaders.mean_batch_size * process.world_size * args.grad_accum_steps,
+        args.lr_base, args.lr_base_size, args.lr_base_scale, args.opt, global_batch
     )
     criterion = create_criterion(**loss_arguments(args))
     task = create_task(model, criterion, process, precision.dtype, data_config, distillation_of(args), classes)
@@ -107,21 +107,25 @@ def setup(args: argparse.Namespace) -> Run:
 
     updates = math.ceil(len(loaders.train) / args.grad_accum_steps)
     metric = f'eval_{args.eval_metric}' if loaders.eval is not None else 'train_loss'
-    scheduler, num_epochs = _create_schedule(args, optimizer, updates, metric)
     start = args.start_epoch if args.start_epoch is not None else saved.get('epoch', -1) + 1
+    scheduler, num_epochs = _create_schedule(args, optimizer, updates, metric, start)
     epochs = range(start, min(num_epochs, args.stop_epoch or num_epochs))
-    if scheduler is not None and start > 0:
-        if args.sched_on_updates:
-            scheduler.step_update(start * updates)
-        else:
-            scheduler.step(start)
 
     run_folder = None
     if process.primary:
         run_folder = _open_folder(args, args_text, folder, resume, saved, task, optimizer, scaler, metric, start)
     run = Run(
         trainer=Trainer(
-            process, precision, epoch_settings(args), task, loaders, optimizer, scheduler, scaler, frozen, folder,
+            process=process,
+            precision=precision,
+            settings=epoch_settings(args),
+            task=task,
+            loaders=loaders,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            scaler=scaler,
+            frozen=frozen,
+            folder=folder,
             saver=run_folder.saver if run_folder else None,
         ),
         folder=run_folder,
@@ -245,14 +249,20 @@ def _finish_task(
 
 
 def _create_schedule(
-        args: argparse.Namespace, optimizer: Optimizer, updates: int, metric: str
+        args: argparse.Namespace, optimizer: Optimizer, updates: int, metric: str, start: int
 ) -> tuple[Scheduler | None, int]:
-    """timm's schedule, and its length in epochs."""
+    """timm's schedule, at epoch `start`, and its length in epochs."""
     try:
         schedule = scheduler_kwargs(args, decreasing_metric=metric.endswith('loss'))
-        return create_scheduler_v2(optimizer, **schedule, updates_per_epoch=updates)
+        scheduler, num_epochs = create_scheduler_v2(optimizer, **schedule, updates_per_epoch=updates)
     except (AssertionError, ValueError) as e:
         raise UsageError(f'--sched {args.sched}: {e}') from None
+    if scheduler is not None and start > 0:
+        if args.sched_on_updates:
+            scheduler.step_update(start * updates)
+        else:
+            scheduler.step(start)
+    return scheduler, num_epochs
 
 
 def _open_folder(
