@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from ..errors import RunError, UsageError, one_line
 
-__all__ = ['StrictImages', 'class_indices', 'class_names', 'open_dataset']
+__all__ = ['StrictImages', 'class_indices', 'class_names', 'open_dataset', 'plain_message']
 
 
 class StrictImages(Dataset):
@@ -88,3 +88,11 @@ def class_names(dataset: Dataset) -> list[str]:
     source = getattr(dataset, 'dataset', dataset)
     to_index = getattr(getattr(source, 'reader', source), 'class_to_idx', None) or {}
     return [str(name) for name, _ in sorted(to_index.items(), key=lambda item: item[1])]
+
+
+def plain_message(e: BaseException) -> str:
+    """What an error says, without the traceback that torch puts around one from a loader's worker."""
+    text = str(e)
+    if text.startswith('Caught '):
+        text = text.strip().rpartition(f'{type(e).__name__}: ')[2]
+    return text

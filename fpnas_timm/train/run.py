@@ -21,6 +21,7 @@ from torch import nn
 from ..arch import Arch
 from ..draw.training import draw_curves
 from ..errors import RunError
+from ..runs.datasets import plain_message
 from ..runs.processes import StopRequest
 from .epoch import not_finite, train_epoch
 from .folder import export_best
@@ -121,7 +122,11 @@ def train(
     if arch is not None:
         given['model'] = model or 'fpnas'
         given['model_kwargs'] = {**(options.get('model_kwargs') or {}), 'arch': str(arch)}
-    return run_training(train_options({name: value for name, value in given.items() if value is not None}))
+    args = train_options({name: value for name, value in given.items() if value is not None})
+    try:
+        return run_training(args)
+    except RunError as e:
+        raise RunError(plain_message(e)) from None
 
 
 def run_training(args: argparse.Namespace, stop: StopRequest | None = None) -> TrainResult:

@@ -1,5 +1,6 @@
 """`train()` from Python: the run of the command line, with a result that holds what it says."""
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,12 @@ def test_stopped_before_the_first_epoch(tiny_images: Path, tmp_path: Path) -> No
     assert (stopped.history, stopped.metrics) == ([], {})
     with pytest.raises(RunError, match='no epoch was finished'):
         stopped.model()
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_an_unreadable_image_is_named(tiny_images: Path, tmp_path: Path, workers: int) -> None:
+    shutil.copytree(tiny_images, tmp_path / 'data')
+    bad = tmp_path / 'data' / 'train' / 'red' / '3.png'
+    bad.write_bytes(bad.read_bytes()[:60])
+    with pytest.raises(RunError, match=rf'^{bad}: this image cannot be read \(.*\): fix it, then resume$'):
+        train('fpnas', arch=ARCH, data_dir=tmp_path / 'data', output=tmp_path, **{**OPTIONS, 'workers': workers})
