@@ -20,7 +20,6 @@ __all__ = ['load_checkpoint', 'previous', 'random_state', 'save_checkpoint', 'se
 _logger = logging.getLogger(__name__)
 
 
-
 def previous(path: str | Path) -> Path:
     """Where the checkpoint before the one at `path` is kept."""
     path = Path(path)
@@ -41,7 +40,7 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
     try:
         with replacing(path) as temporary:
             torch.save(dict(state), temporary)
-            if _is_whole(path):  # a damaged one must not take the place of the good one before it
+            if _is_intact(path):  # a damaged one must not replace the good one before it
                 with replacing(previous(path)) as copy:  # a copy: there is always a checkpoint at `path`
                     shutil.copyfile(path, copy)
     except (OSError, RuntimeError) as e:  # torch reports a full disk as a RuntimeError
@@ -61,7 +60,7 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu') 
         if not candidate.exists():
             continue
         try:
-            _check_whole(candidate)
+            _check_intact(candidate)
             state = torch.load(candidate, map_location=map_location, weights_only=True)
         except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as e:
             problems.append(f'{candidate} is damaged ({one_line(e)})')
@@ -74,7 +73,7 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu') 
     raise FileNotFoundError(f'{path}: there is no checkpoint')
 
 
-def _check_whole(path: Path) -> None:
+def _check_intact(path: Path) -> None:
     """Compare every record with its checksum, which torch itself ignores; ValueError at the first that differs."""
     with zipfile.ZipFile(path) as archive:
         bad = archive.testzip()
@@ -82,9 +81,9 @@ def _check_whole(path: Path) -> None:
         raise ValueError(f'{bad} has a wrong checksum')
 
 
-def _is_whole(path: Path) -> bool:
+def _is_intact(path: Path) -> bool:
     try:
-        _check_whole(path)
+        _check_intact(path)
     except (OSError, ValueError, zipfile.BadZipFile):
         return False
     return True

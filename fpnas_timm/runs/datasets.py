@@ -64,7 +64,7 @@ def open_dataset(name: str, root: str | Path | None, split: str, **kwargs: Any) 
 
 
 def _has_split(root: Path, split: str) -> bool:
-    """Whether `split` is a folder of `root`, or the whole of `root`: then no split at all is there."""
+    """Whether `root` has a folder for `split`, or no folder of any split: then the split is all of `root`."""
     kinds = (('train', 'training'), ('val', 'valid', 'validation', 'eval', 'evaluation'), ('test',))  # timm's synonyms
     names = next((kind for kind in kinds if split in kind), (split,))
     known = [name for kind in kinds for name in kind if (root / name).is_dir()]

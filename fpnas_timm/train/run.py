@@ -38,7 +38,7 @@ _logger = logging.getLogger('train')
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training run leaves.
+    """The outcome of a training run.
 
     Attributes:
         folder: of the run: checkpoints, `history.jsonl`, `curves.png`, ..

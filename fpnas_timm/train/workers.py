@@ -19,7 +19,6 @@ __all__ = ['WorkerStates', 'gather_random_states', 'random_state_of', 'restore_r
 _logger = logging.getLogger(__name__)
 
 
-
 class WorkerStates:
     """A loader's collate function that also writes the worker's random state into shared memory."""
 
