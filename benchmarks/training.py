@@ -1,11 +1,11 @@
 """How fast a network trains beside its timm peer, and how fast our loop is beside timm's own script. One thread each.
 
 `step` times forward, backward and update on random images. Ours and the peer take turns in one process, the table
-shows medians; `ratio` is ours over the peer's, in time per multiply-add: below 1, ours does more of its work in the
-same time. Peak memory is what a process of its own grows by over three steps (Linux).
+shows medians; `ratio` is ours over the peer's, in time per multiply-add: below 1, ours does more multiply-adds in the
+same time. Peak memory is the growth of a separate process over three steps (Linux).
 
-`loop` trains the same small network on the same images with both scripts in turn. An epoch's time is that between two
-lines of `summary.csv`, which both write at the same place: training, validation and checkpoint.
+`loop` trains the same small network on the same images with both scripts in turn. An epoch's time is the time between
+two lines of `summary.csv`, which both scripts write after training, validation and checkpoint.
 
     python benchmarks/training.py step                  # the table of docs/training.md
     python benchmarks/training.py loop TIMM/train.py    # needs timm's script, and the images of training_toggles.py

@@ -1,10 +1,10 @@
 """What the toggles of Table C.2 and distillation do to a small network on Fashion-MNIST, beside the paper's figures.
 
 6,000 training images and 5,000 of the test images, a few epochs each: minutes, not the paper's days. Reads Debian's
-`dataset-fashion-mnist` (`apt-get install dataset-fashion-mnist`). Runs that are done are not repeated.
+`dataset-fashion-mnist` (`apt-get install dataset-fashion-mnist`). Finished runs are not repeated.
 
     python benchmarks/training_toggles.py            # all runs, about half an hour on one core, then the table
-    python benchmarks/training_toggles.py --table    # the table of the runs that are there
+    python benchmarks/training_toggles.py --table    # only the table, of the finished runs
 """
 import argparse
 import gzip
@@ -63,7 +63,7 @@ def write_images(root: Path, per_class: int = 600) -> None:
 
 
 def run(out: Path, name: str, arch: str, seed: int, epochs: int, options: list[str]) -> dict[str, float]:
-    """Train, unless that has been done; the run's last row and its seconds."""
+    """Train, unless the run is finished; returns its last row and its seconds."""
     result = out / name / 'result.json'
     if not result.exists():
         start = time.monotonic()

@@ -18,7 +18,7 @@ from ..runs.processes import stop_on_signal
 from ..search.options import parse_search_args
 from ..search.run import run_search
 from ..train.options import parse_train_args
-from ..train.run import train
+from ..train.run import run_training
 from ..train.validate import build_validate_parser, validate
 from . import exit_status
 
@@ -66,10 +66,10 @@ def train_main(argv: Sequence[str] | None = None) -> int:
         for chatty in ('timm.utils.checkpoint_saver', 'matplotlib'):
             logging.getLogger(chatty).setLevel(logging.WARNING)
         if is_distributed_env():  # one process that stops would leave the others waiting: they end at once, together
-            train(args)
+            run_training(args)
             return 0
         with stop_on_signal() as stop:
-            train(args, stop)
+            run_training(args, stop)
             return 130 if stop else 0
 
     return exit_status(run)

@@ -12,13 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import RunError
-from .files import first_line, replacing
+from ..errors import RunError, one_line
+from .files import replacing
 
 __all__ = ['load_checkpoint', 'previous', 'random_state', 'save_checkpoint', 'set_random_state']
 
 _logger = logging.getLogger(__name__)
-
 
 
 def previous(path: str | Path) -> Path:
@@ -28,7 +27,7 @@ def previous(path: str | Path) -> Path:
 
 
 def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint in one step and keep the one before it as `previous(path)`.
+    """Write a checkpoint atomically and keep the one before it as `previous(path)`.
 
     Args:
         path: a `.pt` file.
@@ -41,11 +40,11 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
     try:
         with replacing(path) as temporary:
             torch.save(dict(state), temporary)
-            if _is_whole(path):  # a damaged one must not take the place of the good one before it
-                with replacing(previous(path)) as copy:  # so that there is no moment without a checkpoint at `path`
+            if _is_intact(path):  # a damaged one must not replace the good one before it
+                with replacing(previous(path)) as copy:  # a copy: there is always a checkpoint at `path`
                     shutil.copyfile(path, copy)
     except (OSError, RuntimeError) as e:  # torch reports a full disk as a RuntimeError
-        raise RunError(f'{path}: cannot be written ({first_line(e)}); the last good checkpoint is kept') from None
+        raise RunError(f'{path}: cannot be written ({one_line(e)}); the last good checkpoint is kept') from None
 
 
 def load_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu') -> dict[str, Any]:
@@ -61,10 +60,10 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu') 
         if not candidate.exists():
             continue
         try:
-            _check_whole(candidate)
+            _check_intact(candidate)
             state = torch.load(candidate, map_location=map_location, weights_only=True)
         except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as e:
-            problems.append(f'{candidate} is damaged ({first_line(e)})')
+            problems.append(f'{candidate} is damaged ({one_line(e)})')
             continue
         for problem in problems:
             _logger.warning('%s: going on from %s', problem, candidate)
@@ -74,30 +73,35 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu') 
     raise FileNotFoundError(f'{path}: there is no checkpoint')
 
 
-def _check_whole(path: Path) -> None:
-    """Every record against its checksum: torch itself does not look at them."""
+def _check_intact(path: Path) -> None:
+    """Compare every record with its checksum, which torch itself ignores; ValueError at the first that differs."""
     with zipfile.ZipFile(path) as archive:
         bad = archive.testzip()
     if bad is not None:
         raise ValueError(f'{bad} has a wrong checksum')
 
 
-def _is_whole(path: Path) -> bool:
+def _is_intact(path: Path) -> bool:
     try:
-        _check_whole(path)
+        _check_intact(path)
     except (OSError, ValueError, zipfile.BadZipFile):
         return False
     return True
 
 
-PYTHON, NUMPY = 627, 627  # numbers of a Mersenne twister: 624 words, position, and what is left of a Gaussian pair
+# length of a Mersenne twister's state: 624 words, the position, and the cached half of a Gaussian pair (whether there
+# is one, its value)
+PYTHON, NUMPY = 627, 627
 
 
 def random_state() -> Tensor:
-    """The states of Python's, NumPy's and torch's (CPU) generators as one float64 vector: all are whole numbers below
-    2^32 but the two Gaussian leftovers, so that nothing is lost."""
+    """The states of Python's, NumPy's and torch's (CPU) generators as one float64 vector.
+
+    Nothing is lost: the states are integers below 2^32, and the two cached Gaussian numbers are float64.
+    """
     _, words, gauss = random.getstate()
-    _, keys, position, has_gauss, cached = np.random.get_state()
+    numpy: Any = np.random.get_state()  # its hint is that of another kind of generator
+    _, keys, position, has_gauss, cached = numpy
     return torch.cat([
         torch.tensor([*words, float(gauss is not None), gauss or 0.0], dtype=torch.float64),
         torch.from_numpy(np.concatenate([keys.astype(np.float64), [position, has_gauss, cached]])),
@@ -106,7 +110,7 @@ def random_state() -> Tensor:
 
 
 def set_random_state(state: Tensor) -> None:
-    """The pair of `random_state`."""
+    """Restore the generators from a vector of `random_state`."""
     python, numpy, generator = state[:PYTHON], state[PYTHON:PYTHON + NUMPY], state[PYTHON + NUMPY:]
     words = tuple(int(w) for w in python[:-2].tolist())
     random.setstate((3, words, python[-1].item() if python[-2].item() else None))

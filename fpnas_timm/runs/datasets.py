@@ -1,15 +1,16 @@
 """Datasets opened by timm, with errors for users: missing folders, empty ones, images that cannot be read."""
+from collections.abc import Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image
 from timm.data import create_dataset
 from timm.data.dataset import ImageDataset
 from torch.utils.data import Dataset
 
-from ..errors import RunError, UsageError
+from ..errors import RunError, UsageError, one_line
 
-__all__ = ['StrictImages', 'class_indices', 'class_names', 'open_dataset']
+__all__ = ['StrictImages', 'class_indices', 'class_names', 'open_dataset', 'plain_message']
 
 
 class StrictImages(Dataset):
@@ -30,8 +31,7 @@ class StrictImages(Dataset):
                 image = Image.open(file).convert(self.dataset.input_img_mode)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:  # what PIL raises
             name = self.dataset.filename(index, absolute=True)
-            reason = str(e).partition('\n')[0]
-            raise RunError(f'{name}: this image cannot be read ({reason}): mend it, then resume') from None
+            raise RunError(f'{name}: this image cannot be read ({one_line(e)}): fix it, then resume') from None
         return (image if self.transform is None else self.transform(image)), target
 
 
@@ -51,21 +51,21 @@ def open_dataset(name: str, root: str | Path | None, split: str, **kwargs: Any) 
     remote = kwargs.get('download') or name.partition('/')[0] in ('hfds', 'hfids', 'tfds', 'wds')
     if not remote and (root is None or not Path(root).exists()):
         raise UsageError(f'{root or "the data folder"}: no such folder: name the folder of the images with --data-dir')
-    if not name and not _has_split(Path(root), split):
-        raise UsageError(f'{root}: has no folder for the split {split!r}, but for others: timm would take all of them')
+    if not name and root is not None and not _has_split(Path(root), split):
+        raise UsageError(f'{root}: has no folder for the split {split!r}, only for others: timm would use all of them')
     try:
-        dataset = create_dataset(name, root=root, split=split, **kwargs)
+        dataset = create_dataset(name, root=None if root is None else str(root), split=split, **kwargs)
         empty = len(dataset) == 0
     except (AssertionError, ImportError, OSError, RuntimeError, TypeError, ValueError) as e:
-        raise UsageError(f'{where}: cannot be opened: {str(e) or type(e).__name__}') from None
+        raise UsageError(f'{where}: cannot be opened: {one_line(e)}') from None
     if empty:
         raise UsageError(f'{where}: holds no image')
     return StrictImages(dataset) if type(dataset) is ImageDataset else dataset
 
 
 def _has_split(root: Path, split: str) -> bool:
-    """Whether `split` is a folder of `root`, or the whole of `root`: then no split at all is there."""
-    kinds = (('train', 'training'), ('val', 'valid', 'validation', 'eval', 'evaluation', 'test'))
+    """Whether `root` has a folder for `split`, or no folder of any split: then the split is all of `root`."""
+    kinds = (('train', 'training'), ('val', 'valid', 'validation', 'eval', 'evaluation'), ('test',))  # timm's synonyms
     names = next((kind for kind in kinds if split in kind), (split,))
     known = [name for kind in kinds for name in kind if (root / name).is_dir()]
     return not known or (root / split).is_dir() or any(name in known for name in names)
@@ -80,7 +80,7 @@ def class_indices(dataset: Dataset) -> list[int]:
     targets = getattr(source, 'targets', None)
     if targets is not None:
         return [int(t) for t in targets]
-    return [int(source[i][1]) for i in range(len(source))]
+    return [int(source[i][1]) for i in range(len(cast(Sized, source)))]
 
 
 def class_names(dataset: Dataset) -> list[str]:
@@ -88,3 +88,11 @@ def class_names(dataset: Dataset) -> list[str]:
     source = getattr(dataset, 'dataset', dataset)
     to_index = getattr(getattr(source, 'reader', source), 'class_to_idx', None) or {}
     return [str(name) for name, _ in sorted(to_index.items(), key=lambda item: item[1])]
+
+
+def plain_message(e: BaseException) -> str:
+    """What an error says, without the traceback that torch puts around one from a loader's worker."""
+    text = str(e)
+    if text.startswith('Caught '):
+        text = text.strip().rpartition(f'{type(e).__name__}: ')[2]
+    return text

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes."""
+"""Atomic writes: a file is complete, or it is the old one; and JSON lines."""
 import contextlib
 import json
 import os
@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ['first_line', 'replacing', 'write_jsonl', 'write_text']
+__all__ = ['read_jsonl', 'replacing', 'write_jsonl', 'write_text']
 
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`; what was written there takes its place at the end, and not if there was an error.
+    """A temporary path to write to, beside `path`; it replaces `path` at the end, unless there was an error.
 
-    The bytes are on the disk before the name changes, so that a power cut leaves the old file or the new one.
+    The bytes are synced to the disk before the file is renamed: a power cut leaves the old file or the new one.
     """
     path = Path(path)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
@@ -27,15 +27,19 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a UTF-8 text file in one step."""
+    """Write a UTF-8 text file atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding='utf-8')
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write one JSON object a line, in one step."""
+    """Write one JSON object a line, atomically."""
     write_text(path, ''.join(json.dumps(row) + '\n' for row in rows))
 
 
-def first_line(e: BaseException) -> str:
-    return str(e).strip().partition('\n')[0] or type(e).__name__
+def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
+    """The objects in a file of `write_jsonl`, one a line; none if there is no such file."""
+    path = Path(path)
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]

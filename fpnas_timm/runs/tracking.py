@@ -1,10 +1,8 @@
-"""What a user watches while a run goes on, and the history it leaves: progress bars, TensorBoard, Weights & Biases,
-`history.jsonl` and `summary.csv`.
+"""Progress of a run, shown and recorded: progress bars, TensorBoard, Weights & Biases, `history.jsonl` and
+`summary.csv`.
 """
-import argparse
 import csv
 import io
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,49 +11,56 @@ from typing import Any
 from tqdm import tqdm
 
 from ..errors import RunError, UsageError
-from .files import write_jsonl, write_text
+from .files import read_jsonl, write_jsonl, write_text
 
 __all__ = ['Trackers', 'progress', 'read_history', 'write_history']
 
 
 def progress(items: Iterable[Any], name: str, primary: bool) -> tqdm:
-    """A progress bar in a terminal, and nothing (`disable`) elsewhere or in other processes than the first."""
+    """A progress bar over `items`; disabled outside of a terminal and in all processes but the first."""
     return tqdm(items, desc=name, leave=False, disable=not primary or not sys.stderr.isatty())
 
 
 class Trackers:
-    """Where the rows of the history go besides the run's folder."""
+    """TensorBoard and Weights & Biases: where the rows of the history go besides the run's folder.
 
-    def __init__(self, args: argparse.Namespace, folder: Path) -> None:
-        """
-        Raises:
-            UsageError: asked for, but not installed.
-        """
+    Args:
+        folder: of the run; TensorBoard's files go there, and its name is the run's name at Weights & Biases.
+        tensorboard: write TensorBoard event files.
+        wandb: log to Weights & Biases: `project`, `tags`, `config` (the run's options), and `resume_id`, the id of the
+            run to go on with; each may be missing (default: no logging there).
+
+    Raises:
+        UsageError: asked for, but not installed.
+    """
+
+    def __init__(self, folder: Path, tensorboard: bool = False, wandb: Mapping[str, Any] | None = None) -> None:
         self.writer: Any = None
         self.wandb: Any = None
-        if args.log_tensorboard:
+        if tensorboard:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 raise UsageError('--log-tensorboard: pip install tensorboard') from None
             self.writer = SummaryWriter(str(folder))
-        if args.log_wandb:
+        if wandb is not None:
             try:
-                import wandb
+                import wandb as client
             except ImportError:
                 raise UsageError('--log-wandb: pip install wandb') from None
-            self.wandb = wandb
-            wandb.init(
-                project=args.wandb_project,
+            self.wandb = client
+            resume_id = wandb.get('resume_id') or None
+            client.init(
+                project=wandb.get('project'),
                 name=folder.name,
-                config=vars(args),
-                tags=args.wandb_tags,
-                resume='must' if args.wandb_resume_id else None,
-                id=args.wandb_resume_id or None,
+                config=wandb.get('config'),
+                tags=wandb.get('tags'),
+                resume='must' if resume_id else None,
+                id=resume_id,
             )
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """One epoch's row; the numbers in it are logged."""
+        """Log the numbers in one epoch's row of the history."""
         numbers = {k: v for k, v in row.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
         if self.wandb is not None:
             self.wandb.log(numbers)
@@ -66,7 +71,7 @@ class Trackers:
             self.writer.flush()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close."""
         if self.writer is not None:
             self.writer.close()
         if self.wandb is not None:
@@ -77,12 +82,8 @@ SUMMARY = ('epoch', 'train_loss', 'eval_loss', 'eval_top1', 'eval_top5', 'lr')  
 
 
 def read_history(folder: Path, before: int) -> list[dict[str, Any]]:
-    """The rows of `folder/history.jsonl` of the epochs before `before`, to go on with them."""
-    path = folder / 'history.jsonl'
-    if not path.exists():
-        return []
-    rows = [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
-    return [row for row in rows if row['epoch'] < before]
+    """The rows of `folder/history.jsonl` whose epoch is less than `before`; none if there is no such file."""
+    return [row for row in read_jsonl(folder / 'history.jsonl') if row['epoch'] < before]
 
 
 def write_history(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -34,7 +34,10 @@ class Report:
         self.folder = folder
         self.interval = args.log_interval
         self.steps = steps_per_epoch
-        self.trackers = Trackers(args, folder)
+        wandb = dict(
+            project=args.wandb_project, tags=args.wandb_tags, resume_id=args.wandb_resume_id, config=vars(args)
+        )
+        self.trackers = Trackers(folder, args.log_tensorboard, wandb if args.log_wandb else None)
         self.shows_bar = sys.stderr.isatty()
         self.bar: tqdm | None = None
 

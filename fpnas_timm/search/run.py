@@ -36,7 +36,9 @@ def run_search(args: Namespace) -> int:
     """
     setup_default_logging()
     settings = {k: v for k, v in vars(args).items() if k not in ('resume', 'config')}
-    device = start_device(args)
+    process = start_device(args.device)
+    device = process.device
+    vars(args).update(world_size=process.world_size, rank=process.rank, local_rank=process.local_rank)
     torch.backends.cudnn.benchmark = False  # every sampled architecture has other shapes: it would tune for ever
     random_seed(args.seed, 0)  # the same on every process: all start from the same weights
     folder, primary = Path(args.output), is_primary(args)

@@ -126,7 +126,7 @@ def create_evaluator(
         optimizer, sched=args.sched, num_epochs=args.epochs, warmup_epochs=args.warmup_lr_epochs,
         warmup_lr=args.warmup_lr, min_lr=args.min_lr, step_on_epochs=False, updates_per_epoch=steps,
     )
-    autocast, _ = low_precision(args, device)
+    autocast, _ = low_precision(args.amp, args.amp_dtype, device)
     return SuperNetEvaluator(
         net,
         *loaders,

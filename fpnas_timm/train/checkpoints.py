@@ -1,10 +1,9 @@
-"""Training checkpoints: timm's `CheckpointSaver` and format, each file whole or not there, with the random state.
+"""Training checkpoints: timm's `CheckpointSaver` and format, written atomically, with the random state.
 
-Both ways fit: timm's `train.py --resume` reads these files, and this package reads timm's.
+timm's `train.py --resume` reads these files, and this package reads timm's.
 """
 import argparse
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ import torch
 from timm.models import clean_state_dict
 from timm.task import TrainingTask
 from timm.utils import CheckpointSaver, unwrap_model
-from torch import nn
 
-from ..errors import RunError, UsageError
+from ..errors import RunError, UsageError, one_line
 from ..runs.checkpoints import load_checkpoint, previous, save_checkpoint
+from .task import eval_model
 
 __all__ = ['RunCheckpoints', 'arch_in', 'load_training_state', 'read_training_checkpoint']
 
@@ -23,16 +22,16 @@ __all__ = ['RunCheckpoints', 'arch_in', 'load_training_state', 'read_training_ch
 class RunCheckpoints(CheckpointSaver):
     """timm's saver (`last`, the best few, `model_best`, milestones, recovery) with atomic writes.
 
-    `extra` gives what else belongs into the checkpoint of a finished epoch.
+    The arguments are those of timm's class. `random_states` (of `gather_random_states`) are saved with an epoch.
     """
 
-    def __init__(self, *args: Any, extra: Callable[[], dict[str, Any]], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.extra = extra
+        self.random_states: dict[str, Any] = {}
         self._state: dict[str, Any] = {}
 
     def _save(self, save_path: str, epoch: int, metric: float | None = None) -> None:
-        """Collect what is written by `_replace`, which comes next: no temporary name is ever left over."""
+        """Collect the state; `_replace`, which timm calls next, writes it atomically and leaves no temporary file."""
         state = {
             'epoch': epoch,
             'arch': self.args.model,
@@ -49,8 +48,8 @@ class RunCheckpoints(CheckpointSaver):
         arch = getattr(unwrap_model(self.task.get_eval_model()), 'arch', None)
         if arch is not None:
             state['arch_string'] = str(arch)
-        if 'recovery' not in Path(save_path).name:  # saved in the middle of an epoch: nothing to continue exactly
-            state.update(self.extra())
+        if 'recovery' not in Path(save_path).name:  # in the middle of an epoch: cannot be continued exactly
+            state['random'] = self.random_states
         self._state = state
 
     def _replace(self, src: str, dst: str) -> None:
@@ -63,7 +62,10 @@ class RunCheckpoints(CheckpointSaver):
         os.replace(link, dst)
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on with the history of `last`, in the same folder; make good what a kill during its saving left undone."""
+        """Go on with the best-checkpoint history of `last`, in the same folder.
+
+        If a kill interrupted the update of `model_best` after `last` was written, the update is repaired.
+        """
         if 'saver' not in state:
             return
         self.load_state_dict(state['saver'])
@@ -84,7 +86,7 @@ def _is_of_epoch(path: Path, epoch: int) -> bool:
 
 
 def read_training_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The state in a training checkpoint of ours or of timm's; a damaged one falls back to the one before it.
+    """Read a training checkpoint of this package or of timm; if it is damaged, the one before it.
 
     Raises:
         UsageError: there is no such file, or it is no training checkpoint.
@@ -101,7 +103,7 @@ def read_training_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def arch_in(state: dict[str, Any]) -> str | None:
-    """The architecture string that a checkpoint says it is of, if it says so."""
+    """The architecture string that is recorded in a checkpoint, None if there is none."""
     if 'arch_string' in state:
         return state['arch_string']
     args = state.get('args')
@@ -122,7 +124,7 @@ def load_training_state(
     Raises:
         UsageError: it is of another network (both strings are in the message), or its optimizer state does not fit.
     """
-    model: nn.Module = unwrap_model(task.get_eval_model())
+    model = unwrap_model(eval_model(task))
     theirs, ours = arch_in(state), getattr(model, 'arch', None)
     if theirs and ours and theirs != str(ours):
         raise UsageError(f'{path} is a checkpoint of another architecture: it has {theirs}, this model is {ours}')
@@ -132,16 +134,12 @@ def load_training_state(
         task.load_checkpoint_state(weights, state.get(f'task_state{suffix}'), ema=ema)
     except RuntimeError as e:
         there = state.get('arch', 'unknown')
-        raise UsageError(f'{path} does not fit this model (there: {there}): {_short(e)}') from None
+        raise UsageError(f'{path} does not fit this model (there: {there}): {one_line(e)}') from None
     try:
         if optimizer is not None and 'optimizer' in state:
             optimizer.load_state_dict(state['optimizer'])
     except ValueError as e:
-        reason = f'its optimizer state does not fit ({_short(e)})'
+        reason = f'its optimizer state does not fit ({one_line(e)})'
         raise UsageError(f'{path}: {reason}: --no-resume-opt leaves it out') from None
     if scaler is not None and scaler.state_dict_key in state:
         scaler.load_state_dict(state[scaler.state_dict_key])
-
-
-def _short(e: Exception) -> str:
-    return ' '.join(str(e).split())[:300]

@@ -1,8 +1,9 @@
 """The data of a training run: splits, classes, and timm's loaders with timm's augmentation."""
-import argparse
 import logging
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 from timm.data import AugMixDataset, FastCollateMixup, Mixup, create_loader, resolve_data_config
@@ -11,7 +12,6 @@ from torch.utils.data import Dataset
 
 from ..errors import UsageError
 from ..runs.datasets import class_names, open_dataset
-from ..runs.device import model_dtype
 from .workers import WorkerStates, track_workers
 
 __all__ = ['Loaders', 'check_classes', 'create_loaders', 'data_config_of', 'open_splits']
@@ -19,74 +19,76 @@ __all__ = ['Loaders', 'check_classes', 'create_loaders', 'data_config_of', 'open
 _logger = logging.getLogger(__name__)
 
 
+def open_splits(
+        name: str,
+        root: str | Path | None,
+        train_split: str,
+        val_split: str,
+        training: Mapping[str, Any],
+        validation: Mapping[str, Any],
+) -> tuple[Dataset, Dataset | None, list[str]]:
+    """Open the training and the validation data.
 
-def open_splits(args: argparse.Namespace, in_chans: int) -> tuple[Dataset, Dataset | None, list[str]]:
-    """The training and validation data (None without `--val-split`) and the names of the classes, empty if unknown.
+    Args:
+        name: as `--dataset`: '' for an image folder.
+        root: the data folder.
+        train_split: name of the training split.
+        val_split: name of the validation split; '' for none.
+        training: more arguments of timm's `create_dataset`, for the training split.
+        validation: the same for the validation split.
+
+    Returns:
+        The two data sets (None without a validation split), and the names of the classes, empty if unknown.
 
     Raises:
         UsageError: data that cannot be opened, or splits whose classes differ.
     """
-    common = dict(
-        class_map=args.class_map,
-        download=args.dataset_download,
-        batch_size=args.batch_size,
-        input_img_mode=args.input_img_mode or ('RGB' if in_chans == 3 else 'L'),
-        input_key=args.input_key,
-        target_key=args.target_key,
-        trust_remote_code=args.dataset_trust_remote_code,
-    )
-    train = open_dataset(
-        args.dataset, args.data_dir, args.train_split, is_training=True, seed=args.seed, repeats=args.epoch_repeats,
-        num_samples=args.train_num_samples, **common,
-    )
+    train = open_dataset(name, root, train_split, is_training=True, **training)
     names = class_names(train)
-    if not args.val_split:
+    if not val_split:
         return train, None, names
-    validation = open_dataset(
-        args.dataset, args.data_dir, args.val_split, is_training=False, num_samples=args.val_num_samples, **common
-    )
-    others = class_names(validation)
+    held_out = open_dataset(name, root, val_split, is_training=False, **validation)
+    others = class_names(held_out)
     if names and others and names != others:
         odd = sorted(set(names) ^ set(others))
         raise UsageError(
-            f'{args.data_dir}: {args.train_split} and {args.val_split} have other classes '
+            f'{root}: {train_split} and {val_split} have other classes '
             f'({", ".join(map(repr, odd[:5])) or "in another order"}): each class needs a folder in both'
         )
-    return train, validation, names
+    return train, held_out, names
 
 
-def check_classes(args: argparse.Namespace, names: list[str], asked_for: bool) -> None:
-    """Raise UsageError if the classifier has not the data's number of classes.
+def check_classes(num_outputs: int, names: Sequence[str], asked_for: bool, root: str | Path | None) -> None:
+    """Raise UsageError if the classifier does not have the data's number of classes.
 
     Args:
-        args: with the model's `num_classes`.
-        names: of the data's classes; nothing is checked without.
-        asked_for: whether `--num-classes` was given: then more outputs than classes are the user's wish.
+        num_outputs: of the classifier.
+        names: of the data's classes; empty (unknown): nothing is checked.
+        asked_for: `--num-classes` was given: more outputs than classes are intended then.
+        root: the data folder, for the message.
     """
-    if not names or len(names) == args.num_classes:
+    if not names or len(names) == num_outputs:
         return
-    if asked_for and args.num_classes > len(names):
-        _logger.warning('The classifier has %d outputs, the data %d classes.', args.num_classes, len(names))
+    if asked_for and num_outputs > len(names):
+        _logger.warning('The classifier has %d outputs, the data %d classes.', num_outputs, len(names))
         return
     raise UsageError(
-        f'{args.data_dir}: the data has {len(names)} classes, the model {args.num_classes}: '
-        f'use --num-classes {len(names)}'
+        f'{root}: the data has {len(names)} classes, the model {num_outputs}: use --num-classes {len(names)}'
     )
 
 
 @dataclass
 class Loaders:
-    """Batches to train on and to validate on, and what belongs to them."""
+    """Batches to train on and to validate on."""
 
     train: Any
     eval: Any | None
-    mixup: Mixup | None  # where batches are mixed here, not in the loader
-    mixes: bool  # mixup or cutmix is on
+    mixup: Mixup | None  # to be applied to the batches, unless the loader does it
     workers: WorkerStates
-    mean_batch_size: float  # of a process
+    mean_batch_size: float  # images of one process
 
     def set_epoch(self, epoch: int, mixup_off_epoch: int) -> None:
-        """To be called before each epoch, counted from 0."""
+        """To be called before each epoch; `epoch` counts from 0. Mixing stops at `mixup_off_epoch` (0: never)."""
         if hasattr(self.train.dataset, 'set_epoch'):
             self.train.dataset.set_epoch(epoch)
         if hasattr(self.train.batch_sampler, 'set_epoch'):
@@ -100,119 +102,76 @@ class Loaders:
 
 
 def create_loaders(
-        args: argparse.Namespace,
-        data_config: dict[str, Any],
         train: Dataset,
         validation: Dataset | None,
-        device: torch.device,
+        root: str | Path | None,
+        training: Mapping[str, Any],
+        evaluation: Mapping[str, Any],
+        mixup: Mapping[str, Any] | None = None,
+        aug_splits: int = 0,
         saved_workers: torch.Tensor | None = None,
 ) -> Loaders:
     """timm's loaders with timm's augmentation.
 
     Args:
-        args: the options.
-        data_config: of timm's `resolve_data_config`.
         train: the training images.
         validation: those to validate on.
-        device: where batches go.
+        root: the data folder, for messages.
+        training: arguments of timm's `create_loader` for the training images.
+        evaluation: the same for the validation images.
+        mixup: arguments of timm's `Mixup`, if batches are mixed.
+        aug_splits: parts of a batch that are augmented differently; 0: none.
         saved_workers: random states of the loader's workers in the run that is resumed.
+
+    Raises:
+        UsageError: options that contradict each other, or fewer images than a batch.
     """
-    common = dict(
-        input_size=data_config['input_size'],
-        mean=data_config['mean'],
-        std=data_config['std'],
-        num_workers=args.workers,
-        pin_memory=args.pin_mem,
-        img_dtype=model_dtype(args) or torch.float32,
-        device=device,
-        distributed=args.distributed,
-        use_prefetcher=not args.no_prefetcher,
-    )
-    mixes = args.mixup > 0 or args.cutmix > 0 or args.cutmix_minmax is not None
-    mixup, collate_fn = None, None
-    if mixes:
-        if not args.no_prefetcher and args.aug_splits:
-            raise UsageError('mixup and --aug-splits do not go together: add --no-prefetcher')
-        mix = (Mixup if args.no_prefetcher else FastCollateMixup)(
-            mixup_alpha=args.mixup,
-            cutmix_alpha=args.cutmix,
-            cutmix_minmax=args.cutmix_minmax,
-            prob=args.mixup_prob,
-            switch_prob=args.mixup_switch_prob,
-            mode=args.mixup_mode,
-            label_smoothing=args.smoothing,
-            num_classes=args.num_classes,
-        )
-        mixup, collate_fn = (mix, None) if args.no_prefetcher else (None, mix)
-    if args.aug_splits:
-        train = AugMixDataset(train, num_splits=args.aug_splits)
-    interpolation = data_config['interpolation']
+    prefetcher = training['use_prefetcher']
+    in_loader = mixup is not None and prefetcher  # batches are mixed in the loader's workers
+    if in_loader and aug_splits:
+        raise UsageError('mixup and --aug-splits do not go together: add --no-prefetcher')
+    collate_fn = FastCollateMixup(**mixup) if mixup is not None and in_loader else None
+    mix = Mixup(**mixup) if mixup is not None and not in_loader else None
+    images: Any = AugMixDataset(train, num_splits=aug_splits) if aug_splits else train
     try:
-        loader = create_loader(
-            train,
-            batch_size=args.batch_size,
-            is_training=True,
-            no_aug=args.no_aug,
-            re_prob=args.reprob,
-            re_mode=args.remode,
-            re_count=args.recount,
-            re_split=args.resplit,
-            train_crop_mode=args.train_crop_mode,
-            scale=args.scale,
-            ratio=args.ratio,
-            hflip=args.hflip,
-            vflip=args.vflip,
-            color_jitter=args.color_jitter,
-            color_jitter_prob=args.color_jitter_prob,
-            grayscale_prob=args.grayscale_prob,
-            gaussian_blur_prob=args.gaussian_blur_prob,
-            auto_augment=args.aa,
-            num_aug_repeats=args.aug_repeats,
-            num_aug_splits=args.aug_splits,
-            interpolation=interpolation if args.no_aug or not args.train_interpolation else args.train_interpolation,
-            collate_fn=collate_fn,
-            worker_seeding=args.worker_seeding,
-            input_size_choices=args.train_img_sizes,
-            batch_size_choices=args.train_batch_sizes,
-            batch_choice_weights=args.train_size_probs,
-            batch_choice_seed=args.seed,
-            batch_choice_schedule=args.train_size_schedule,
-            batch_schedule_epochs=args.epochs if args.train_size_schedule == 'progressive' else None,
-            batch_schedule_spread=args.train_size_schedule_spread,
-            batch_schedule_random_mix=args.train_size_random_mix,
-            num_batches=args.train_batches_per_epoch,
-            **common,
+        loader: Any = create_loader(
+            images, is_training=True, num_aug_splits=aug_splits, collate_fn=collate_fn, **training
         )
     except (AssertionError, TypeError, ValueError) as e:
-        raise UsageError(f'these options of data and augmentation do not go together: {e}') from None
+        raise UsageError(f'these options of data and augmentation contradict each other: {e}') from None
+    batch_size = training['batch_size']
     if len(loader) == 0:
         raise UsageError(
-            f'{args.data_dir}: {len(train)} training images make no batch of {args.batch_size}: lower --batch-size'
+            f'{root}: {len(cast(Sized, train))} training images make no batch of {batch_size}: lower --batch-size'
         )
-    evaluation = None
+    eval_loader = None
     if validation is not None:
-        evaluation = create_loader(
-            validation,
-            batch_size=args.validation_batch_size or args.batch_size,
-            is_training=False,
-            interpolation=interpolation,
-            crop_pct=data_config['crop_pct'],
-            **common,
-        )
-    mean_batch_size = float(args.batch_size)
-    if args.train_img_sizes is not None:
-        mean_batch_size = loader.batch_sampler.average_batch_size
-    workers = track_workers(loader, saved_workers)
-    return Loaders(loader, evaluation, mixup, mixes, workers, mean_batch_size)
+        held_out: Any = validation
+        eval_loader = create_loader(held_out, is_training=False, **evaluation)
+    scheduled = training.get('input_size_choices') is not None
+    mean_batch_size = loader.batch_sampler.average_batch_size if scheduled else float(batch_size)
+    return Loaders(loader, eval_loader, mix, track_workers(loader, saved_workers), mean_batch_size)
 
 
-def data_config_of(args: argparse.Namespace, model: nn.Module) -> dict[str, Any]:
-    """timm's `resolve_data_config`, with the model's own number of channels."""
+def data_config_of(options: Mapping[str, Any], model: nn.Module, use_test_size: bool = False) -> dict[str, Any]:
+    """timm's `resolve_data_config`, with the model's own number of channels.
+
+    Args:
+        options: of the command line, as timm's function takes them: `img_size`, `mean`, `crop_pct`, ..
+        model: whose pretrained cfg has the defaults.
+        use_test_size: the model's test size instead of its training size, where it has one.
+
+    Returns:
+        `input_size` (channels, height, width), `interpolation`, `mean`, `std` (one value a channel), `crop_pct`, ..
+
+    Raises:
+        UsageError: another number of means than channels.
+    """
     try:
-        config = resolve_data_config(vars(args), model=model)
+        config = resolve_data_config(dict(options), model=model, use_test_size=use_test_size)
     except AssertionError:
         raise UsageError('--mean and --std: expected one value, or one a channel') from None
-    channels = model.in_chans
+    channels: Any = model.in_chans
     config['input_size'] = (channels, *config['input_size'][1:])
     for key in ('mean', 'std'):
         if len(config[key]) != channels:  # as timm's loader does

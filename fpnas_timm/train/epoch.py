@@ -1,44 +1,60 @@
 """One epoch of training: timm's parts in one loop."""
-import argparse
 import logging
 import math
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from timm import utils
+from timm.scheduler.scheduler import Scheduler
 from timm.task import TrainingTask
 
 from ..errors import RunError
-from ..runs.device import model_dtype
+from ..runs.device import Precision, Process
 from ..runs.processes import StopRequest
 from ..runs.tracking import progress
 from .checkpoints import RunCheckpoints
 from .data import Loaders
 from .network import Frozen
-from .task import loss_scale
+from .task import trainable_module
 
-__all__ = ['Run', 'not_finite', 'save_batch', 'train_epoch']
+__all__ = ['EpochSettings', 'Trainer', 'loss_scale', 'not_finite', 'save_batch', 'train_epoch']
 
 _logger = logging.getLogger('train')
 
+MAX_SKIPPED = 10  # float16 updates in a row that the gradient scaler may skip
+
+
+@dataclass(frozen=True)
+class EpochSettings:
+    """The options of an epoch."""
+
+    accumulate: int = 1  # batches of an update
+    clip_grad: float | None = None
+    clip_mode: str = 'norm'  # 'norm', 'value' or 'agc'
+    loss_scale: str = 'none'  # 'none', 'sqrt' or 'linear', for batches of different sizes
+    mixup_off_epoch: int = 0  # no mixup from this epoch on; 0: never off
+    prefetcher: bool = True  # batches arrive on the device, normalised and mixed
+    synchronize: bool = False  # wait for the device after each update
+    log_interval: int = 50  # updates
+    recovery_interval: int = 0  # updates between recovery checkpoints; 0: none
+    save_images: bool = False
 
 
 @dataclass
-class Run:
+class Trainer:
     """What an epoch of training needs."""
 
-    args: argparse.Namespace
-    device: torch.device
+    process: Process
+    precision: Precision
+    settings: EpochSettings
     task: TrainingTask
     loaders: Loaders
     optimizer: torch.optim.Optimizer
-    scheduler: Any
-    autocast: Any  # context of a forward pass
-    scaler: Any  # of gradients, in float16
+    scheduler: Scheduler | None
+    scaler: utils.NativeScaler | None  # of gradients, in float16
     frozen: Frozen | None
     folder: Path
     saver: RunCheckpoints | None  # in the first process
@@ -49,14 +65,19 @@ class Run:
         rates = [group['lr'] for group in self.optimizer.param_groups]
         return sum(rates) / len(rates)
 
+    @property
+    def updates_per_epoch(self) -> int:
+        """Optimizer updates in an epoch; the last one may have fewer batches than the others."""
+        return math.ceil(len(self.loaders.train) / self.settings.accumulate)
 
-def train_epoch(run: Run, epoch: int, stop: StopRequest | None = None) -> float:
+
+def train_epoch(trainer: Trainer, epoch: int, stop: StopRequest | None = None) -> float:
     """One pass over the training images.
 
     Args:
-        run: what is trained, and on what.
-        epoch: its number, from 0 on.
-        stop: ends the epoch after a step when it becomes true.
+        trainer: what is trained, and on what.
+        epoch: its number, counted from 0.
+        stop: ends the epoch after an update when it becomes true.
 
     Returns:
         The mean loss, over all processes.
@@ -64,88 +85,105 @@ def train_epoch(run: Run, epoch: int, stop: StopRequest | None = None) -> float:
     Raises:
         RunError: the loss is not finite, or an image cannot be read.
     """
-    args, task, loaders, optimizer = run.args, run.task, run.loaders, run.optimizer
-    loaders.set_epoch(epoch, args.mixup_off_epoch)
-    task.get_trainable_module().train()
-    if run.frozen is not None:
-        run.frozen.eval()
-    second_order = getattr(optimizer, 'is_second_order', False)
-    num_batches, accum = len(loaders.train), args.grad_accum_steps
-    updates = math.ceil(num_batches / accum)
+    settings, process, task, loaders = trainer.settings, trainer.process, trainer.task, trainer.loaders
+    loaders.set_epoch(epoch, settings.mixup_off_epoch)
+    trainable_module(task).train()
+    if trainer.frozen is not None:
+        trainer.frozen.eval()
+    num_batches, updates = len(loaders.train), trainer.updates_per_epoch
     losses, images, bad_in_a_row, started = utils.AverageMeter(), 0, 0, time.monotonic()
-    bar = progress(loaders.train, f'epoch {epoch + 1}', utils.is_primary(args))
-    optimizer.zero_grad()
+    bar = progress(loaders.train, f'epoch {epoch + 1}', process.primary)
+    trainer.optimizer.zero_grad()
     for index, (input, target) in enumerate(bar):
-        update, is_last = index // accum, index + 1 == num_batches
-        need_update = is_last or (index + 1) % accum == 0
-        batches = min(accum, num_batches - update * accum)  # of this update: the last one may have fewer
-        if args.no_prefetcher:
-            input, target = input.to(run.device, model_dtype(args)), target.to(run.device)
+        update, is_last = index // settings.accumulate, index + 1 == num_batches
+        need_update = is_last or (index + 1) % settings.accumulate == 0
+        batches = min(settings.accumulate, num_batches - update * settings.accumulate)  # of this update
+        if not settings.prefetcher:
+            input, target = input.to(process.device, trainer.precision.dtype), target.to(process.device)
             if loaders.mixup is not None:
                 input, target = loaders.mixup(input, target)
-        if args.channels_last:
-            input = input.contiguous(memory_format=torch.channels_last)
+        input = trainer.precision.layout(input)
 
-        with task.no_sync() if args.distributed and not need_update else nullcontext():
-            with run.autocast():
-                loss = task(input, target)['loss'] / batches
-            scaled = loss * loss_scale(args, len(input), loaders.mean_batch_size)
-            clip = dict(value=args.clip_grad, mode=args.clip_mode)
-            params = task.get_clip_parameters(exclude_head='agc' in args.clip_mode) if args.clip_grad else None
-            if run.scaler is not None:
-                run.scaler(
-                    scaled, optimizer, clip_grad=clip['value'], clip_mode=clip['mode'], parameters=params,
-                    create_graph=second_order, need_update=need_update,
-                )
-            else:
-                scaled.backward(create_graph=second_order)
-                if need_update:
-                    if params is not None:
-                        utils.dispatch_clip_grad(params, **clip)
-                    optimizer.step()
-
-        value = loss.item() * batches
-        images += len(input) * args.world_size
+        value = _step(trainer, input, target, batches, need_update)
+        images += len(input) * process.world_size
         if math.isfinite(value):
             losses.update(value, len(input))
             bad_in_a_row = 0
         else:
             bad_in_a_row += 1
-            if bad_in_a_row > (10 if run.scaler is not None else 0):  # the scaler skips such steps, for a while
-                raise RunError(not_finite(f'the loss is {value}', run, epoch, update))
+            if bad_in_a_row > (MAX_SKIPPED if trainer.scaler is not None else 0):
+                raise RunError(not_finite(f'the loss is {value}', trainer, epoch, update))
         if not need_update:
             continue
-        optimizer.zero_grad()
+        trainer.optimizer.zero_grad()
         num_updates = epoch * updates + update + 1
         task.update_ema(step=num_updates)
-        if args.synchronize_step and run.device.type == 'cuda':
+        if settings.synchronize and process.device.type == 'cuda':
             torch.cuda.synchronize()
         bar.set_postfix(loss=f'{losses.avg:.3f}', refresh=False)
-        if (update % args.log_interval == 0 or is_last) and utils.is_primary(args):
+        if (update % settings.log_interval == 0 or is_last) and process.primary:
             if bar.disable:
                 speed = images / (time.monotonic() - started)
                 _logger.info(f'epoch {epoch + 1} [{update + 1}/{updates}]: loss {value:.4g} (mean {losses.avg:.4g}), '
-                             f'{speed:.1f} images/s, learning rate {run.learning_rate:.3g}')
-            if args.save_images:
-                save_batch(input, run.folder / f'train-batch-{index}.jpg')
-        if run.saver is not None and args.recovery_interval and (update + 1) % args.recovery_interval == 0:
-            run.saver.save_recovery(epoch, batch_idx=update)
-        if run.scheduler is not None:
-            run.scheduler.step_update(num_updates=num_updates, metric=losses.avg)
+                             f'{speed:.1f} images/s, learning rate {trainer.learning_rate:.3g}')
+            if settings.save_images:
+                save_batch(input, trainer.folder / f'train-batch-{index}.jpg')
+        if trainer.saver is not None and settings.recovery_interval and (update + 1) % settings.recovery_interval == 0:
+            trainer.saver.save_recovery(epoch, batch_idx=update)
+        if trainer.scheduler is not None:
+            trainer.scheduler.step_update(num_updates=num_updates, metric=losses.avg)
         if stop:
             break
-    if hasattr(optimizer, 'sync_lookahead'):
-        optimizer.sync_lookahead()
-    if args.distributed:
-        mean = torch.tensor([losses.avg], device=run.device, dtype=torch.float32)
-        return utils.reduce_tensor(mean, args.world_size).item()
+    if hasattr(trainer.optimizer, 'sync_lookahead'):
+        trainer.optimizer.sync_lookahead()
+    if process.distributed:
+        mean = torch.tensor([losses.avg], device=process.device, dtype=torch.float32)
+        return utils.reduce_tensor(mean, process.world_size).item()
     return losses.avg
 
 
-def not_finite(what: str, run: Run, epoch: int, update: int) -> str:
-    last = run.folder / 'last.pth.tar'
+def _step(trainer: Trainer, input: torch.Tensor, target: torch.Tensor, batches: int, need_update: bool) -> float:
+    """Forward and backward pass of a batch, one of `batches` of an update, and the update; returns the loss."""
+    settings, task, optimizer = trainer.settings, trainer.task, trainer.optimizer
+    second_order = getattr(optimizer, 'is_second_order', False)
+    with task.no_sync() if trainer.process.distributed and not need_update else nullcontext():
+        with trainer.precision.autocast():
+            loss = task(input, target)['loss'] / batches
+        scaled = loss * loss_scale(settings.loss_scale, len(input), trainer.loaders.mean_batch_size)
+        params = None
+        if settings.clip_grad:
+            params = task.get_clip_parameters(exclude_head='agc' in settings.clip_mode)
+        if trainer.scaler is not None:
+            trainer.scaler(
+                scaled, optimizer, clip_grad=settings.clip_grad, clip_mode=settings.clip_mode, parameters=params,
+                create_graph=second_order, need_update=need_update,
+            )
+        else:
+            scaled.backward(create_graph=second_order)
+            if need_update:
+                if params is not None and settings.clip_grad:
+                    utils.dispatch_clip_grad(params, value=settings.clip_grad, mode=settings.clip_mode)
+                optimizer.step()
+    return loss.item() * batches
+
+
+def loss_scale(kind: str, batch_size: int, mean_batch_size: float) -> float:
+    """`--variable-batch-loss-scale`: the factor on the gradients of a batch that is not of the mean size.
+
+    >>> loss_scale('linear', 96, 48), loss_scale('sqrt', 192, 48), loss_scale('none', 96, 48)
+    (2.0, 2.0, 1.0)
+    """
+    if kind == 'none':
+        return 1.0
+    ratio = batch_size / mean_batch_size
+    return ratio**0.5 if kind == 'sqrt' else ratio
+
+
+def not_finite(what: str, trainer: Trainer, epoch: int, update: int) -> str:
+    """The message for a loss that is not finite: where, and what to try."""
+    last = trainer.folder / 'last.pth.tar'
     return (
-        f'{what} in epoch {epoch + 1}, update {update + 1}, at learning rate {run.learning_rate:.3g}: try a '
+        f'{what} in epoch {epoch + 1}, update {update + 1}, at learning rate {trainer.learning_rate:.3g}: try a '
         f'lower --lr, a longer --warmup-epochs, --clip-grad 1, or --amp-dtype bfloat16'
         + (f'; the last good checkpoint is {last}' if last.exists() else '; no epoch was finished')
     )

@@ -1,7 +1,8 @@
 """The network of a training run: created with its weights, moved to its device, partly frozen."""
-import argparse
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -10,80 +11,126 @@ from timm.models import group_parameters, load_checkpoint
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..errors import UsageError
-from ..runs.device import model_dtype
+from ..errors import UsageError, did_you_mean, one_line
+from ..runs.device import Precision, Process
 from .checkpoints import arch_in
 
-__all__ = ['Frozen', 'create_network', 'freeze', 'to_device']
+__all__ = ['Frozen', 'NetworkConfig', 'create_network', 'freeze', 'to_device']
 
 
-def create_network(args: argparse.Namespace) -> nn.Module:
-    """The model that the options name, with the weights that they name; `args.num_classes` becomes the model's.
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which network, with which weights. None stands for the model's own value."""
+
+    model: str  # a name of timm's, 'fpnas', 'local-dir:FOLDER' or 'hf-hub:REPO'
+    model_kwargs: Mapping[str, Any] = field(default_factory=dict)  # such as the architecture string, `arch`
+    num_classes: int | None = None
+    in_chans: int = 3
+    global_pool: str | None = None
+    drop_rate: float | None = None  # dropout before the classifier
+    drop_path_rate: float | None = None  # stochastic depth
+    drop_block_rate: float | None = None
+    bn_momentum: float | None = None
+    bn_eps: float | None = None
+    pretrained: bool = False
+    pretrained_path: str | None = None  # a file to load as if it were the published weights
+    pretrained_cfg_overlay: Mapping[str, Any] = field(default_factory=dict)
+    initial_checkpoint: str = ''  # a file to load as it is
+    head_init_scale: float | None = None  # factor on the classifier's weights and bias
+    head_init_bias: float | None = None
+    grad_checkpointing: bool = False
+
+
+def create_network(config: NetworkConfig) -> nn.Module:
+    """Create the network and load its weights.
 
     Raises:
-        UsageError: an unknown model, an argument that it does not take, weights that are not there or do not fit.
+        UsageError: an unknown model, an argument that it does not take, weights that are missing or do not fit.
     """
-    in_chans = args.in_chans if args.in_chans is not None else (args.input_size or [3])[0]
-    overlay = dict(args.pretrained_cfg_overlay)
-    if args.pretrained_path:  # timm's way: as if these were the published weights, with another head
-        _check_file(args.pretrained_path)
-        overlay = {'file': args.pretrained_path, 'num_classes': -1, **overlay}
-    try:
-        model = timm.create_model(
-            args.model,
-            pretrained=args.pretrained or bool(args.pretrained_path),
-            in_chans=in_chans,
-            num_classes=args.num_classes,
-            drop_rate=args.drop,
-            drop_path_rate=args.drop_path,
-            drop_block_rate=args.drop_block,
-            global_pool=args.gp,
-            bn_momentum=args.bn_momentum,
-            bn_eps=args.bn_eps,
-            **({'pretrained_cfg_overlay': overlay} if overlay else {}),
-            **args.model_kwargs,
-        )
-    except Exception as e:  # a model's own checks raise many kinds
-        reason = ' '.join(str(e).split()) or type(e).__name__
-        if 'Unknown model' in reason:
-            close = get_close_matches(args.model, timm.list_models(), n=1)
-            reason = f'no model of timm or of {args.device_modules or "this package"} has this name' + (
-                f'; did you mean {close[0]}?' if close else ''
-            )
-        raise UsageError(f'--model {args.model}: {reason}') from None
-    if args.initial_checkpoint:
-        _check_file(args.initial_checkpoint)
-        try:
-            load_checkpoint(model, args.initial_checkpoint)
-        except Exception as e:  # damaged, of another network, not a checkpoint
-            theirs = _arch_of_file(args.initial_checkpoint)
-            hint = f'; it is of {theirs}' if theirs else ''
-            reason = ' '.join(str(e).split())[:400]
-            raise UsageError(f'{args.initial_checkpoint}: {reason}{hint}') from None
-    classifier = model.get_classifier()
+    model = _create_model(config)
+    if config.initial_checkpoint:
+        _load_exactly(model, config.initial_checkpoint)
+    classifier = classifier_of(model)
     with torch.no_grad():
-        if args.head_init_scale is not None:
-            classifier.weight.mul_(args.head_init_scale)
-            classifier.bias.mul_(args.head_init_scale)
-        if args.head_init_bias is not None:
-            classifier.bias.fill_(args.head_init_bias)
-    args.num_classes = model.num_classes
-    if args.grad_checkpointing:
-        model.set_grad_checkpointing(enable=True)
+        if config.head_init_scale is not None:
+            classifier.weight.mul_(config.head_init_scale)
+            classifier.bias.mul_(config.head_init_scale)
+        if config.head_init_bias is not None:
+            classifier.bias.fill_(config.head_init_bias)
+    if config.grad_checkpointing:
+        model.set_grad_checkpointing(enable=True)  # type: ignore[operator]  # of timm's models, not of nn.Module
     return model
 
 
-def to_device(model: nn.Module, args: argparse.Namespace, device: torch.device) -> nn.Module:
-    """The model on its device, in its precision and memory format, with the batch norms that were asked for."""
-    if args.split_bn:
-        model = convert_splitbn_model(model, max(args.aug_splits, 2))
-    model.to(device=device, dtype=model_dtype(args))
-    if args.channels_last:
+def _create_model(config: NetworkConfig) -> nn.Module:
+    overlay = dict(config.pretrained_cfg_overlay)
+    if config.pretrained_path:  # timm's way: as if these were the published weights, with another head
+        _check_file(config.pretrained_path)
+        overlay = {'file': config.pretrained_path, 'num_classes': -1, **overlay}
+    kwargs: dict[str, Any] = dict(
+        pretrained=config.pretrained or bool(config.pretrained_path),
+        in_chans=config.in_chans,
+        num_classes=config.num_classes,
+        drop_rate=config.drop_rate,
+        drop_path_rate=config.drop_path_rate,
+        drop_block_rate=config.drop_block_rate,
+        global_pool=config.global_pool,
+        bn_momentum=config.bn_momentum,
+        bn_eps=config.bn_eps,
+    )
+    if overlay:
+        kwargs['pretrained_cfg_overlay'] = overlay
+    try:
+        return timm.create_model(config.model, **kwargs, **config.model_kwargs)
+    except Exception as e:  # the models' own checks raise many kinds
+        reason = one_line(e, limit=2000)  # an architecture string may be in it
+        if 'Unknown model' in reason:
+            reason = 'no model with this name is registered' + did_you_mean(config.model, timm.list_models())
+        raise UsageError(f'--model {config.model}: {reason}') from None
+
+
+def _load_exactly(model: nn.Module, path: str) -> None:
+    _check_file(path)
+    try:
+        load_checkpoint(model, path)
+    except Exception as e:  # damaged, of another network, not a checkpoint
+        theirs = _arch_of_file(path)
+        hint = f'; it is of {theirs}' if theirs else ''
+        raise UsageError(f'{path}: {one_line(e, limit=400)}{hint}') from None
+
+
+def classifier_of(model: nn.Module) -> Any:
+    """The classifier of a timm model."""
+    return model.get_classifier()  # type: ignore[operator]  # of timm's models, not of nn.Module
+
+
+def to_device(
+        model: nn.Module,
+        process: Process,
+        precision: Precision,
+        split_bn: int = 0,
+        sync_bn: bool = False,
+) -> nn.Module:
+    """Move a network to its device, in its precision and memory format, and convert its batch norms.
+
+    Args:
+        model: changed in place; the returned one may be another object.
+        process: whose device it goes to.
+        precision: dtype and memory format of the weights.
+        split_bn: number of separate batch norms, one for each part of the batch; 0: as they are.
+        sync_bn: in a distributed run, take the batch statistics over all processes.
+
+    Raises:
+        UsageError: synchronised batch norms on a CPU.
+    """
+    if split_bn:
+        model = convert_splitbn_model(model, split_bn)
+    model.to(device=process.device, dtype=precision.dtype)
+    if precision.channels_last:
         model.to(memory_format=torch.channels_last)
-    if args.distributed and args.sync_bn:
-        if device.type == 'cpu':
+    if process.distributed and sync_bn:
+        if process.device.type == 'cpu':
             raise UsageError('--sync-bn: torch synchronises batch norms on GPUs only; leave it out on a CPU')
-        args.dist_bn = ''  # there is nothing left to distribute
         model = convert_sync_batchnorm(model)
     return model
 
@@ -104,12 +151,12 @@ def _arch_of_file(path: str) -> str | None:
 class Frozen:
     """The frozen batch norms of a network; call `eval` after each `model.train()`."""
 
-    def __init__(self, norms: list[nn.Module], num_params: int) -> None:
+    def __init__(self, norms: Sequence[nn.Module], num_params: int) -> None:
         self.norms = norms
         self.num_params = num_params
 
     def eval(self) -> None:
-        """Keep the running statistics: use them, and do not change them."""
+        """Normalise with the running statistics, and leave them as they are."""
         for norm in self.norms:
             norm.eval()
 
@@ -124,13 +171,13 @@ def freeze(model: nn.Module, layers: str) -> Frozen:
     Raises:
         UsageError: not a number of layers of this model, or the model has no `group_matcher`.
     """
-    head = {id(p) for p in model.get_classifier().parameters()}
+    head = {id(p) for p in classifier_of(model).parameters()}
     if layers == 'all':
         frozen = {name for name, p in model.named_parameters() if id(p) not in head}
     else:
         if not hasattr(model, 'group_matcher'):
             raise UsageError(f'--freeze {layers}: this model has no layers to count (no group_matcher): use `all`')
-        groups = group_parameters(model, model.group_matcher())
+        groups = group_parameters(model, model.group_matcher())  # type: ignore[operator]
         count = int(layers) if layers.isdigit() else 0
         if not 0 < count < len(groups):
             raise UsageError(f'--freeze {layers}: expected 1 to {len(groups) - 1} layers, or `all` but the classifier')
@@ -138,9 +185,10 @@ def freeze(model: nn.Module, layers: str) -> Frozen:
     for name, p in model.named_parameters():
         if name in frozen:
             p.requires_grad = False
-    norms = [
-        module
-        for module in model.modules()
-        if isinstance(module, _BatchNorm) and (p := next(module.parameters(), None)) is not None and not p.requires_grad
-    ]
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and _is_frozen(m)]
     return Frozen(norms, sum(p.numel() for p in model.parameters() if not p.requires_grad))
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    first = next(module.parameters(), None)
+    return first is not None and not first.requires_grad

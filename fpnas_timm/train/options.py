@@ -4,7 +4,7 @@ What timm's script takes and this one does not is refused by name (`UNSUPPORTED`
 timm's script wrote (`args.yaml`) is read as long as it asks for none of it.
 """
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from timm.utils import ParseKwargs
@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..recipes import Recipe, find_recipe
 from ..runs.options import OptionGroup, load_yaml, read_arch_file, refuse_unknown, set_options
 
-__all__ = ['UNSUPPORTED', 'build_parser', 'parse_train_args']
+__all__ = ['UNSUPPORTED', 'build_parser', 'parse_train_args', 'train_options']
 
 # timm's option -> (its default, why it is not here and what to use instead)
 UNSUPPORTED: dict[str, tuple[Any, str]] = {
@@ -268,15 +268,7 @@ def parse_train_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     first.add_argument('--recipe')
     first.add_argument('-c', '--config')
     early = first.parse_known_args(argv)[0]
-    config = load_yaml(early.config) if early.config else {}
-    recipe_name = early.recipe or config.get('recipe')
-    recipe = find_recipe(str(recipe_name)) if recipe_name else None
-    if recipe:
-        set_options(parser, recipe.options, f'recipe {recipe.name}')
-    if config:
-        data = config.pop('data', None)  # a positional argument, which set_options does not know
-        set_options(parser, config, str(early.config))
-        parser.set_defaults(data=data)
+    recipe = _set_recipe_and_file(parser, early.recipe, early.config)
     args, rest = parser.parse_known_args(argv)
     if args.list_recipes:
         return args
@@ -284,6 +276,38 @@ def parse_train_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.data_dir = args.data_dir or args.data
     _check(args, recipe)
     return args
+
+
+def train_options(options: Mapping[str, Any]) -> argparse.Namespace:
+    """The options of a run from Python: as `parse_train_args`, with `options` in place of the command line.
+
+    Args:
+        options: name -> value, with underscores for dashes; `recipe` and `config` (a YAML file) among them.
+
+    Raises:
+        UsageError: as `parse_train_args`.
+    """
+    parser = build_parser()
+    recipe = _set_recipe_and_file(parser, options.get('recipe'), options.get('config'))
+    set_options(parser, options, 'train()')
+    args = parser.parse_args([])
+    args.data_dir = args.data_dir or args.data
+    _check(args, recipe)
+    return args
+
+
+def _set_recipe_and_file(parser: argparse.ArgumentParser, recipe_name: Any, path: Any) -> Recipe | None:
+    """Make the options of the recipe and then those of the file the parser's defaults; returns the recipe."""
+    config = load_yaml(path) if path else {}
+    recipe_name = recipe_name or config.get('recipe')
+    recipe = find_recipe(str(recipe_name)) if recipe_name else None
+    if recipe:
+        set_options(parser, recipe.options, f'recipe {recipe.name}')
+    if config:
+        data = config.pop('data', None)  # a positional argument, which set_options does not know
+        set_options(parser, config, str(path))
+        parser.set_defaults(data=data)
+    return recipe
 
 
 def _check(args: argparse.Namespace, recipe: Recipe | None) -> None:

@@ -1,239 +1,209 @@
-"""Train a network: timm's parts in one loop, with timm's options (`train_args.py`) and the paper's recipes.
+"""Train a network: timm's parts in one loop, with timm's options (`options.py`) and the paper's recipes.
 
 For the same options, data and seed an epoch's loss and accuracy are those of timm's own script; a run that was killed
 and resumed ends with the weights of one that was not.
 """
 import argparse
 import copy
-import importlib
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
-import yaml
 from timm import utils
-from timm.layers import set_fast_norm
-from timm.models import clean_state_dict, safe_model_name
-from timm.optim import create_optimizer_v2, optimizer_kwargs
-from timm.scheduler import create_scheduler_v2, scheduler_kwargs
 from torch import nn
 
+from ..arch import Arch
 from ..draw.training import draw_curves
-from ..errors import RunError, UsageError
-from ..runs.device import low_precision, start_device
-from ..runs.files import write_text
+from ..errors import RunError
+from ..runs.datasets import plain_message
 from ..runs.processes import StopRequest
-from ..runs.tracking import Trackers, read_history, write_history
-from ..weights.folder import export_model
-from .checkpoints import RunCheckpoints, load_training_state, read_training_checkpoint
-from .data import check_classes, create_loaders, data_config_of, open_splits
-from .epoch import Run, not_finite, train_epoch
-from .network import create_network, freeze, to_device
-from .task import create_task, learning_rate
-from .validate import evaluate_epoch
-from .workers import gather_random_states, random_state_of, restore_random_states
+from .epoch import not_finite, train_epoch
+from .folder import export_best
+from .options import train_options
+from .setup import Run, setup
+from .task import eval_model, trainable_module
+from .validate import evaluate_task
+from .workers import gather_random_states
 
-__all__ = ['export_best', 'train']
+__all__ = ['TrainResult', 'run_training', 'train']
 
 _logger = logging.getLogger('train')
 
 
+@dataclass(frozen=True)
+class TrainResult:
+    """The outcome of a training run.
 
-def train(args: argparse.Namespace, stop: StopRequest | None = None) -> dict[str, Any]:
+    Attributes:
+        folder: of the run: checkpoints, `history.jsonl`, `curves.png`, ..
+        history: a row for each epoch, by number: `epoch` (from 0), `train_loss`, `lr`, `train_seconds` and, where it
+            was validated, `eval_loss`, `eval_top1`, `eval_top5` (%); of the moving average if there is one.
+        metrics: the row of the best epoch; empty if no epoch was finished.
+    """
+
+    folder: Path
+    history: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def export(self) -> Path:
+        """The folder of the best weights, for `timm.create_model('local-dir:FOLDER', pretrained=True)`."""
+        return self.folder / 'export'
+
+    def model(self, **kwargs: Any) -> nn.Module:
+        """The trained network with the best weights (the moving average, if there is one), on the CPU.
+
+        Args:
+            kwargs: more arguments of `timm.create_model`, such as `features_only=True`.
+
+        Raises:
+            RunError: no epoch was finished.
+        """
+        if not self.export.exists():
+            raise RunError(f'{self.export}: no such folder: no epoch was finished')
+        return timm.create_model(f'local-dir:{self.export}', pretrained=True, **kwargs)
+
+
+def train(
+        model: str | None = None,
+        *,
+        arch: str | Arch | None = None,
+        data_dir: str | Path | None = None,
+        recipe: str | None = None,
+        num_classes: int | None = None,
+        epochs: int | None = None,
+        device: str | None = None,
+        output: str | Path | None = None,
+        experiment: str | None = None,
+        resume: str | Path | None = None,
+        **options: Any,
+) -> TrainResult:
+    """Train a network on images.
+
+    Every option of `train.py` is a keyword argument, with underscores for dashes: `batch_size=64` is `--batch-size 64`.
+    What is None or missing has the recipe's value, then the value of the option's default. Ctrl-C raises
+    KeyboardInterrupt; the same call with `resume='auto'` goes on after the last finished epoch.
+
+    Args:
+        model: any model of timm's, 'fpnas' with an architecture, 'local-dir:FOLDER' or 'hf-hub:REPO'.
+        arch: the architecture to train; `model` is 'fpnas' then. Short for `model_kwargs={'arch': ..}`.
+        data_dir: folder with `train/<class>/*.png` and `validation/<class>/*.png`.
+        recipe: a name of `fpnas_timm.recipes.recipe_names()`.
+        num_classes: outputs of the classifier; must be the data's number of classes.
+        epochs: length of the schedule.
+        device: 'cuda', 'cpu', 'mps', ..
+        output: folder of runs.
+        experiment: name of the run's folder within (default: made from the time and the model).
+        resume: a training checkpoint to go on from, or 'auto': the experiment's own last one, if there is one.
+        options: all others, such as `batch_size`, `img_size`, `lr`, `model_ema`, `workers`, `seed`.
+
+    Returns:
+        The run's folder, its history, and the best weights as a model.
+
+    Raises:
+        UsageError: the options, the data or the weights do not fit; nothing has been trained.
+        RunError: an image, a loss or the disk went wrong on the way; the checkpoints are kept.
+
+    Example:
+        result = train('fpnas', arch='i32-cn_r1_k3_s2_c8_nsw-..', data_dir='digits', num_classes=10, epochs=12,
+                       batch_size=64, opt='adamw', lr=4e-3, device='cpu')
+        result.metrics['eval_top1'], result.model()
+    """
+    given = dict(
+        model=model, data_dir=data_dir, recipe=recipe, num_classes=num_classes, epochs=epochs, device=device,
+        output=output, experiment=experiment, resume=resume, **options,
+    )
+    if arch is not None:
+        given['model'] = model or 'fpnas'
+        given['model_kwargs'] = {**(options.get('model_kwargs') or {}), 'arch': str(arch)}
+    args = train_options({name: value for name, value in given.items() if value is not None})
+    try:
+        return run_training(args)
+    except RunError as e:
+        raise RunError(plain_message(e)) from None
+
+
+def run_training(args: argparse.Namespace, stop: StopRequest | None = None) -> TrainResult:
     """Train as the options say.
 
     Args:
         args: of `parse_train_args`.
-        stop: when it becomes true, the run ends after its step; the checkpoint of the last finished epoch is there.
+        stop: when it becomes true, the run ends after its update; the checkpoint of the last finished epoch is kept.
 
     Returns:
-        The last epoch's row of the history; empty if there was nothing left to do.
+        The run's result; history and metrics are empty in all processes but the first.
 
     Raises:
         UsageError: the options, the data or the weights do not fit; nothing has been trained.
         RunError: an image, a loss or the disk went wrong on the way; the checkpoints are kept.
     """
-    args_text = yaml.safe_dump(vars(args), default_flow_style=False)
-    for module in args.device_modules or ():
-        importlib.import_module(module)
-    device = start_device(args)
-    primary = utils.is_primary(args)
-    utils.random_seed(args.seed, args.rank)
-    if args.fast_norm:
-        set_fast_norm()
-
-    # Where the run is written, and the checkpoint that it goes on from.
-    made_name = f'{datetime.now():%Y%m%d-%H%M%S}-{safe_model_name(args.model)}'
-    folder = Path(args.output or 'output/train') / (args.experiment or made_name)
-    resume = args.resume
-    if resume == 'auto':
-        there = any((folder / name).exists() for name in ('last.pth.tar', 'last.pth.previous.tar'))
-        resume = str(folder / 'last.pth.tar') if there else ''
-    saved = read_training_checkpoint(resume) if resume else {}
-    in_place = bool(resume) and folder.exists() and Path(resume).parent.samefile(folder)
-    random_saved = random_state_of(saved, args.world_size, args.rank, args.workers)
-
-    # Network, data, task. What draws random numbers stands in timm's order.
-    classes_asked_for = args.num_classes is not None
-    model = create_network(args)
-    data_config = data_config_of(args, model)
-    frozen = freeze(model, args.freeze) if args.freeze else None
-    model = to_device(model, args, device)
-    train_data, eval_data, classes = open_splits(args, data_config['input_size'][0])
-    check_classes(args, classes, classes_asked_for)
-    loaders = create_loaders(args, data_config, train_data, eval_data, device, random_saved.get('workers'))
-    args.lr = learning_rate(args, loaders.mean_batch_size)
-    task = create_task(args, model, data_config, loaders.mixes, device, classes)
-    optimizer = create_optimizer_v2(task.get_trainable_module(), **optimizer_kwargs(cfg=args), **args.opt_kwargs)
-    autocast, scaler = low_precision(args, device)
-
-    # Resume, moving average, compilation, distribution: in this order.
-    if saved:
-        keep = not args.no_resume_opt
-        load_training_state(saved, resume, task, optimizer if keep else None, scaler if keep else None)
-    if args.model_ema:
-        ema_device = 'cpu' if args.model_ema_force_cpu else None
-        task.setup_ema(decay=args.model_ema_decay, use_warmup=args.model_ema_warmup, device=ema_device)
-        if saved:
-            load_training_state(saved, resume, task, ema=True)
-    if args.torchcompile:
-        task.compile(backend=args.torchcompile, mode=args.torchcompile_mode)
-        if task.has_ema():
-            task.compile_ema(backend=args.torchcompile, mode=args.torchcompile_mode)
-    if args.distributed:
-        ids = None if device.type == 'cpu' else [device]
-        task.prepare_distributed(device_ids=ids, broadcast_buffers=not args.no_ddp_bb)
-
-    # Learning rate schedule and the first epoch.
-    updates = math.ceil(len(loaders.train) / args.grad_accum_steps)
-    eval_metric = args.eval_metric if loaders.eval is not None else 'loss'
-    decreasing = eval_metric == 'loss'
-    try:
-        schedule = scheduler_kwargs(args, decreasing_metric=decreasing)
-        scheduler, num_epochs = create_scheduler_v2(optimizer, **schedule, updates_per_epoch=updates)
-    except (AssertionError, ValueError) as e:
-        raise UsageError(f'--sched {args.sched}: {e}') from None
-    last_epoch = min(num_epochs, args.stop_epoch or num_epochs)
-    start_epoch = args.start_epoch if args.start_epoch is not None else saved.get('epoch', -1) + 1
-    if scheduler is not None and start_epoch > 0:
-        if args.sched_on_updates:
-            scheduler.step_update(start_epoch * updates)
-        else:
-            scheduler.step(start_epoch)
-
-    # The run's folder.
-    saver, trackers, history, random_states = None, None, [], {}
-    if primary:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_text(folder / 'args.yaml', args_text)
-        except OSError as e:
-            raise UsageError(f'{folder}: cannot be written ({e.strerror}): choose another --output') from None
-        trackers = Trackers(args, folder)
-        saver = RunCheckpoints(
-            model=task.get_trainable_module(), optimizer=optimizer, args=args, amp_scaler=scaler,
-            checkpoint_dir=str(folder), recovery_dir=str(folder), decreasing=decreasing,
-            max_history=args.checkpoint_hist, task=task, extra=lambda: {'random': random_states},
-        )
-        if in_place:
-            saver.resume(saved)
-            history = read_history(folder, start_epoch)
-        num_params = sum(p.numel() for p in model.parameters())
-        _logger.info(
-            f'{args.model}: {num_params:,} parameters{f", {frozen.num_params:,} frozen" if frozen else ""}, '
-            f'{data_config["input_size"][-1]} pixels; epochs {start_epoch + 1} to {last_epoch} of {updates} updates, '
-            f'learning rate {args.lr:.4g}, {args.world_size} x {device}; into {folder}'
-        )
-    if random_saved:  # from here on random numbers are those of the run that is resumed
-        restore_random_states(random_saved, loaders.eval)
-
-    run = Run(args, device, task, loaders, optimizer, scheduler, autocast, scaler, frozen, folder, saver)
-    row: dict[str, Any] = {}
-    for epoch in range(start_epoch, last_epoch):
+    run = setup(args)
+    for epoch in run.epochs:
         started = time.monotonic()
-        loss = train_epoch(run, epoch, stop)
+        loss = train_epoch(run.trainer, epoch, stop)
         if stop:
-            _logger.warning(f'Stopped in epoch {epoch + 1}. --resume {folder / "last.pth.tar"} goes on from the last '
-                            'finished one.')
+            last = run.trainer.folder / 'last.pth.tar'
+            _logger.warning(f'Stopped in epoch {epoch + 1}. --resume {last} goes on from the last finished one.')
             break
-        seconds = time.monotonic() - started
-        row = {'epoch': epoch, 'train_loss': loss, 'lr': run.learning_rate, 'train_seconds': round(seconds, 3)}
-        if args.distributed and args.dist_bn:
-            utils.distribute_bn(task.get_trainable_module(), args.world_size, args.dist_bn == 'reduce')
-        milestone = epoch + 1 in (args.save_epochs or ())
-        validated = (epoch + 1) % args.val_interval == 0 or epoch + 1 == last_epoch or milestone
-        metric = None
-        if validated:
-            row.update(evaluate_epoch(task, loaders.eval, args, device, autocast), validated=True)
-            for kind in ('eval_loss', 'weights_loss'):
-                if not math.isfinite(row.get(kind, 0.0)):
-                    raise RunError(not_finite(f'{kind} is {row[kind]}', run, epoch, updates))
-            metric = row[f'{"eval" if loaders.eval is not None else "train"}_{eval_metric}']
-            random_states.update(gather_random_states(loaders.workers, args.world_size))
-        if primary:
-            history.append(row)
-            write_history(folder, history)
-            trackers.log(row)
-            if validated:
-                saver.save_checkpoint(epoch, metric=metric)
-            if milestone:
-                saver.save_milestone(epoch + 1)
-            shown = ', '.join(f'{k} {row[k]:.4g}' for k in ('train_loss', 'eval_loss', 'eval_top1', 'lr') if k in row)
-            _logger.info(f'epoch {epoch + 1}/{num_epochs}: {shown}, {seconds:.1f} s')
-        if scheduler is not None:
-            scheduler.step(epoch + 1, metric)
-
-    if args.distributed:
-        torch.distributed.destroy_process_group()
-    if primary:
-        trackers.close()
-        model = copy.deepcopy(utils.unwrap_model(task.get_eval_model())).cpu()
-        export_best(model, folder, args, history, data_config, classes)
-        if history:
-            draw_curves(history, folder / 'curves.png', f'{folder.name}  {args.recipe or ""}')
-    return row
+        seconds = round(time.monotonic() - started, 3)
+        row = {'epoch': epoch, 'train_loss': loss, 'lr': run.trainer.learning_rate, 'train_seconds': seconds}
+        row |= validate_epoch(run, epoch)
+        metric = row[run.metric] if row.get('validated') else None
+        save_epoch(run, row, metric)
+        if run.trainer.scheduler is not None:
+            run.trainer.scheduler.step(epoch + 1, metric)
+    return finish(run)
 
 
-def export_best(
-        model: nn.Module,
-        folder: Path,
-        args: argparse.Namespace,
-        history: Sequence[Mapping[str, Any]],
-        data_config: Mapping[str, Any],
-        label_names: Sequence[str],
-) -> None:
-    """Export a run's best checkpoint, if there is one, as `folder/export`.
+def validate_epoch(run: Run, epoch: int) -> dict[str, Any]:
+    """Validate, where it is the epoch's turn; what comes into the history's row.
 
-    Args:
-        model: a network of the run's architecture, not used by anyone else: it gets the best weights.
-        folder: of the run.
-        args: the run's options.
-        history: its rows; that of the best epoch has the metrics.
-        data_config: as for `export_model`.
-        label_names: as for `export_model`.
+    Raises:
+        RunError: a loss is not finite.
     """
-    best = folder / 'model_best.pth.tar'
-    if not best.exists():
+    trainer, process = run.trainer, run.trainer.process
+    if process.distributed and run.dist_bn:
+        utils.distribute_bn(trainable_module(trainer.task), process.world_size, run.dist_bn == 'reduce')
+    if (epoch + 1) % run.val_interval and epoch + 1 != run.epochs.stop and epoch + 1 not in run.milestones:
+        return {}
+    metrics = evaluate_task(
+        trainer.task, trainer.loaders.eval, process, trainer.precision, run.average, run.dist_bn
+    )
+    for kind in ('eval_loss', 'weights_loss'):
+        if not math.isfinite(metrics.get(kind, 0.0)):
+            raise RunError(not_finite(f'{kind} is {metrics[kind]}', trainer, epoch, trainer.updates_per_epoch))
+    return {**metrics, 'validated': True}
+
+
+def save_epoch(run: Run, row: Mapping[str, Any], metric: float | None) -> None:
+    """Write history and checkpoints, in the first process; the random states come from all of them."""
+    trainer, random_states = run.trainer, {}
+    if row.get('validated'):
+        random_states = gather_random_states(trainer.loaders.workers, trainer.process.world_size)
+    if run.folder is None:
         return
-    state = read_training_checkpoint(best)
-    ema = 'state_dict_ema' in state and not args.model_ema_force_cpu  # only there it was the average that was validated
-    model.load_state_dict(clean_state_dict(state['state_dict_ema' if ema else 'state_dict']))
-    row = next((r for r in history if r['epoch'] == state['epoch']), {})
-    metrics = {k.removeprefix('eval_'): v for k, v in row.items() if k.startswith('eval_')}
-    training = {
-        'recipe': args.recipe,
-        'epoch': state['epoch'] + 1,
-        'epochs': args.epochs,
-        **metrics,
-        'train_loss': row.get('train_loss'),
-        'ema': ema,
-        'seed': args.seed,
-    }
-    export_model(model, folder / 'export', data_config, label_names, training)
-    shown = ', '.join(f'{k} {v:.5g}' for k, v in metrics.items())
-    _logger.info(f'best: epoch {training["epoch"]} ({shown}), as local-dir:{folder / "export"}')
+    run.folder.save(row, metric, random_states, milestone=row['epoch'] + 1 in run.milestones)
+    shown = ', '.join(f'{k} {row[k]:.4g}' for k in ('train_loss', 'eval_loss', 'eval_top1', 'lr') if k in row)
+    _logger.info(f'epoch {row["epoch"] + 1}/{run.num_epochs}: {shown}, {row["train_seconds"]:.1f} s')
+
+
+def finish(run: Run) -> TrainResult:
+    """Leave the process group, export the best weights and draw the curves."""
+    trainer, path = run.trainer, run.trainer.folder
+    if trainer.process.distributed:
+        torch.distributed.destroy_process_group()
+    if run.folder is None:
+        return TrainResult(path)
+    run.folder.close()
+    history = run.folder.history
+    model = copy.deepcopy(utils.unwrap_model(eval_model(trainer.task))).cpu()
+    best = export_best(model, path, history, run.data_config, run.classes, run.notes, run.average)
+    if history:
+        draw_curves(history, path / 'curves.png', f'{path.name}  {run.notes["recipe"] or ""}')
+    return TrainResult(path, history, best)

@@ -1,6 +1,6 @@
 """The loss of a training run: classification, or distillation from a teacher at its own input size."""
-import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import timm
@@ -11,10 +11,26 @@ from timm.task import ClassificationTask, FeatureDistillationTask, LogitDistilla
 from timm.task.distillation import DistillationTeacher
 from torch import nn
 
-from ..errors import UsageError
-from ..runs.device import model_dtype
+from ..errors import UsageError, one_line
+from ..runs.device import Process
 
-__all__ = ['Teacher', 'create_task', 'create_teacher', 'learning_rate', 'loss_scale']
+__all__ = [
+    'Distillation', 'Teacher', 'create_criterion', 'create_task', 'create_teacher', 'eval_model', 'trainable_module',
+]
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """A teacher and what the student learns from it. None stands for timm's own value."""
+
+    teacher: str  # a timm model with weights, 'local-dir:FOLDER' or 'hf-hub:REPO'
+    matches: str = 'logit'  # or 'feature'
+    loss_type: str = 'kl'  # between logits
+    temperature: float = 4.0  # of the softmax
+    distill_loss_weight: float | None = None
+    task_loss_weight: float | None = None  # of the labels' loss
+    student_feature_dim: int | None = None
+    teacher_feature_dim: int | None = None
 
 
 class Teacher(DistillationTeacher):
@@ -23,11 +39,12 @@ class Teacher(DistillationTeacher):
     def __init__(self, model: nn.Module, device: torch.device, dtype: torch.dtype | None = None) -> None:
         super().__init__(model, device=device, dtype=dtype)
         self.requires_grad_(False)
-        for name in ('mean_kd', 'std_kd'):  # images of other channels than the weights were made for: as timm's loader
+        channels: Any = model.in_chans
+        for name in ('mean_kd', 'std_kd'):  # fewer or more channels than in its cfg: the mean over them, as in timm
             values = getattr(self, name)
-            if values.shape[1] != model.in_chans:
-                setattr(self, name, values.mean().expand(1, model.in_chans, 1, 1).clone())
-        self.input_size = tuple(model.pretrained_cfg['input_size'][-2:])
+            if values.shape[1] != channels:
+                setattr(self, name, values.mean().expand(1, channels, 1, 1).clone())
+        self.input_size = tuple(_pretrained_cfg(model)['input_size'][-2:])
 
     def forward(self, input: torch.Tensor, return_features: bool = False) -> torch.Tensor:
         """Images (B, C, H, W) of any size, normalised for the teacher -> logits, or pooled features."""
@@ -59,14 +76,13 @@ def create_teacher(
     try:
         model = timm.create_model(name, pretrained=True, **kwargs)
     except Exception as e:  # timm, the hub and the disk raise many kinds
-        reason = ' '.join(str(e).split()) or type(e).__name__
-        raise UsageError(f'teacher {name}: its weights cannot be loaded: {reason}') from None
+        raise UsageError(f'teacher {name}: its weights cannot be loaded: {one_line(e)}') from None
     if model.num_classes != student.num_classes:
         raise UsageError(
             f'teacher {name} knows {model.num_classes} classes, the student {student.num_classes}: it must have been '
             'trained on the same classes (train it first, then --kd-model-name local-dir:RUN/export)'
         )
-    names = model.pretrained_cfg.get('label_names')
+    names = _pretrained_cfg(model).get('label_names')
     if names and classes and len(names) == len(classes) and list(names) != list(classes):
         i = next(i for i, (a, b) in enumerate(zip(names, classes)) if a != b)
         raise UsageError(
@@ -75,52 +91,66 @@ def create_teacher(
     return Teacher(model.to(device=device, dtype=dtype), device, dtype)
 
 
+def _pretrained_cfg(model: nn.Module) -> dict[str, Any]:
+    cfg: Any = model.pretrained_cfg
+    return cfg
+
+
+def create_criterion(loss: str, **options: Any) -> nn.Module:
+    """timm's classification loss.
+
+    Args:
+        loss: 'ce', 'bce', 'asl', 'poly' or 'jsd'.
+        options: of timm's `create_classification_loss`.
+
+    Raises:
+        UsageError: options that do not go together.
+    """
+    try:
+        return create_classification_loss(loss, **options)
+    except ValueError as e:
+        raise UsageError(f'--loss {loss}: {e}') from None
+
+
 def create_task(
-        args: argparse.Namespace,
         model: nn.Module,
-        data_config: dict[str, Any],
-        soft_targets: bool,
-        device: torch.device,
-        classes: Iterable[str] = (),
+        criterion: nn.Module,
+        process: Process,
+        dtype: torch.dtype | None,
+        data_config: Mapping[str, Any],
+        distillation: Distillation | None = None,
+        classes: Sequence[str] = (),
 ) -> TrainingTask:
     """Forward pass and loss: classification, or distillation of logits or features.
 
     Args:
-        args: the options.
         model: on its device.
-        data_config: how the images are normalised.
-        soft_targets: whether mixup makes them.
-        device: of the task.
+        criterion: the loss against the labels.
+        process: whose device the task is on; the first one logs.
+        dtype: of the model (default: float32).
+        data_config: how the images are normalised: `mean` and `std`.
+        distillation: the teacher and what is learned from it, if there is one.
         classes: the data's class names, to compare with the teacher's.
 
     Raises:
-        UsageError: options of the loss that do not go together, or a teacher that does not fit.
+        UsageError: a teacher that cannot be loaded or does not fit.
     """
-    loss = args.loss or ('jsd' if args.jsd_loss else 'bce' if args.bce_loss else 'ce')
-    bce = dict(pos_weight=args.bce_pos_weight, bce_target_thresh=args.bce_target_thresh, bce_sum=args.bce_sum)
-    try:
-        criterion = create_classification_loss(
-            loss,
-            smoothing=args.smoothing,
-            soft_targets=soft_targets,
-            jsd_splits=args.aug_splits if loss == 'jsd' else 0,
-            **(bce if loss == 'bce' else {}),
-        )
-    except ValueError as e:
-        raise UsageError(f'--loss {loss}: {e}') from None
-    common = dict(criterion=criterion, device=device, dtype=model_dtype(args), verbose=args.rank == 0)
-    if args.kd_model_name is None:
+    common: dict[str, Any] = dict(criterion=criterion, device=process.device, dtype=dtype, verbose=process.primary)
+    if distillation is None:
         return ClassificationTask(model, **common)
-    teacher = create_teacher(args.kd_model_name, model, device, model_dtype(args), list(classes))
-    common.update(distill_loss_weight=args.distill_loss_weight, task_loss_weight=args.task_loss_weight)
-    if args.kd_distill_type == 'logit':
-        task: TrainingTask = LogitDistillationTask(
-            model, teacher, loss_type=args.kd_loss_type, temperature=args.kd_temperature, **common
+    teacher = create_teacher(distillation.teacher, model, process.device, dtype, list(classes))
+    common.update(
+        distill_loss_weight=distillation.distill_loss_weight, task_loss_weight=distillation.task_loss_weight
+    )
+    task: TrainingTask
+    if distillation.matches == 'logit':
+        task = LogitDistillationTask(
+            model, teacher, loss_type=distillation.loss_type, temperature=distillation.temperature, **common
         )
     else:
         task = FeatureDistillationTask(
-            model, teacher, student_feature_dim=args.kd_student_feature_dim,
-            teacher_feature_dim=args.kd_teacher_feature_dim, **common,
+            model, teacher, student_feature_dim=distillation.student_feature_dim,
+            teacher_feature_dim=distillation.teacher_feature_dim, **common,
         )
     for name, values in (('student_mean', data_config['mean']), ('student_std', data_config['std'])):
         buffer = getattr(task, name)  # timm takes the model's own, whatever --mean and --std say
@@ -128,18 +158,15 @@ def create_task(
     return task
 
 
-def learning_rate(args: argparse.Namespace, mean_batch_size: float) -> float:
-    """`--lr`, or `--lr-base` scaled to the global batch."""
-    if args.lr:
-        return args.lr
-    ratio = mean_batch_size * args.world_size * args.grad_accum_steps / args.lr_base_size
-    scale = args.lr_base_scale or ('sqrt' if any(o in args.opt.lower() for o in ('ada', 'lamb')) else 'linear')
-    return args.lr_base * (ratio**0.5 if scale == 'sqrt' else ratio)
+def trainable_module(task: TrainingTask) -> nn.Module:
+    """What a task trains, without the wrappers of compilation and distribution."""
+    module = task.get_trainable_module()
+    assert module is not None  # timm's hint allows for a task without a moving average, asked for one
+    return module
 
 
-def loss_scale(args: argparse.Namespace, batch_size: int, mean_batch_size: float) -> float:
-    """`--variable-batch-loss-scale`: the factor on the gradients of a batch of another size than the mean."""
-    if args.train_img_sizes is None or args.variable_batch_loss_scale == 'none':
-        return 1.0
-    ratio = batch_size / mean_batch_size
-    return ratio**0.5 if args.variable_batch_loss_scale == 'sqrt' else ratio
+def eval_model(task: TrainingTask, ema: bool = False) -> nn.Module:
+    """The network to validate: with the weights or, if the task has it, their moving average."""
+    model = task.get_eval_model(ema=ema)
+    assert model is not None
+    return model

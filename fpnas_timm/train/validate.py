@@ -1,13 +1,12 @@
 """Validation: loss and accuracy of a network over a data set, by timm's evaluator."""
 import argparse
 import importlib
-from collections.abc import Callable
 from typing import Any
 
 import timm
 import torch
 from timm import utils
-from timm.data import create_loader, resolve_data_config
+from timm.data import create_loader
 from timm.task import TrainingTask
 from timm.task.evaluator import ClassificationEvaluator, evaluation_sample_limit
 from timm.utils import reparameterize_model
@@ -15,13 +14,14 @@ from torch import nn
 
 from ..errors import UsageError
 from ..runs.datasets import class_names, open_dataset
-from ..runs.device import low_precision, model_dtype, start_device
+from ..runs.device import Precision, Process, low_precision, model_dtype, start_device
 from ..runs.options import OptionGroup, read_arch_file
 from ..runs.tracking import progress
-from .data import check_classes
-from .network import create_network
+from .data import check_classes, data_config_of
+from .network import NetworkConfig, create_network, to_device
+from .task import eval_model
 
-__all__ = ['build_validate_parser', 'evaluate', 'evaluate_epoch', 'validate']
+__all__ = ['build_validate_parser', 'evaluate', 'evaluate_task', 'validate']
 
 
 def build_validate_parser() -> argparse.ArgumentParser:
@@ -74,38 +74,45 @@ def build_validate_parser() -> argparse.ArgumentParser:
 
 
 def validate(args: argparse.Namespace) -> dict[str, Any]:
-    """Validate as the options say; returns timm's keys: `top1`, `top5`, `param_count`, `img_size`, ..
+    """Validate as the options say.
+
+    Args:
+        args: of `build_validate_parser`; `rank` is set to that of this process.
+
+    Returns:
+        timm's keys: `top1`, `top5` (%), `param_count` (millions), `img_size` (pixels), ..
 
     Raises:
         UsageError: the options, the data or the weights do not fit.
     """
     for module in args.device_modules or ():
         importlib.import_module(module)
+    name, model_kwargs, root = args.model, dict(args.model_kwargs), args.data_dir or args.data
     if args.arch_file:
-        args.model, args.model_kwargs = 'fpnas', {**args.model_kwargs, 'arch': read_arch_file(args.arch_file)}
+        name, model_kwargs['arch'] = 'fpnas', read_arch_file(args.arch_file)
     if not (args.pretrained or args.checkpoint):
         raise UsageError('no weights to validate: give --checkpoint FILE, or --pretrained')
-    device = start_device(args)
-    asked_for = args.num_classes is not None
-    # what only training has
-    vars(args).update(drop=None, drop_path=None, drop_block=None, bn_momentum=None, bn_eps=None, pretrained_path=None)
-    vars(args).update(pretrained_cfg_overlay={}, head_init_scale=None, head_init_bias=None, grad_checkpointing=False)
-    args.initial_checkpoint = args.checkpoint
-    model = create_network(args)
-    config = resolve_data_config(vars(args), model=model, use_test_size=not args.use_train_size)
-    config['input_size'] = (model.in_chans, *config['input_size'][1:])
+    process = start_device(args.device)
+    args.rank = process.rank
+    autocast, _ = low_precision(args.amp, args.amp_dtype, process.device)
+    precision = Precision(autocast, model_dtype(args.model_dtype), args.channels_last)
+    in_chans = args.in_chans if args.in_chans is not None else (args.input_size or [3])[0]
+    model = create_network(NetworkConfig(
+        name, model_kwargs, args.num_classes, in_chans, args.gp, pretrained=args.pretrained,
+        initial_checkpoint=args.checkpoint,
+    ))
+    config = data_config_of(vars(args), model, use_test_size=not args.use_train_size)
+    channels, _, img_size = config['input_size']
     param_count = sum(p.numel() for p in model.parameters())
+    num_outputs: Any = model.num_classes
     if args.reparam:
         model = reparameterize_model(model)
-    model.to(device=device, dtype=model_dtype(args))
-    if args.channels_last:
-        model.to(memory_format=torch.channels_last)
-    dataset = open_dataset(
-        args.dataset, args.data_dir or args.data, args.split, class_map=args.class_map,
-        input_img_mode=args.input_img_mode or ('RGB' if model.in_chans == 3 else 'L'),
+    model = to_device(model, process, precision)
+    dataset: Any = open_dataset(
+        args.dataset, root, args.split, class_map=args.class_map,
+        input_img_mode=args.input_img_mode or ('RGB' if channels == 3 else 'L'),
     )
-    args.data_dir = args.data_dir or args.data
-    check_classes(args, class_names(dataset), asked_for)
+    check_classes(num_outputs, class_names(dataset), args.num_classes is not None, root)
     loader = create_loader(
         dataset,
         input_size=config['input_size'],
@@ -117,19 +124,18 @@ def validate(args: argparse.Namespace) -> dict[str, Any]:
         crop_mode=config['crop_mode'],
         num_workers=args.workers,
         pin_memory=args.pin_mem,
-        device=device,
-        img_dtype=model_dtype(args) or torch.float32,
+        device=process.device,
+        img_dtype=precision.dtype or torch.float32,
         use_prefetcher=not args.no_prefetcher,
-        distributed=args.distributed,
+        distributed=process.distributed,
     )
     if args.torchcompile:
-        model = torch.compile(model, backend=args.torchcompile)
-    autocast, _ = low_precision(args, device)
-    metrics = evaluate(model, loader, args, device, autocast)
-    if args.distributed:
+        model.compile(backend=args.torchcompile)
+    metrics = evaluate(model, loader, process, precision)
+    if process.distributed:
         torch.distributed.destroy_process_group()
     return {
-        'model': args.model,
+        'model': name,
         'top1': round(metrics['top1'], 4),
         'top1_err': round(100 - metrics['top1'], 4),
         'top5': round(metrics['top5'], 4),
@@ -137,66 +143,65 @@ def validate(args: argparse.Namespace) -> dict[str, Any]:
         'loss': round(metrics['loss'], 5),
         'images': len(dataset),
         'param_count': round(param_count / 1e6, 2),
-        'img_size': config['input_size'][-1],
+        'img_size': img_size,
         'crop_pct': config['crop_pct'],
         'interpolation': config['interpolation'],
     }
 
 
 @torch.inference_mode()
-def evaluate(
-        model: nn.Module,
-        loader: Any,
-        args: argparse.Namespace,
-        device: torch.device,
-        autocast: Callable[[], Any],
-) -> dict[str, float]:
+def evaluate(model: nn.Module, loader: Any, process: Process, precision: Precision) -> dict[str, float]:
     """Validate a model.
 
     Args:
-        model: on its device.
+        model: on its device; set to evaluation mode.
         loader: of timm's `create_loader`, with or without its prefetcher.
-        args: `distributed`, `channels_last` and `model_dtype` are used.
-        device: of the model.
-        autocast: context of the forward pass.
+        process: this one of those that share the images.
+        precision: of the forward pass.
 
     Returns:
         `loss` (cross-entropy), `top1` and `top5` (%) over all processes, each image counted once.
     """
     model.eval()
-    limit = evaluation_sample_limit(loader) if args.distributed else None
-    evaluator = ClassificationEvaluator(device, max_samples=limit)
-    dtype = getattr(torch, args.model_dtype) if args.model_dtype else None
-    for images, target in progress(loader, 'validation', utils.is_primary(args)):
-        images, target = images.to(device=device, dtype=dtype), target.to(device=device)
-        if args.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        with autocast():
-            output = model(images)
+    limit = evaluation_sample_limit(loader) if process.distributed else None
+    evaluator = ClassificationEvaluator(process.device, max_samples=limit)
+    for images, target in progress(loader, 'validation', process.primary):
+        images, target = images.to(device=process.device, dtype=precision.dtype), target.to(device=process.device)
+        with precision.autocast():
+            output = model(precision.layout(images))
         evaluator.update(output, target)
-    return dict(evaluator.compute(distributed=args.distributed))
+    return dict(evaluator.compute(distributed=process.distributed))
 
 
-def evaluate_epoch(
+def evaluate_task(
         task: TrainingTask,
         loader: Any | None,
-        args: argparse.Namespace,
-        device: torch.device,
-        autocast: Callable[[], Any],
+        process: Process,
+        precision: Precision,
+        average: bool = True,
+        dist_bn: str = '',
 ) -> dict[str, float]:
     """Validate a task's weights and, if there is one, their moving average.
 
+    Args:
+        task: after an epoch.
+        loader: of the validation images, if there are any.
+        process: as for `evaluate`.
+        precision: as for `evaluate`.
+        average: whether to validate the moving average, too.
+        dist_bn: how the average's batch statistics are shared between processes: 'reduce', 'broadcast' or ''.
+
     Returns:
-        `eval_loss`, `eval_top1`, `eval_top5`: the average's if there is one; then `weights_loss`, .. are the weights'.
-        Nothing without a loader.
+        `eval_loss`, `eval_top1`, `eval_top5`: of the average if there is one; then `weights_loss`, .. are those of the
+        weights. Empty without a loader.
     """
     if loader is None:
         return {}
-    weights = evaluate(task.get_eval_model(), loader, args, device, autocast)
+    weights = evaluate(eval_model(task), loader, process, precision)
     ema = task.get_trainable_module(ema=True)
-    if ema is None or args.model_ema_force_cpu:
+    if ema is None or not average:
         return {f'eval_{k}': v for k, v in weights.items()}
-    if args.distributed and args.dist_bn:
-        utils.distribute_bn(ema, args.world_size, args.dist_bn == 'reduce')
-    average = evaluate(task.get_eval_model(ema=True), loader, args, device, autocast)
-    return {f'eval_{k}': v for k, v in average.items()} | {f'weights_{k}': v for k, v in weights.items()}
+    if process.distributed and dist_bn:
+        utils.distribute_bn(ema, process.world_size, dist_bn == 'reduce')
+    smoothed = evaluate(eval_model(task, ema=True), loader, process, precision)
+    return {f'eval_{k}': v for k, v in smoothed.items()} | {f'weights_{k}': v for k, v in weights.items()}

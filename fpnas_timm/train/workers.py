@@ -1,7 +1,7 @@
 """The random state of a training run, so that a resumed run draws what an uninterrupted one would have drawn.
 
 Random numbers are drawn in the main process and in the loader's workers, which live as long as the loader. A worker
-leaves its state in shared memory after each batch; a resumed run's workers start from there.
+writes its state into shared memory after each batch; the workers of a resumed run start from that state.
 """
 import logging
 from collections.abc import Callable
@@ -19,9 +19,8 @@ __all__ = ['WorkerStates', 'gather_random_states', 'random_state_of', 'restore_r
 _logger = logging.getLogger(__name__)
 
 
-
 class WorkerStates:
-    """A loader's collate function that also leaves the worker's random state in shared memory."""
+    """A loader's collate function that also writes the worker's random state into shared memory."""
 
     def __init__(self, collate_fn: Callable[[Any], Any], num_workers: int) -> None:
         self.collate_fn = collate_fn
@@ -55,7 +54,7 @@ class _Restored:
 
 
 def track_workers(loader: Any, saved: Tensor | None = None) -> WorkerStates:
-    """Follow the random state of a loader's workers, and start them from a saved one.
+    """Record the random state of a loader's workers, and start them from a saved one if there is one.
 
     Args:
         loader: of timm's `create_loader`, not yet iterated.
@@ -92,15 +91,15 @@ def random_state_of(checkpoint: dict[str, Any], world_size: int, rank: int, work
         return {}
     if len(processes) != world_size or len(processes[rank]['workers']) != workers:
         _logger.warning(
-            'The checkpoint is of %d processes with %d workers: this run draws other random numbers than that one '
-            'would have.', len(processes), len(processes[0]['workers']),
+            'The checkpoint is of %d processes with %d workers: with other numbers of them, this run is not an exact '
+            'continuation.', len(processes), len(processes[0]['workers']),
         )
         return {}
     return processes[rank]
 
 
 def restore_random_states(own: dict[str, Tensor], eval_loader: Any | None) -> None:
-    """Let this process draw on from a saved state; to be called right before the first epoch.
+    """Continue the random numbers of this process from a saved state; to be called right before the first epoch.
 
     Args:
         own: this process's entry of `gather_random_states`; its `workers` are for `track_workers`.
@@ -114,7 +113,11 @@ def restore_random_states(own: dict[str, Tensor], eval_loader: Any | None) -> No
 
 
 def use_own_generator(loader: Any) -> None:
-    """Let a loader with workers draw their seeds elsewhere: a run that was not interrupted has drawn them long ago."""
+    """Draw the seeds of a loader's workers from a new generator instead of torch's global one.
+
+    A run that was never interrupted drew these seeds when it started; drawing them again on resume would shift all
+    later random numbers.
+    """
     plain: DataLoader = getattr(loader, 'loader', loader)
     if plain.num_workers:
         plain.generator = torch.Generator()

@@ -313,7 +313,7 @@ def test_an_unreadable_image_in_the_middle(capsys, options: list[str], tiny_imag
     for workers in ('0', '1'):
         message = fails(capsys, 1, *(args if workers == '0' else ['--resume', str(out)]), '--workers', workers)
         assert str(bad) in message
-        assert 'mend it' in message
+        assert 'fix it' in message
     bad.write_bytes(good)
     assert search_main(['--resume', str(out)]) == 0
 
@@ -327,7 +327,7 @@ def test_an_unreadable_image_of_one_of_two_processes(options: list[str], tiny_im
     run = two_processes(*options, '--batch-size', '3', '--data-dir', str(data), '--output', str(tmp_path / 'out'))
     assert run.returncode == 1
     errors = {line for line in run.stderr.splitlines() if line.startswith('error: ')}
-    assert any(str(bad) in line and 'mend it' in line for line in errors), run.stderr
+    assert any(str(bad) in line and 'fix it' in line for line in errors), run.stderr
     assert 'search/run.py' not in run.stderr, run.stderr  # no traceback of ours; torchrun writes one of its own
 
 

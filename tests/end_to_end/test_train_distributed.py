@@ -1,5 +1,4 @@
 """Two processes under torchrun (gloo, CPU): the numbers of one process, and a resumed run is the same run."""
-import argparse
 import json
 import os
 import socket
@@ -11,8 +10,6 @@ import pytest
 import torch
 
 from fpnas_timm.cli.runs import train_main
-from fpnas_timm.errors import UsageError
-from fpnas_timm.train.network import to_device
 
 ROOT = Path(__file__).parents[2]
 ARCH = 'i16-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s1_e2_c8_nre_sp1-ir_r2_k3_s2_e2_c16_nsw_sp2-cn_r1_k1_s1_c32_nsw'
@@ -59,9 +56,3 @@ def test_resumed(tiny_images: Path, tmp_path: Path) -> None:
     )
     assert all(torch.equal(whole[n], parts[n]) for n in whole)
     assert not any(n.startswith('module.') for n in whole)
-
-
-def test_sync_bn_needs_gpus() -> None:
-    args = argparse.Namespace(distributed=True, sync_bn=True, split_bn=False, model_dtype=None, channels_last=False)
-    with pytest.raises(UsageError, match='--sync-bn: torch synchronises batch norms on GPUs only'):
-        to_device(torch.nn.BatchNorm2d(3), args, torch.device('cpu'))

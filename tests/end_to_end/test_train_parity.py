@@ -2,7 +2,7 @@
 
 Opt-in: timm's script is not in its wheel and not copied in here. `TIMM_TRAIN` names the script or a checkout of timm.
 
-    TIMM_TRAIN=../pytorch-image-models python -m pytest tests/test_train_parity.py
+    TIMM_TRAIN=../pytorch-image-models python -m pytest tests/end_to_end/test_train_parity.py
 """
 import csv
 import os

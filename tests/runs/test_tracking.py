@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from fpnas_timm.cli.runs import train_main
+from fpnas_timm.errors import RunError
+from fpnas_timm.runs.tracking import Trackers, read_history, write_history
 
 ARCH = 'i16-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s1_e2_c8_nre-cn_r1_k1_s1_c16_nsw'
 TRAIN = [
@@ -52,3 +54,31 @@ def test_tensorboard(tiny_images: Path, tmp_path: Path) -> None:
     events = EventAccumulator(str(tmp_path / 'run'))
     events.Reload()
     assert [e.step for e in events.Scalars('eval_top1')] == [0, 1]
+
+
+def test_a_run_of_wandb_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict] = []
+    fake = types.ModuleType('wandb')
+    fake.init = lambda **kwargs: calls.append(kwargs)
+    monkeypatch.setitem(sys.modules, 'wandb', fake)
+    Trackers(tmp_path / 'a', wandb={'resume_id': 'abc', 'config': {'lr': 0.1}})
+    Trackers(tmp_path / 'b', wandb={})
+    assert [(c['name'], c['id'], c['resume'], c['config']) for c in calls] == [
+        ('a', 'abc', 'must', {'lr': 0.1}), ('b', None, None, None)
+    ]
+    Trackers(tmp_path).log({'epoch': 0})  # nothing was asked for
+    assert len(calls) == 2
+
+
+def test_history(tmp_path: Path) -> None:
+    rows = [
+        {'epoch': 0, 'train_loss': 2.0, 'lr': 0.1},
+        {'epoch': 1, 'train_loss': 1.0, 'eval_loss': 1.5, 'eval_top1': 50.0, 'lr': 0.1, 'validated': True},
+    ]
+    assert read_history(tmp_path, 5) == []
+    write_history(tmp_path, rows)
+    assert read_history(tmp_path, 5) == rows
+    assert read_history(tmp_path, 1) == rows[:1]
+    assert (tmp_path / 'summary.csv').read_text() == 'epoch,train_loss,eval_loss,eval_top1,lr\n1,1.0,1.5,50.0,0.1\n'
+    with pytest.raises(RunError, match=r'cannot be written \(No such file'):
+        write_history(tmp_path / 'nowhere', rows)

@@ -1,4 +1,5 @@
-"""Teachers: their own size and normalisation, checked against the computation by hand."""
+"""Teachers: their own size and normalisation, checked against the computation by hand; teachers that do not fit."""
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from timm.models import save_for_hf
 
 from fpnas_timm.cli.runs import train_main
 from fpnas_timm.train.task import create_teacher
+
+from .common import ARCH, TRAIN, fails
 
 STUDENT = 'i16-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s1_e2_c8_nre_sp1-cn_r1_k1_s1_c32_nsw'
 TEACHER = STUDENT.replace('i16', 'i28').replace('c32', 'c48')
@@ -50,3 +53,23 @@ def test_distillation_trains(folder: Path, tiny_images: Path, tmp_path: Path, op
     assert train_main([*argv, *teacher, *options, '--output', str(tmp_path), '--experiment', 'run']) == 0
     weights = torch.load(tmp_path / 'run' / 'last.pth.tar', weights_only=True)['state_dict']
     assert not any('teacher' in n for n in weights)
+
+
+def test_teacher(capsys: pytest.CaptureFixture[str], tiny_images: Path, tmp_path: Path) -> None:
+    argv = [*TRAIN, '--data-dir', str(tiny_images), '--output', str(tmp_path)]
+    assert re.match(
+        'teacher local-dir:nowhere: its weights cannot be loaded',
+        fails(capsys, [*argv, '--kd-model-name', 'local-dir:nowhere']),
+    )
+    assert re.match(
+        'teacher fpnas_l2: its weights cannot be loaded: No pretrained weights exist',
+        fails(capsys, [*argv, '--kd-model-name', 'fpnas_l2']),
+    )
+    for name, classes, labels, message in (
+        ('five', 5, None, r'teacher .*five knows 5 classes, the student 3: it must have been trained on the same'),
+        ('order', 3, ['red', 'green', 'blue'], r"teacher .*order: its class 0 is 'red', the data's is 'blue'"),
+    ):
+        teacher = timm.create_model('fpnas', arch=ARCH, num_classes=classes)
+        config = {'label_names': labels} if labels else {}
+        save_for_hf(teacher, str(tmp_path / name), model_config=config, safe_serialization=True)
+        assert re.match(message, fails(capsys, [*argv, '--kd-model-name', f'local-dir:{tmp_path / name}']))

@@ -1,4 +1,4 @@
-"""`fpnas_timm.validate`, and timm's own scripts through `fpnas_timm.run`."""
+"""`fpnas validate`, and timm's own scripts through `fpnas run`."""
 import json
 import os
 import subprocess

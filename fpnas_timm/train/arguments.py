@@ -1,0 +1,156 @@
+"""The options of `train.py` as the arguments of what uses them: the second half of `setup.py`."""
+import argparse
+from typing import Any
+
+import torch
+
+from ..runs.device import Precision, Process
+from .epoch import EpochSettings
+from .network import NetworkConfig
+from .task import Distillation
+
+__all__ = [
+    'distillation_of', 'epoch_settings', 'loader_arguments', 'loss_arguments', 'mixup_arguments', 'network_config',
+]
+
+
+def network_config(args: argparse.Namespace) -> NetworkConfig:
+    """Of `create_network`."""
+    return NetworkConfig(
+        model=args.model,
+        model_kwargs=args.model_kwargs,
+        num_classes=args.num_classes,
+        in_chans=args.in_chans if args.in_chans is not None else (args.input_size or [3])[0],
+        global_pool=args.gp,
+        drop_rate=args.drop,
+        drop_path_rate=args.drop_path,
+        drop_block_rate=args.drop_block,
+        bn_momentum=args.bn_momentum,
+        bn_eps=args.bn_eps,
+        pretrained=args.pretrained,
+        pretrained_path=args.pretrained_path,
+        pretrained_cfg_overlay=args.pretrained_cfg_overlay,
+        initial_checkpoint=args.initial_checkpoint,
+        head_init_scale=args.head_init_scale,
+        head_init_bias=args.head_init_bias,
+        grad_checkpointing=args.grad_checkpointing,
+    )
+
+
+def loader_arguments(
+        args: argparse.Namespace, process: Process, precision: Precision, data_config: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of timm's `create_loader`: for the training and for the validation images."""
+    interpolation = data_config['interpolation']
+    common = dict(
+        input_size=data_config['input_size'],
+        mean=data_config['mean'],
+        std=data_config['std'],
+        num_workers=args.workers,
+        pin_memory=args.pin_mem,
+        img_dtype=precision.dtype or torch.float32,
+        device=process.device,
+        distributed=process.distributed,
+        use_prefetcher=not args.no_prefetcher,
+    )
+    training = dict(
+        batch_size=args.batch_size,
+        no_aug=args.no_aug,
+        re_prob=args.reprob,
+        re_mode=args.remode,
+        re_count=args.recount,
+        re_split=args.resplit,
+        train_crop_mode=args.train_crop_mode,
+        scale=args.scale,
+        ratio=args.ratio,
+        hflip=args.hflip,
+        vflip=args.vflip,
+        color_jitter=args.color_jitter,
+        color_jitter_prob=args.color_jitter_prob,
+        grayscale_prob=args.grayscale_prob,
+        gaussian_blur_prob=args.gaussian_blur_prob,
+        auto_augment=args.aa,
+        num_aug_repeats=args.aug_repeats,
+        interpolation=interpolation if args.no_aug or not args.train_interpolation else args.train_interpolation,
+        worker_seeding=args.worker_seeding,
+        input_size_choices=args.train_img_sizes,
+        batch_size_choices=args.train_batch_sizes,
+        batch_choice_weights=args.train_size_probs,
+        batch_choice_seed=args.seed,
+        batch_choice_schedule=args.train_size_schedule,
+        batch_schedule_epochs=args.epochs if args.train_size_schedule == 'progressive' else None,
+        batch_schedule_spread=args.train_size_schedule_spread,
+        batch_schedule_random_mix=args.train_size_random_mix,
+        num_batches=args.train_batches_per_epoch,
+    )
+    evaluation = dict(
+        batch_size=args.validation_batch_size or args.batch_size,
+        interpolation=interpolation,
+        crop_pct=data_config['crop_pct'],
+    )
+    return common | training, common | evaluation
+
+
+def _mixes(args: argparse.Namespace) -> bool:
+    return args.mixup > 0 or args.cutmix > 0 or args.cutmix_minmax is not None
+
+
+def mixup_arguments(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Of timm's `Mixup`; None where batches are not mixed."""
+    if not _mixes(args):
+        return None
+    return dict(
+        mixup_alpha=args.mixup,
+        cutmix_alpha=args.cutmix,
+        cutmix_minmax=args.cutmix_minmax,
+        prob=args.mixup_prob,
+        switch_prob=args.mixup_switch_prob,
+        mode=args.mixup_mode,
+        label_smoothing=args.smoothing,
+        num_classes=args.num_classes,
+    )
+
+
+def loss_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """Of `create_criterion`."""
+    loss = args.loss or ('jsd' if args.jsd_loss else 'bce' if args.bce_loss else 'ce')
+    bce = dict(pos_weight=args.bce_pos_weight, bce_target_thresh=args.bce_target_thresh, bce_sum=args.bce_sum)
+    return dict(
+        loss=loss,
+        smoothing=args.smoothing,
+        soft_targets=_mixes(args),
+        jsd_splits=args.aug_splits if loss == 'jsd' else 0,
+        **(bce if loss == 'bce' else {}),
+    )
+
+
+def distillation_of(args: argparse.Namespace) -> Distillation | None:
+    """Of `create_task`; None without a teacher."""
+    if args.kd_model_name is None:
+        return None
+    return Distillation(
+        teacher=args.kd_model_name,
+        matches=args.kd_distill_type,
+        loss_type=args.kd_loss_type,
+        temperature=args.kd_temperature,
+        distill_loss_weight=args.distill_loss_weight,
+        task_loss_weight=args.task_loss_weight,
+        student_feature_dim=args.kd_student_feature_dim,
+        teacher_feature_dim=args.kd_teacher_feature_dim,
+    )
+
+
+def epoch_settings(args: argparse.Namespace) -> EpochSettings:
+    """Of `train_epoch`."""
+    return EpochSettings(
+        accumulate=args.grad_accum_steps,
+        clip_grad=args.clip_grad,
+        clip_mode=args.clip_mode,
+        loss_scale=args.variable_batch_loss_scale if args.train_img_sizes is not None else 'none',
+        mixup_off_epoch=args.mixup_off_epoch,
+        prefetcher=not args.no_prefetcher,
+        synchronize=args.synchronize_step,
+        log_interval=args.log_interval,
+        recovery_interval=args.recovery_interval,
+        save_images=args.save_images,
+    )

@@ -1,0 +1,308 @@
+"""From the options of `train.py` to a run that is ready to train.
+
+Only this module sees the options as they were parsed. What draws random numbers stands in timm's order: a run has the
+losses of timm's script, and a resumed run those of an uninterrupted one.
+"""
+import argparse
+import importlib
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from timm import utils
+from timm.layers import set_fast_norm
+from timm.models import safe_model_name
+from timm.optim import create_optimizer_v2, optimizer_kwargs
+from timm.scheduler import create_scheduler_v2, scheduler_kwargs
+from timm.scheduler.scheduler import Scheduler
+from timm.task import TrainingTask
+from torch import nn
+from torch.optim import Optimizer
+
+from ..errors import UsageError
+from ..runs.device import Precision, Process, low_precision, model_dtype, start_device
+from ..runs.files import write_text
+from ..runs.tracking import Trackers, read_history
+from .arguments import (
+    distillation_of,
+    epoch_settings,
+    loader_arguments,
+    loss_arguments,
+    mixup_arguments,
+    network_config,
+)
+from .checkpoints import RunCheckpoints, load_training_state, read_training_checkpoint
+from .data import Loaders, check_classes, create_loaders, data_config_of, open_splits
+from .epoch import Trainer
+from .folder import RunFolder
+from .network import create_network, freeze, to_device
+from .task import create_criterion, create_task, trainable_module
+from .workers import random_state_of, restore_random_states
+
+__all__ = ['Run', 'base_learning_rate', 'setup']
+
+_logger = logging.getLogger('train')
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run, set up."""
+
+    trainer: Trainer
+    folder: RunFolder | None  # in the first process
+    epochs: range  # to be trained, counted from 0
+    num_epochs: int  # of the schedule
+    val_interval: int  # epochs between validations
+    milestones: Sequence[int]  # epochs whose checkpoints are kept for good, counted from 1
+    metric: str  # key of the history's rows by which the best epoch is chosen
+    average: bool  # the moving average is validated and exported, if there is one
+    dist_bn: str  # how batch statistics are shared between processes: 'reduce', 'broadcast' or ''
+    data_config: dict[str, Any]
+    classes: list[str]  # names; empty if unknown
+    notes: dict[str, Any]  # for the export
+
+
+def setup(args: argparse.Namespace) -> Run:
+    """Set a run up: resume, network, data, task, optimizer, schedule, folder.
+
+    Args:
+        args: of `parse_train_args`. Values found on the way (the device, the final learning rate, the number of
+            classes) are put in: the checkpoints hold the options as they were used.
+
+    Raises:
+        UsageError: the options, the data or the weights do not fit; nothing has been trained.
+    """
+    args_text = yaml.safe_dump(vars(args), default_flow_style=False)
+    process = _start(args)
+    folder = _folder_of(args)
+    resume, saved = _find_checkpoint(args.resume, folder)
+    random_saved = random_state_of(saved, process.world_size, process.rank, args.workers)
+    autocast, scaler = low_precision(args.amp, args.amp_dtype, process.device)
+    precision = Precision(autocast, model_dtype(args.model_dtype), args.channels_last)
+
+    classes_asked_for = args.num_classes is not None
+    model = create_network(network_config(args))
+    args.num_classes = model.num_classes
+    data_config = data_config_of(vars(args), model)
+    frozen = freeze(model, args.freeze) if args.freeze else None
+    model = to_device(model, process, precision, max(args.aug_splits, 2) if args.split_bn else 0, args.sync_bn)
+    if process.distributed and args.sync_bn:
+        args.dist_bn = ''  # there is nothing left to distribute
+    saved_workers = random_saved.get('workers')
+    loaders, classes = _open_data(args, process, precision, data_config, classes_asked_for, saved_workers)
+    global_batch = loaders.mean_batch_size * process.world_size * args.grad_accum_steps
+    args.lr = args.lr or base_learning_rate(
+        args.lr_base, args.lr_base_size, args.lr_base_scale, args.opt, global_batch
+    )
+    criterion = create_criterion(**loss_arguments(args))
+    task = create_task(model, criterion, process, precision.dtype, data_config, distillation_of(args), classes)
+    optimizer = create_optimizer_v2(trainable_module(task), **optimizer_kwargs(cfg=args), **args.opt_kwargs)
+    _finish_task(args, task, optimizer, scaler, process, resume, saved)
+
+    updates = math.ceil(len(loaders.train) / args.grad_accum_steps)
+    metric = f'eval_{args.eval_metric}' if loaders.eval is not None else 'train_loss'
+    start = args.start_epoch if args.start_epoch is not None else saved.get('epoch', -1) + 1
+    scheduler, num_epochs = _create_schedule(args, optimizer, updates, metric, start)
+    epochs = range(start, min(num_epochs, args.stop_epoch or num_epochs))
+
+    run_folder = None
+    if process.primary:
+        run_folder = _open_folder(args, args_text, folder, resume, saved, task, optimizer, scaler, metric, start)
+    run = Run(
+        trainer=Trainer(
+            process=process,
+            precision=precision,
+            settings=epoch_settings(args),
+            task=task,
+            loaders=loaders,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            scaler=scaler,
+            frozen=frozen,
+            folder=folder,
+            saver=run_folder.saver if run_folder else None,
+        ),
+        folder=run_folder,
+        epochs=epochs,
+        num_epochs=num_epochs,
+        val_interval=args.val_interval,
+        milestones=args.save_epochs or (),
+        metric=metric,
+        average=not args.model_ema_force_cpu,
+        dist_bn=args.dist_bn,
+        data_config=data_config,
+        classes=classes,
+        notes={'recipe': args.recipe, 'epochs': args.epochs, 'seed': args.seed},
+    )
+    if process.primary:
+        _log_start(run, args.model, model, args.lr)
+    if random_saved:  # from here on random numbers are those of the run that is resumed
+        restore_random_states(random_saved, loaders.eval)
+    return run
+
+
+def base_learning_rate(base: float, base_size: int, scale: str, opt: str, global_batch: float) -> float:
+    """`--lr-base` scaled to the global batch: timm's rule.
+
+    Args:
+        base: learning rate at a global batch of `base_size`.
+        base_size: images.
+        scale: 'linear' or 'sqrt'; '': 'sqrt' for Ada* and LAMB optimizers, else 'linear'.
+        opt: timm's name of the optimizer.
+        global_batch: images of an update, over all processes.
+
+    >>> base_learning_rate(0.1, 256, '', 'sgd', 1024), base_learning_rate(0.1, 256, '', 'adamw', 1024)
+    (0.4, 0.2)
+    """
+    ratio = global_batch / base_size
+    scale = scale or ('sqrt' if any(o in opt.lower() for o in ('ada', 'lamb')) else 'linear')
+    return base * (ratio**0.5 if scale == 'sqrt' else ratio)
+
+
+def _start(args: argparse.Namespace) -> Process:
+    """Import the modules asked for, find the device, seed the random generators."""
+    for module in args.device_modules or ():
+        importlib.import_module(module)
+    process = start_device(args.device)
+    vars(args).update(asdict(process), device=str(process.device))
+    utils.random_seed(args.seed, process.rank)
+    if args.fast_norm:
+        set_fast_norm()
+    return process
+
+
+def _folder_of(args: argparse.Namespace) -> Path:
+    made_name = f'{datetime.now():%Y%m%d-%H%M%S}-{safe_model_name(args.model)}'
+    return Path(args.output or 'output/train') / (args.experiment or made_name)
+
+
+def _find_checkpoint(resume: str, folder: Path) -> tuple[str, dict[str, Any]]:
+    """The path and the content of the checkpoint to go on from; both empty if there is none."""
+    if resume == 'auto':
+        there = any((folder / name).exists() for name in ('last.pth.tar', 'last.pth.previous.tar'))
+        resume = str(folder / 'last.pth.tar') if there else ''
+    return resume, read_training_checkpoint(resume) if resume else {}
+
+
+def _open_data(
+        args: argparse.Namespace,
+        process: Process,
+        precision: Precision,
+        data_config: dict[str, Any],
+        classes_asked_for: bool,
+        saved_workers: torch.Tensor | None,
+) -> tuple[Loaders, list[str]]:
+    """The loaders, and the names of the classes."""
+    common = dict(
+        class_map=args.class_map,
+        download=args.dataset_download,
+        batch_size=args.batch_size,
+        input_img_mode=args.input_img_mode or ('RGB' if data_config['input_size'][0] == 3 else 'L'),
+        input_key=args.input_key,
+        target_key=args.target_key,
+        trust_remote_code=args.dataset_trust_remote_code,
+    )
+    train, validation, classes = open_splits(
+        args.dataset, args.data_dir, args.train_split, args.val_split,
+        dict(seed=args.seed, repeats=args.epoch_repeats, num_samples=args.train_num_samples, **common),
+        dict(num_samples=args.val_num_samples, **common),
+    )
+    check_classes(args.num_classes, classes, classes_asked_for, args.data_dir)
+    training, evaluation = loader_arguments(args, process, precision, data_config)
+    loaders = create_loaders(
+        train, validation, args.data_dir, training, evaluation, mixup_arguments(args), args.aug_splits, saved_workers
+    )
+    return loaders, classes
+
+
+def _finish_task(
+        args: argparse.Namespace,
+        task: TrainingTask,
+        optimizer: Optimizer,
+        scaler: utils.NativeScaler | None,
+        process: Process,
+        resume: str,
+        saved: dict[str, Any],
+) -> None:
+    """Resume, moving average, compilation, distribution: in this order."""
+    if saved:
+        keep = not args.no_resume_opt
+        load_training_state(saved, resume, task, optimizer if keep else None, scaler if keep else None)
+    if args.model_ema:
+        ema_device: Any = 'cpu' if args.model_ema_force_cpu else None
+        task.setup_ema(decay=args.model_ema_decay, use_warmup=args.model_ema_warmup, device=ema_device)
+        if saved:
+            load_training_state(saved, resume, task, ema=True)
+    if args.torchcompile:
+        task.compile(backend=args.torchcompile, mode=args.torchcompile_mode)
+        if task.has_ema():
+            task.compile_ema(backend=args.torchcompile, mode=args.torchcompile_mode)
+    if process.distributed:
+        ids = None if process.device.type == 'cpu' else [process.device]
+        task.prepare_distributed(device_ids=ids, broadcast_buffers=not args.no_ddp_bb)
+
+
+def _create_schedule(
+        args: argparse.Namespace, optimizer: Optimizer, updates: int, metric: str, start: int
+) -> tuple[Scheduler | None, int]:
+    """timm's schedule, at epoch `start`, and its length in epochs."""
+    try:
+        schedule = scheduler_kwargs(args, decreasing_metric=metric.endswith('loss'))
+        scheduler, num_epochs = create_scheduler_v2(optimizer, **schedule, updates_per_epoch=updates)
+    except (AssertionError, ValueError) as e:
+        raise UsageError(f'--sched {args.sched}: {e}') from None
+    if scheduler is not None and start > 0:
+        if args.sched_on_updates:
+            scheduler.step_update(start * updates)
+        else:
+            scheduler.step(start)
+    return scheduler, num_epochs
+
+
+def _open_folder(
+        args: argparse.Namespace,
+        args_text: str,
+        path: Path,
+        resume: str,
+        saved: dict[str, Any],
+        task: TrainingTask,
+        optimizer: Optimizer,
+        scaler: utils.NativeScaler | None,
+        metric: str,
+        start: int,
+) -> RunFolder:
+    """Create the folder of the run, or go on in it from epoch `start`."""
+    in_place = bool(resume) and path.exists() and Path(resume).parent.samefile(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        write_text(path / 'args.yaml', args_text)
+    except OSError as e:
+        raise UsageError(f'{path}: cannot be written ({e.strerror}): choose another --output') from None
+    wandb = dict(
+        project=args.wandb_project, tags=args.wandb_tags, resume_id=args.wandb_resume_id, config=vars(args)
+    )
+    trackers = Trackers(path, args.log_tensorboard, wandb if args.log_wandb else None)
+    saver = RunCheckpoints(
+        model=trainable_module(task), optimizer=optimizer, args=args, amp_scaler=scaler, checkpoint_dir=str(path),
+        recovery_dir=str(path), decreasing=metric.endswith('loss'), max_history=args.checkpoint_hist, task=task,
+    )
+    if in_place:
+        saver.resume(saved)
+    return RunFolder(path, saver, trackers, read_history(path, start) if in_place else [])
+
+
+def _log_start(run: Run, name: str, model: nn.Module, lr: float) -> None:
+    trainer, epochs = run.trainer, run.epochs
+    num_params = sum(p.numel() for p in model.parameters())
+    frozen = f', {trainer.frozen.num_params:,} frozen' if trainer.frozen else ''
+    _logger.info(
+        f'{name}: {num_params:,} parameters{frozen}, {run.data_config["input_size"][-1]} pixels; '
+        f'epochs {epochs.start + 1} to {epochs.stop} of {trainer.updates_per_epoch} updates, '
+        f'learning rate {lr:.4g}, {trainer.process.world_size} x {trainer.process.device}; into {trainer.folder}'
+    )

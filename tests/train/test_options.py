@@ -1,0 +1,50 @@
+"""The options of a run: what is wrong with one is said in one sentence."""
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from .common import TRAIN, fails
+
+
+@pytest.mark.parametrize(('argv', 'message'), [
+    (['--recipe', 'fpnas_l0/ls+a'], r"unknown recipe 'fpnas_l0/ls\+a'; did you mean fpnas_l0/ls\+aa\?"),
+    (['--recipe', 'fpnas_l0', '--model', 'fpnas_s1pp'], r'recipe fpnas_l0 is for fpnas_l0, not fpnas_s1pp: .*ls\+aa'),
+    (['--warmup-epoch-s', '3'], r'unknown option --warmup-epoch-s; did you mean --warmup-epochs\?'),
+    (['--naflex-loader'], r'--naflex-loader is not supported here: NaFlex is for vision transformers'),
+    (['--torchscript'], r'--torchscript is not supported here: use --torchcompile'),
+    (['--drop-connect', '0.2'], r'--drop-connect is not supported here: .*--drop-path'),
+    (['--task', 'multilabel'], r'--task multilabel is not supported here'),
+    (['--resume', 'auto'], r'--resume auto needs --experiment'),
+    (['--resume', 'nowhere.pth.tar'], r'nowhere.pth.tar: no such checkpoint'),
+    (['--initial-checkpoint', 'nowhere.pth'], r'nowhere.pth: no such file of weights'),
+    (['--model', 'efficientnet_b00'], r'--model efficientnet_b00: no model .* did you mean efficientnet_b0\?'),
+    (['--model', 'fpnas'], r'--model fpnas: fpnas needs an architecture string'),
+    (['--model', 'fpnas_s1pp', '--pretrained'], r'--model fpnas_s1pp: No pretrained weights'),
+    (['--model', 'fpnas_s1pp', '--drop-block', '0.1'], r'--model fpnas_s1pp: .*drop_block_rate'),
+    (['--arch-file', 'nowhere.txt'], r'--arch-file nowhere.txt: cannot be read \(No such file'),
+    (['--model', 'fpnas_s1pp', '--num-classes', '3', '--freeze', '99'], r'--freeze 99: expected 1 to \d+ layers'),
+    (['--loss', 'poly', '--smoothing', '0.1', '--sched', 'polly'], r"--sched polly: Unknown scheduler"),
+])
+def test_options(
+    capsys: pytest.CaptureFixture[str], tiny_images: Path, tmp_path: Path, argv: list[str], message: str
+) -> None:
+    where = ['--data-dir', str(tiny_images), '--output', str(tmp_path)]
+    rest = ['--device', 'cpu', '-j', '0', '-b', '8', '--epochs', '1']
+    if 'polly' in argv:
+        argv = [*TRAIN, *argv]
+    assert re.match(message, fails(capsys, [*rest, *argv, *where]))
+
+
+@pytest.mark.parametrize(('options', 'message'), [
+    ({'warmup_epoch': 3}, r".*\.yaml: unknown option 'warmup_epoch'; did you mean warmup_epochs\?"),
+    ({'lr': 'fast'}, r".*\.yaml: lr: 'fast': could not convert"),
+    ({'amp': 'yes'}, r'.*\.yaml: amp: expected true or false'),
+    ({'naflex_loader': True}, r'--naflex-loader is not supported here'),
+    ({'recipe': 'fpnas_l9'}, r"unknown recipe 'fpnas_l9'"),
+])
+def test_yaml(capsys: pytest.CaptureFixture[str], tmp_path: Path, options: dict, message: str) -> None:
+    path = tmp_path / 'options.yaml'
+    path.write_text(yaml.safe_dump(options))
+    assert re.match(message, fails(capsys, ['-c', str(path), *TRAIN]))
