@@ -10,8 +10,7 @@ from typing import Any
 from ..errors import UsageError
 from ..paper import TABLE_B1
 from ..runs.options import OptionGroup, known_options, load_yaml, set_options
-from .estimator import COST_FORMS
-from .folder import ARGS_FILE
+from .names import ARGS_FILE, COST_FORMS
 
 __all__ = ['PRESETS', 'build_parser', 'parse_search_args']
 

@@ -16,6 +16,7 @@ from ..errors import UsageError
 from ..model.network import FPNAS, checkpoint_filter_fn, feature_levels
 from ..weights.manifest import ManifestEntry, read_all
 from ..weights.pretrained import default_cfg, named_cfgs, with_checked_weights
+from .names import OWN_ARCHS, resolve_arch
 from .strings import ARCHS
 
 __all__ = ['default_cfgs', 'register_arch', 'resolve_arch']
@@ -34,25 +35,6 @@ default_cfgs = generate_default_cfgs({
         ).items()
     },
 })
-
-
-def resolve_arch(name_or_string: str) -> tuple[Arch, str]:
-    """The architecture of a model's name or of an architecture string, and a label for it.
-
-    Raises:
-        ArchError: neither a name nor an architecture string.
-    """
-    if name_or_string in ARCHS:
-        return Arch.parse(ARCHS[name_or_string]), f'{name_or_string} (reconstruction)'
-    if name_or_string in _own:
-        return Arch.parse(_own[name_or_string]), name_or_string
-    try:
-        return Arch.parse(name_or_string), 'architecture'
-    except ArchError as e:
-        if isinstance(name_or_string, str) and '_r' not in name_or_string and '_k' not in name_or_string:
-            names = ', '.join([*ARCHS, *_own])
-            raise ArchError(f'{name_or_string!r} is neither a model ({names}) nor an architecture string') from None
-        raise e
 
 
 def _create_fpnas(variant: str, arch: str, pretrained: bool = False, **kwargs: Any) -> FPNAS:
@@ -129,9 +111,6 @@ def fpnas_l2(pretrained: bool = False, **kwargs: Any) -> FPNAS:
     return _create_fpnas('fpnas_l2', ARCHS['fpnas_l2'], pretrained, **kwargs)
 
 
-_own: dict[str, str] = {}  # the names that `register_arch` added -> string
-
-
 def register_arch(
         name: str, arch: str, weights: Sequence[ManifestEntry] = (), description: str = ''
 ) -> Callable[..., FPNAS]:
@@ -152,7 +131,7 @@ def register_arch(
     """
     if not isinstance(name, str) or not re.fullmatch('[a-z][a-z0-9_]*', name):
         raise UsageError(f'{name!r}: expected a name in lower case with digits and _, as my_net')
-    if name not in _own and (is_model(name) or name in globals()):
+    if name not in OWN_ARCHS and (is_model(name) or name in globals()):
         raise UsageError(f'{name!r} is taken: choose another name')
     for w in weights:
         if w.name != name or not w.tag:
@@ -167,7 +146,7 @@ def register_arch(
     entrypoint.__doc__ = description or f'{string} ({name}, registered by `register_arch`)'
     about = {'description': description or None, 'origin_url': None, 'paper_ids': None, 'paper_name': None}
     default_cfgs.update(generate_default_cfgs(named_cfgs(name, parsed, weights, **about)))
-    _own[name] = string
+    OWN_ARCHS[name] = string
     globals()[name] = entrypoint
     return register_model(entrypoint)
 
