@@ -17,19 +17,33 @@ __all__ = ['with_timm']
 def with_timm() -> None:
     """Register the models now if timm is imported, otherwise as soon as it is."""
     timm = sys.modules.get('timm')
-    spec = getattr(timm, '__spec__', None)
-    if getattr(spec, '_initializing', False):
+    if timm is not None and _in_progress(timm):
         importlib.import_module('timm')  # returns at once in the thread that imports it, waits in every other
     if timm is None:
         _AfterTimm.install()
-    elif spec is not None and getattr(spec, '_initializing', False):
-        spec.__class__ = _WatchedSpec
+    elif _in_progress(timm):
+        _watch(timm)
     else:
         _register()
 
 
 def _register() -> None:
-    importlib.import_module('fpnas_timm.zoo.models')
+    """Register the models; if this package was what imported timm, after the module that did so."""
+    ours = [module for name, module in list(sys.modules.items()) if name.startswith('fpnas_timm.')]
+    unfinished = next(filter(_in_progress, ours), None)  # the first is the outermost, as sys.modules is in order
+    if unfinished is not None:
+        _watch(unfinished)
+    else:
+        importlib.import_module('fpnas_timm.zoo.models')
+
+
+def _in_progress(module: ModuleType) -> bool:
+    return bool(getattr(getattr(module, '__spec__', None), '_initializing', False))
+
+
+def _watch(module: ModuleType) -> None:
+    if module.__spec__ is not None:
+        module.__spec__.__class__ = _WatchedSpec
 
 
 class _AfterTimm(MetaPathFinder):
@@ -37,6 +51,9 @@ class _AfterTimm(MetaPathFinder):
 
     It stays installed until the models are registered: a `find_spec` alone, or an import that fails, changes nothing.
     """
+
+    def __init__(self) -> None:
+        self.looking = False
 
     @classmethod
     def install(cls) -> None:
@@ -46,16 +63,17 @@ class _AfterTimm(MetaPathFinder):
     def find_spec(
             self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != 'timm':
+        if fullname != 'timm' or self.looking:
             return None
-        for finder in [f for f in sys.meta_path if f is not self]:
-            find = getattr(finder, 'find_spec', None)
-            spec = find(fullname, path, target) if find else None
-            if spec is not None:
-                if spec.loader is not None:
-                    self._register_after(spec.loader)
-                return spec
-        return None
+        self.looking = True
+        try:
+            finders = [finder.find_spec for finder in sys.meta_path if hasattr(finder, 'find_spec')]
+            spec = next(filter(None, (find_spec(fullname, path, target) for find_spec in finders)), None)
+        finally:
+            self.looking = False
+        if spec is not None and spec.loader is not None:
+            self._register_after(spec.loader)
+        return spec
 
     def _register_after(self, loader: Any) -> None:
         """Make the loader register after it has run a module: in the instance, so that its class stays what it is."""
@@ -71,17 +89,18 @@ class _AfterTimm(MetaPathFinder):
 
 
 class _WatchedSpec(ModuleSpec):
-    """The spec of a timm whose import is going on in this thread, while something that it imports imports this package.
+    """The spec of a module whose import is in progress: the models are registered when it is done.
 
-    timm's loader has been called already. What remains is that the import system sets `_initializing` to False at the
-    end of the import, failed or not.
+    Its loader has been called already. What remains is that the import system sets `_initializing` to False at the
+    end, whether or not the import has failed. This is for timm, while something that it imports imports this package;
+    and for a module of this package that imports timm, since registering would need that module.
     """
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)
         if name == '_initializing' and not value:
             self.__class__ = ModuleSpec  # type: ignore[assignment]
-            if sys.modules.get(self.name) is not None:
-                _register()
-            else:  # the import has failed: the next one may succeed
+            if sys.modules.get('timm') is None:  # its import has failed: the next one may succeed
                 _AfterTimm.install()
+            else:
+                _register()
