@@ -3,11 +3,10 @@
 `table.py` says where each option comes from; the files say it again in their comments.
 """
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UsageError, did_you_mean
 from ..runs.options import load_yaml
 from .table import ALIASES, FILES
 
@@ -35,8 +34,7 @@ def find_recipe(name: str) -> Recipe:
         UsageError: there is none; the nearest name is in the message.
     """
     if name not in FILES and name not in ALIASES:
-        close = get_close_matches(name, recipe_names(), n=1)
-        hint = f'; did you mean {close[0]}?' if close else ''
+        hint = did_you_mean(name, recipe_names())
         raise UsageError(f'unknown recipe {name!r}{hint} (--list-recipes shows all; a file of your own: -c FILE)')
     path = Path(__file__).parent / f'{ALIASES.get(name, name)}.yaml'
     return Recipe(name, path, load_yaml(path))

@@ -4,7 +4,6 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-import timm
 import torch
 from timm import utils
 from timm.data import create_loader, resolve_data_config
