@@ -4,4 +4,4 @@ import sys
 from fpnas_timm.cli.runs import search_main
 
 if __name__ == '__main__':
-    sys.exit(search_main())
+    sys.exit(search_main(prog='search.py'))

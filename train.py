@@ -4,4 +4,4 @@ import sys
 from fpnas_timm.cli.runs import train_main
 
 if __name__ == '__main__':
-    sys.exit(train_main())
+    sys.exit(train_main(prog='train.py'))

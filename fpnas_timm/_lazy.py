@@ -2,6 +2,7 @@
 import importlib
 import sys
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 __all__ = ['lazy_names']
@@ -10,16 +11,26 @@ __all__ = ['lazy_names']
 def lazy_names(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """`__getattr__` and `__dir__` of a package that imports its public names on first use.
 
+    A name may be that of its submodule, as `hub.pull.pull`: `from fpnas_timm.hub import pull` is the function, whether
+    or not the submodule has been imported before.
+
     Args:
         package: its `__name__`.
         names: public name -> the submodule that defines it, as `{'Search': 'loop'}`.
     """
+    this = sys.modules[package]
+
+    class Package(ModuleType):
+        def __setattr__(self, name: str, value: object) -> None:
+            if not (name in names and isinstance(value, ModuleType)):  # the import system binds a submodule like this
+                super().__setattr__(name, value)
 
     def get(name: str) -> Any:
         if name not in names:
             raise AttributeError(f'module {package!r} has no attribute {name!r}')
         value = getattr(importlib.import_module(f'{package}.{names[name]}'), name)
-        setattr(sys.modules[package], name, value)
+        setattr(this, name, value)
         return value
 
-    return get, lambda: sorted({*vars(sys.modules[package]), *names})
+    this.__class__ = Package
+    return get, lambda: sorted({*vars(this), *names})

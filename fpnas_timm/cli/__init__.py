@@ -1,4 +1,4 @@
-"""The console command `fpnas`: it hands its arguments to a subcommand, and makes a line and an exit status of errors.
+"""The console command `fpnas`: it calls a subcommand, and turns errors into a line and an exit status.
 
 No other room imports this one.
 """
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from .._version import __version__
-from ..errors import RunError, UsageError
+from ..errors import RunError, UsageError, did_you_mean
 
 __all__ = ['COMMANDS', 'exit_status', 'main', 'plain_message']
 
@@ -46,7 +46,7 @@ def usage() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Hand the rest of the command line to the subcommand's module. Exit status: its own; 2 for no such command."""
+    """Call the subcommand with the rest of the command line. Exit status: its own; 2 if there is no such command."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ('-h', '--help', 'help'):
         print(usage(), end='')
@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'fpnas_timm {__version__}')
         return 0
     if argv[0] not in COMMANDS:
-        print(f'error: unknown command {argv[0]!r}: expected one of {", ".join(COMMANDS)}', file=sys.stderr)
+        expected = f'expected one of {", ".join(COMMANDS)}{did_you_mean(argv[0], COMMANDS)}'
+        print(f'error: unknown command {argv[0]!r}: {expected}', file=sys.stderr)
         return 2
     module, _, function = COMMANDS[argv[0]][0].partition(':')
     return getattr(importlib.import_module(f'.{module}', __name__), function)(argv[1:]) or 0
@@ -86,7 +87,7 @@ def exit_status(run: Callable[[], int | None]) -> int:
             raise
         print(
             'error: another process of this run ended first: see its message (one killed for lack of memory leaves '
-            'none), mend that, then resume',
+            'none), fix the cause, then resume',
             file=sys.stderr,
         )
         return 1

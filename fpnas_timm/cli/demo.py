@@ -1,7 +1,7 @@
 """The whole path on real images, in minutes: a search finds a string, which becomes a trained model that timm loads.
 
-scikit-learn's handwritten digits (1,797 images of 8 x 8 pixels) become an image folder. `search.py` searches a small
-space for a network of a given budget, `train.py` trains it from scratch, timm loads it back.
+scikit-learn's handwritten digits (1,797 images of 8 x 8 pixels) become an image folder. `fpnas search` searches a small
+space for a network within a budget, `fpnas train` trains it from scratch, timm loads it back.
 """
 import argparse
 import json
@@ -11,12 +11,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import timm
-import torch
-
 from ..arch import Arch, Conv
 from ..arch.cost import cost
 from ..errors import RunError
+from ..runs.options import HelpFormatter
 from ..spaces import MBConvSpace, Row, steps
 from . import exit_status
 from .runs import search_main, train_main
@@ -79,6 +77,9 @@ def check_loads_back(model: Path, weights: Path) -> float:
     Raises:
         RunError: the two give other logits.
     """
+    import timm
+    import torch
+
     loaded = timm.create_model(f'local-dir:{model}', pretrained=True).eval()
     state = torch.load(weights, weights_only=True)
     again = timm.create_model('fpnas', arch=str(loaded.arch), num_classes=10).eval()
@@ -130,11 +131,11 @@ def run(args: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0, 1 if a run failed or the loaded model differs, 2 if the budget is out of reach."""
-    parser = argparse.ArgumentParser(prog='fpnas demo', description=__doc__)
+    parser = argparse.ArgumentParser(prog='fpnas demo', description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument('--output', type=Path, default=Path('output/demo'), help='where everything is written')
     parser.add_argument('--target-macs', default='1M', help='budget of multiply-adds at 16 x 16 pixels')
-    parser.add_argument('--search-epochs', type=int, default=24)
-    parser.add_argument('--epochs', type=int, default=12, help='of the training')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--search-epochs', type=int, default=24, help='epochs of the search')
+    parser.add_argument('--epochs', type=int, default=12, help='epochs of the training')
+    parser.add_argument('--seed', type=int, default=0, help='random seed')
     args = parser.parse_args(argv)
     return exit_status(lambda: run(args))

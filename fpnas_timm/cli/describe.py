@@ -1,4 +1,7 @@
-"""Commands that say what a model is: info, flops, draw, reconstruct."""
+"""Commands that say what a model is: info, flops, draw, reconstruct.
+
+What needs torch or NumPy is imported where it is used: `--help`, `draw` and `flops --no-check` do without.
+"""
 import argparse
 import json
 import logging
@@ -11,19 +14,16 @@ from typing import Any
 
 from .._version import __version__
 from ..arch import Arch, ArchError
-from ..arch.cost import group_costs
+from ..arch.cost import cost, group_costs
 from ..draw.arch import draw_arch
 from ..errors import UsageError
 from ..paper import TABLE_B1
 from ..spaces import get_space
-from ..spaces.decode import InfeasibleError, runner_up_gap
-from ..zoo.models import default_cfgs, resolve_arch
-from ..zoo.reconstruct import budget_windows, reconstruct, section_b_prior
-from ..zoo.report import Report, describe, report, table_b1
+from ..zoo.names import resolve_arch
 from ..zoo.strings import ARCHS
 from . import exit_status
 
-__all__ = ['draw_main', 'flops_main', 'info_main']
+__all__ = ['draw_main', 'flops_main', 'info_main', 'reconstruct_main']
 
 
 def _versions() -> dict[str, str]:
@@ -70,10 +70,13 @@ def info_main(argv: Sequence[str] | None = None) -> int:
         epilog='examples: fpnas info | fpnas info fpnas_l0 | fpnas info i64-cn_k3_.. --json',
     )
     parser.add_argument('model', nargs='?', metavar='NAME_OR_STRING', help='a model or an architecture string')
-    parser.add_argument('--json', action='store_true', help='print data')
+    parser.add_argument('--json', action='store_true', help='print JSON')
     args = parser.parse_args(argv)
 
     def run() -> None:
+        from ..zoo.models import default_cfgs
+        from ..zoo.report import describe
+
         try:
             names = [args.model] if args.model else [n for n in default_cfgs if n != 'fpnas']
             infos = [describe(name) for name in names]
@@ -110,18 +113,47 @@ def draw_main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _print_table(reports: list[Report]) -> None:
+def _unchecked(label: str, arch: Arch, img_size: int | None) -> dict[str, Any]:
+    """A row of `flops` as `zoo.report` gives it, by arithmetic alone: what fvcore and a built model say is None."""
+    size = arch.img_size if img_size is None else img_size
+    row = TABLE_B1.get(label)
+    if row is not None and row.img_size != size:
+        row = None
+    macs, params = cost(arch, size)
+    return {
+        'model': label, 'img_size': size, 'printed_macs': row.macs if row else None, 'fvcore_macs': None,
+        'cost_macs': macs, 'others': {}, 'printed_params': row.params if row else None, 'params': None,
+        'cost_params': params, 'agrees': None,
+    }
+
+
+def _checked(label: str, arch: Arch | None, img_size: int | None) -> list[dict[str, Any]]:
+    """The rows of `flops`, each counted by fvcore too; of Table B.1 if there is no model."""
+    from ..zoo.report import report, table_b1
+
+    logging.getLogger('fvcore').setLevel(logging.ERROR)
+    reports = table_b1() if arch is None else [report(label, arch, img_size)]
+    return [{**asdict(r), 'agrees': r.agrees} for r in reports]
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
     print('Table B.1 and its reconstructions. Millions; multiply-adds of convolutions and linear layers, batch 1.')
     print(
         f'{"model":<12}{"input":>6}{"printed":>9}{"fvcore":>10}{"cost.py":>10}{"fvcore: BN, pool":>18}'
         f'{"printed":>9}{"params":>9}  verdict'
     )
-    for r in reports:
-        batch_norm, pool = r.others.get('batch_norm', 0), r.others.get('adaptive_avg_pool2d', 0)
+    verdicts = {True: 'agrees', False: 'DIFFERS', None: 'not checked'}
+    for r in rows:
+        if r['fvcore_macs'] is None:
+            counted, batch_norm, pool = '-', '-', '-'
+        else:
+            counted = f'{r["fvcore_macs"] / 1e6:.3f}'
+            batch_norm, pool = (f'{r["others"].get(k, 0) / 1e6:.2f}' for k in ('batch_norm', 'adaptive_avg_pool2d'))
+        params = r['cost_params'] if r['params'] is None else r['params']
         print(
-            f'{r.model:<12}{r.img_size:>6}{_or_dash(r.printed_macs):>9}{r.fvcore_macs / 1e6:>10.3f}'
-            f'{r.cost_macs / 1e6:>10.3f}{batch_norm / 1e6:>12.2f}{pool / 1e6:>6.2f}'
-            f'{_or_dash(r.printed_params):>9}{r.params / 1e6:>9.3f}  {"agrees" if r.agrees else "DIFFERS"}'
+            f'{r["model"]:<12}{r["img_size"]:>6}{_or_dash(r["printed_macs"]):>9}{counted:>10}'
+            f'{r["cost_macs"] / 1e6:>10.3f}{batch_norm:>12}{pool:>6}'
+            f'{_or_dash(r["printed_params"]):>9}{params / 1e6:>9.3f}  {verdicts[r["agrees"]]}'
         )
 
 
@@ -137,35 +169,41 @@ def _print_groups(arch: Arch, img_size: int) -> None:
 
 
 def flops_main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 0 if every count agrees, 1 if one differs, 2 for a wrong argument."""
+    """Exit status 0 if every count agrees or none is checked, 1 if one differs, 2 for a wrong argument."""
     parser = argparse.ArgumentParser(
         prog='fpnas flops',
         description='Check Table B.1 with fvcore, or count one model per group.',
         epilog='examples: fpnas flops | fpnas flops fpnas_l2 --img-size 224 | fpnas flops i64-cn_k3_.. --json',
     )
-    parser.add_argument('model', nargs='?', help="a model's name or an architecture string; Table B.1 if left out")
-    parser.add_argument('--img-size', type=int, help="input height and width in pixels; the model's own if left out")
-    parser.add_argument('--json', action='store_true', help='print data instead of a table')
+    parser.add_argument('model', nargs='?', help="a model's name or an architecture string (default: Table B.1)")
+    parser.add_argument('--img-size', type=int, help="input height and width in pixels (default: the model's own)")
+    parser.add_argument(
+        '--no-check', action='store_true',
+        help='count by arithmetic alone: at once, without torch and without the check by fvcore',
+    )
+    parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
     args = parser.parse_args(argv)
-    logging.getLogger('fvcore').setLevel(logging.ERROR)
+    if args.model is None and args.img_size is not None:
+        parser.error('--img-size goes with a model')
     try:
-        if args.model is None:
-            if args.img_size is not None:
-                parser.error('--img-size goes with a model')
-            arch, reports = None, table_b1()
+        arch, label = (None, '') if args.model is None else resolve_arch(args.model)
+        label = args.model if args.model in ARCHS else label
+        if not args.no_check:
+            rows = _checked(label, arch, args.img_size)
+        elif arch is None:
+            rows = [_unchecked(name, Arch.parse(string), None) for name, string in ARCHS.items()]
         else:
-            arch, label = resolve_arch(args.model)
-            reports = [report(args.model if args.model in ARCHS else label, arch, args.img_size)]
+            rows = [_unchecked(label, arch, args.img_size)]
     except (ArchError, ValueError) as e:
         print(f'error: {e}', file=sys.stderr)
         return 2
     if args.json:
-        print(json.dumps([{**asdict(r), 'agrees': r.agrees} for r in reports], indent=2))
+        print(json.dumps(rows, indent=2))
     else:
-        _print_table(reports)
+        _print_table(rows)
         if arch is not None:
-            _print_groups(arch, reports[0].img_size)
-    return 0 if all(r.agrees for r in reports) else 1
+            _print_groups(arch, rows[0]['img_size'])
+    return 1 if any(r['agrees'] is False for r in rows) else 0
 
 
 def reconstruct_main(argv: Sequence[str] | None = None) -> int:
@@ -173,12 +211,15 @@ def reconstruct_main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog='fpnas reconstruct',
         epilog='examples: fpnas reconstruct fpnas_l2 | fpnas reconstruct fpnas_l0 --gap --json',
-        description="Print a model's architecture string, found again from Table B.1's budgets and section B's words.",
+        description="Print a model's architecture string, found again from Table B.1's budgets and section B's text.",
     )
     parser.add_argument('model', choices=list(TABLE_B1))
     parser.add_argument('--gap', action='store_true', help='prove that it is the only optimum: one more solve')
-    parser.add_argument('--json', action='store_true', help='print data')
+    parser.add_argument('--json', action='store_true', help='print JSON')
     args = parser.parse_args(argv)
+    from ..spaces.decode import InfeasibleError, runner_up_gap
+    from ..zoo.reconstruct import budget_windows, reconstruct, section_b_prior
+
     try:
         found = reconstruct(args.model)
     except InfeasibleError as e:

@@ -1,21 +1,27 @@
-"""`fpnas hub`: push, pull, verify and list."""
+"""`fpnas hub`: push, pull, verify and list.
+
+The functions of the room `hub` are imported when they are called (`hub/__init__.py`), so that `--help` needs no torch.
+"""
 import argparse
 import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from ..hub.pull import Report, pull, verify
-from ..hub.push import push
+from .. import hub
 from ..weights.manifest import ENVIRONMENT
-from ..zoo.models import known_weights
 from . import exit_status
+
+if TYPE_CHECKING:
+    from ..hub.pull import Report
 
 __all__ = ['main']
 
 
 def _push(args: argparse.Namespace) -> None:
-    entry, stage = push(
+    """Publish a folder, or only prepare the files; print the manifest entry."""
+    entry, stage = hub.push(
         args.run_or_dir, args.repo_id, args.private, args.dry_run, args.output, args.model, args.origin, args.license
     )
     if args.dry_run:
@@ -28,17 +34,19 @@ def _push(args: argparse.Namespace) -> None:
 
 
 def _pull(args: argparse.Namespace) -> None:
-    folder, report = pull(args.source, args.output, args.force)
+    """Fetch a model, verify it, and say how to load it."""
+    folder, report = hub.pull(args.source, args.output, args.force)
     _print_report(report, args.json)
     if not args.json:
         print(f"use            timm.create_model('local-dir:{folder}', pretrained=True)")
 
 
 def _verify(args: argparse.Namespace) -> None:
-    _print_report(verify(args.source, args.sha256), args.json)
+    """Verify a model and print what it is."""
+    _print_report(hub.verify(args.source, args.sha256), args.json)
 
 
-def _print_report(report: Report, as_json: bool) -> None:
+def _print_report(report: 'Report', as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(report), indent=2))
         return
@@ -50,18 +58,22 @@ def _print_report(report: Report, as_json: bool) -> None:
 
 
 def _list(args: argparse.Namespace) -> None:
+    """List the published weights and those of the user's own manifest."""
+    from ..zoo.models import known_weights
+
     entries = known_weights()
     if args.json:
         print(json.dumps({'weights': [w.to_dict() for w in entries]}, indent=2))
-    elif not entries:
+        return
+    if not entries:
         print(f'No weights are published. A manifest of your own: {ENVIRONMENT}=FILE (docs/hub.md).')
-    for w in entries if not args.json else []:
-        metrics = ', '.join(f'{k} {v:g}' for k, v in w.metrics.items())
-        print(f'{w.model:<24} {w.source}  {w.license}  {metrics}')
+    for entry in entries:
+        metrics = ', '.join(f'{k} {v:g}' for k, v in entry.metrics.items())
+        print(f'{entry.model:<24} {entry.source}  {entry.license}  {metrics}')
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 0; 2 for a wrong argument, 1 if the Hub or a file is not as it should be."""
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of `fpnas hub`; each verb sets `run`, a function of the arguments."""
     parser = argparse.ArgumentParser(
         prog='fpnas hub',
         description="Models to and from the Hub, in timm's format. A token: `hf auth login` or HF_TOKEN.",
@@ -70,28 +82,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='push|pull|verify|list')
     p = verbs.add_parser('push', help='publish a model; prints its manifest entry')
-    p.add_argument('run_or_dir', metavar='RUN_OR_DIR', help="folder of a training run or a search, or a local-dir: one")
+    p.add_argument('run_or_dir', metavar='RUN_OR_DIR', help='folder of a training run or a search, or a local-dir: one')
     p.add_argument('repo_id', metavar='ORG/NAME')
-    p.add_argument('--private', action='store_true', help='make the repo a private one')
+    p.add_argument('--private', action='store_true', help='make the repo private')
     p.add_argument('--dry-run', action='store_true', help='prepare the files, send nothing')
     p.add_argument('-o', '--output', metavar='DIR', help='keep the prepared files there')
     p.add_argument('--model', metavar='NAME.TAG', help='name in the manifest entry')
     p.add_argument('--origin', metavar='TEXT', help='where the architecture comes from, a sentence for the card')
-    p.add_argument('--license', metavar='ID', help="of the weights (default: the config's)")
+    p.add_argument('--license', metavar='ID', help="license of the weights (default: the config's)")
     p.set_defaults(run=_push)
     p = verbs.add_parser('pull', help='fetch a model and verify it')
     p.add_argument('source', metavar='ORG/NAME[@REVISION] or NAME.TAG')
-    p.add_argument('-o', '--output', metavar='DIR', help='copy it there; without it, only the cache is filled')
+    p.add_argument('-o', '--output', metavar='DIR', help='copy it there (default: only fill the cache)')
     p.add_argument('--force', action='store_true', help='fetch it even if it is in the cache')
-    p.add_argument('--json', action='store_true', help='print data')
+    _add_json(p)
     p.set_defaults(run=_pull)
     p = verbs.add_parser('verify', help='check hash, string, budgets and a forward pass')
     p.add_argument('source', metavar='DIR, ORG/NAME[@REVISION] or NAME.TAG')
     p.add_argument('--sha256', metavar='HASH', help='the expected hash of model.safetensors')
-    p.add_argument('--json', action='store_true', help='print data')
+    _add_json(p)
     p.set_defaults(run=_verify)
     p = verbs.add_parser('list', help='published weights and those of your own manifest')
-    p.add_argument('--json', action='store_true', help='print data')
+    _add_json(p)
     p.set_defaults(run=_list)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--json', action='store_true', help='print JSON')
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0; 2 for a wrong argument, 1 if the Hub or a file is not as it should be."""
+    args = build_parser().parse_args(argv)
     return exit_status(lambda: args.run(args))

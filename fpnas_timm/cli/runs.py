@@ -1,4 +1,7 @@
-"""Commands that run something long: search, train, validate, and any of timm's scripts."""
+"""Commands that run something long: search, train, validate, and any of timm's scripts.
+
+What needs torch is imported after the command line has been parsed: `--help` and a wrong option are answered at once.
+"""
 import json
 import logging
 import runpy
@@ -6,20 +9,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from timm import utils
-from timm.utils import setup_default_logging
-from timm.utils.distributed import is_distributed_env
-
 from ..errors import UsageError
 from ..recipes import recipe_table
 from ..runs.files import write_text
 from ..runs.options import refuse_unknown
-from ..runs.processes import stop_on_signal
 from ..search.options import parse_search_args
-from ..search.run import run_search
 from ..train.options import parse_train_args
-from ..train.run import run_training
-from ..train.validate import build_validate_parser, validate
+from ..train.validate_options import build_validate_parser
 from . import exit_status
 
 __all__ = ['print_recipes', 'script_main', 'search_main', 'train_main', 'validate_main']
@@ -48,24 +44,45 @@ def script_main(argv: Sequence[str] | None = None) -> int:
     return exit_status(run)
 
 
-def search_main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 0, 1 if the run failed, 2 for a wrong option, 128 + n if signal n stopped it."""
-    return exit_status(lambda: run_search(parse_search_args(argv)))
+def search_main(argv: Sequence[str] | None = None, prog: str = 'fpnas search') -> int:
+    """Exit status 0, 1 if the run failed, 2 for a wrong option, 128 + n if signal n stopped it.
 
-
-def train_main(argv: Sequence[str] | None = None) -> int:
-    """The command line: exit status 0, 1 if the run failed, 2 if it could not start, 130 if it was interrupted."""
+    Args:
+        argv: the arguments; those of the process if None.
+        prog: what the usage calls the command.
+    """
 
     def run() -> int:
-        args = parse_train_args(argv)
+        args = parse_search_args(argv, prog)
+        from ..search.run import run_search
+
+        return run_search(args)
+
+    return exit_status(run)
+
+
+def train_main(argv: Sequence[str] | None = None, prog: str = 'fpnas train') -> int:
+    """Exit status 0, 1 if the run failed, 2 if it could not start, 130 if it was interrupted.
+
+    Args:
+        argv: the arguments; those of the process if None.
+        prog: what the usage calls the command.
+    """
+
+    def run() -> int:
+        args = parse_train_args(argv, prog)
         if args.list_recipes:
             print_recipes()
             return 0
-        if not logging.root.handlers:
-            utils.setup_default_logging()
+        from timm.utils.distributed import is_distributed_env
+
+        from ..runs.processes import stop_on_signal
+        from ..train.run import run_training
+
+        _set_up_logging()
         for chatty in ('timm.utils.checkpoint_saver', 'matplotlib'):
             logging.getLogger(chatty).setLevel(logging.WARNING)
-        if is_distributed_env():  # one process that stops would leave the others waiting: they end at once, together
+        if is_distributed_env():  # no handler: if one process stopped by itself, the others would wait for it
             run_training(args)
             return 0
         with stop_on_signal() as stop:
@@ -81,14 +98,15 @@ def print_recipes() -> None:
 
 
 def validate_main(argv: Sequence[str] | None = None) -> int:
-    """The command line: prints the result as JSON after a line `--result`, as timm's script does."""
+    """Print the result as JSON after a line `--result`, as timm's script does. Exit status 0, 1 or 2."""
 
     def run() -> int:
         parser = build_validate_parser()
         args, rest = parser.parse_known_args(argv)
         refuse_unknown(parser, rest)
-        if not logging.root.handlers:
-            setup_default_logging()
+        from ..train.validate import validate
+
+        _set_up_logging()
         result = validate(args)
         if args.rank == 0:
             text = json.dumps(result, indent=4)
@@ -98,3 +116,11 @@ def validate_main(argv: Sequence[str] | None = None) -> int:
         return 0
 
     return exit_status(run)
+
+
+def _set_up_logging() -> None:
+    """timm's log format, unless the caller has set up logging."""
+    from timm.utils import setup_default_logging
+
+    if not logging.root.handlers:
+        setup_default_logging()

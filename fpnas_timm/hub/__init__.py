@@ -1,10 +1,21 @@
 """To and from the Hub, in timm's own format.
 
+    from fpnas_timm.hub import pull, push, verify
+
     push('output/train/RUN', 'ORG/NAME')          # weights, config, card and picture
     pull('ORG/NAME', 'model')                     # a folder for local-dir:
     verify('model')                               # hash, string, budgets, a forward pass
 """
-from .pull import pull, verify
-from .push import push
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .pull import pull, verify
+    from .push import push
 
 __all__ = ['pull', 'push', 'verify']
+
+__getattr__, __dir__ = lazy_names(__name__, {
+    'pull': 'pull', 'push': 'push', 'verify': 'pull',
+})

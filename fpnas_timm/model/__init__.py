@@ -5,7 +5,17 @@
 * `elastic`: the same layers at any width, as slices of shared weights
 * `supernet`: `SuperNet`
 """
-from .network import FPNAS, checkpoint_filter_fn, feature_levels
-from .supernet import SuperNet
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .network import FPNAS, checkpoint_filter_fn, feature_levels
+    from .supernet import SuperNet
 
 __all__ = ['FPNAS', 'SuperNet', 'checkpoint_filter_fn', 'feature_levels']
+
+__getattr__, __dir__ = lazy_names(__name__, {
+    'FPNAS': 'network', 'checkpoint_filter_fn': 'network', 'feature_levels': 'network',
+    'SuperNet': 'supernet',
+})

@@ -1,33 +1,158 @@
 """Options of the command lines: from YAML files, shared between commands, checked by name and value."""
 import argparse
+import ast
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ..arch import Arch, ArchError
-from ..errors import UsageError
+from ..errors import UsageError, did_you_mean, one_line
 
-__all__ = ['OptionGroup', 'known_options', 'load_yaml', 'read_arch_file', 'refuse_unknown', 'set_options']
+__all__ = [
+    'SHARED', 'HelpFormatter', 'OptionGroup', 'ParseKwargs', 'known_options', 'load_yaml', 'read_arch_file',
+    'refuse_unknown', 'set_options',
+]
+
+
+class ParseKwargs(argparse.Action):
+    """KEY=VALUE arguments as a dict, values read as Python literals where they are; timm's action, without torch."""
+
+    def __call__(
+            self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
+            option_string: str | None = None,
+    ) -> None:
+        given: dict[str, Any] = {}
+        for item in filter(None, values):
+            key, value = item.split('=', 1)
+            try:
+                given[key] = ast.literal_eval(value)
+            except (ValueError, SyntaxError):
+                given[key] = value
+        setattr(namespace, self.dest, given)
+
+
+# The options that more than one of `search`, `train` and `validate` have, by name: flags, default, help, and further
+# arguments of `OptionGroup`. A command whose default or choices differ says so where it adds the option.
+SHARED: dict[str, tuple[str, Any, str, dict[str, Any]]] = {
+    # data
+    'data_dir': ('--data-dir', None, 'data folder', {'metavar': 'DIR'}),
+    'dataset': ('--dataset', '', "timm's TYPE/NAME of a data set", {'otherwise': 'an image folder'}),
+    'train_split': ('--train-split', 'train', 'name of the training split', {}),
+    'dataset_download': ('--dataset-download', False, 'let torch/ and tfds/ data sets download', {}),
+    'class_map': ('--class-map', '', 'file that maps class names to indices', {'metavar': 'FILE'}),
+    'input_img_mode': ('--input-img-mode', None, 'PIL mode that images are converted to',
+                       {'otherwise': "'RGB' for three channels, 'L' for one"}),
+    'num_classes': ('--num-classes', None, 'outputs of the classifier',
+                    {'type': int, 'otherwise': "the model's own"}),
+    'img_size': ('--img-size', None, 'height and width of the images in pixels',
+                 {'type': int, 'otherwise': "the model's own"}),
+    'in_chans': ('--in-chans', None, 'channels of the images', {'type': int, 'otherwise': '3'}),
+    'input_size': ('--input-size', None, 'channels, height and width of the images',
+                   {'nargs': 3, 'type': int, 'otherwise': "the model's own"}),
+    'batch_size': ('-b --batch-size', 128, 'images in a batch, per process', {}),
+    'grad_accum_steps': ('--grad-accum-steps', 1, 'batches whose gradients are added up before an update', {}),
+    'mean': ('--mean', None, 'mean of the pixels, per channel',
+             {'nargs': '+', 'type': float, 'otherwise': "the model's own"}),
+    'std': ('--std', None, 'standard deviation of the pixels, per channel',
+            {'nargs': '+', 'type': float, 'otherwise': "the model's own"}),
+    'crop_pct': ('--crop-pct', None, 'centre crop of the validation images, as a fraction of the image',
+                 {'type': float, 'otherwise': "the model's own"}),
+    'interpolation': ('--interpolation', '', 'interpolation of the validation images',
+                      {'otherwise': "the model's own"}),
+    'workers': ('-j --workers', 4, 'processes that load images', {}),
+    'pin_mem': ('--pin-mem', False, 'keep the batches of the loader in pinned memory', {}),
+    'no_prefetcher': ('--no-prefetcher', False, 'normalise (and mix) images one by one, not in batches', {}),
+    # model
+    'model': ('--model', 'fpnas', "any model of timm's, `fpnas` with an architecture string, or a `local-dir:` folder",
+              {}),
+    'model_kwargs': ('--model-kwargs', {}, 'KEY=VALUE arguments of the model, such as arch=STRING',
+                     {'nargs': '*', 'action': ParseKwargs}),
+    'arch_file': ('--arch-file', None, 'file with an architecture string (the arch.txt of a search), for --model fpnas',
+                  {'metavar': 'FILE'}),
+    'pretrained': ('--pretrained', False, "start from the model's published weights, or the folder's", {}),
+    'gp': ('--gp', None, 'global pooling', {'otherwise': "the model's own"}),
+    'torchcompile': ('--torchcompile', None, 'compile the model with this backend of torch.compile',
+                     {'nargs': '?', 'const': 'inductor'}),
+    # device and precision
+    'device': ('--device', 'cuda', 'cuda, cpu, mps, ..; in a distributed run, each process has its own', {}),
+    'amp': ('--amp', False, 'mixed precision', {}),
+    'amp_dtype': ('--amp-dtype', 'float16', 'low precision of --amp', {'choices': ('float16', 'bfloat16')}),
+    'model_dtype': ('--model-dtype', None, 'precision of the whole model, without --amp',
+                    {'choices': ('float32', 'float16', 'bfloat16'), 'otherwise': 'float32'}),
+    'channels_last': ('--channels-last', False, 'keep tensors in the channels_last memory format', {}),
+    'device_modules': ('--device-modules', None, 'Python modules to import first', {'nargs': '+'}),
+    # optimizer and schedule
+    'opt': ('--opt', 'sgd', "timm's name of the optimizer", {}),
+    'lr': ('--lr', None, 'learning rate', {'type': float}),
+    'momentum': ('--momentum', 0.9, 'momentum', {}),
+    'weight_decay': ('--weight-decay', 2e-5, 'weight decay', {}),
+    'sched': ('--sched', 'cosine', "timm's name of the learning-rate schedule", {}),
+    'warmup_lr': ('--warmup-lr', 1e-5, 'learning rate at the start of the warm-up', {}),
+    'min_lr': ('--min-lr', 0.0, 'learning rate at the end of the schedule', {}),
+    'smoothing': ('--smoothing', 0.1, 'label smoothing', {}),
+    # augmentation
+    'no_aug': ('--no-aug', False, 'no augmentation at all', {}),
+    'scale': ('--scale', [0.08, 1.0], 'range of the area of a random crop, as a fraction of the image',
+              {'nargs': '+', 'type': float}),
+    'ratio': ('--ratio', [3 / 4, 4 / 3], 'range of the aspect ratio of a random crop', {'nargs': '+', 'type': float}),
+    'hflip': ('--hflip', 0.5, 'probability of a horizontal flip', {}),
+    'vflip': ('--vflip', 0.0, 'probability of a vertical flip', {}),
+    'color_jitter': ('--color-jitter', 0.4, 'strength of the colour jitter; unused with --aa', {}),
+    'aa': ('--aa', None, "AutoAugment policy: 'original', 'v0', 'rand-..', 'augmix-..'", {}),
+    'reprob': ('--reprob', 0.0, 'probability of random erasing', {}),
+    'remode': ('--remode', 'pixel', "what erased pixels become: 'pixel', 'rand' or 'const'", {}),
+    'train_interpolation': ('--train-interpolation', 'random', "interpolation of the training images; '' for the "
+                            "model's own", {}),
+    # run
+    'seed': ('--seed', 42, 'random seed', {}),
+    'log_interval': ('--log-interval', 50, 'updates between lines of the log', {}),
+    'log_tensorboard': ('--log-tensorboard', False, 'write TensorBoard event files into the output folder', {}),
+    'log_wandb': ('--log-wandb', False, 'log to Weights & Biases', {}),
+    'wandb_project': ('--wandb-project', None, 'project at Weights & Biases', {}),
+    'wandb_tags': ('--wandb-tags', [], 'tags of the run at Weights & Biases', {'nargs': '+', 'type': str}),
+    'wandb_resume_id': ('--wandb-resume-id', '', 'with --resume: the run at Weights & Biases to continue', {}),
+}
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Adds `(default: ..)` to the help of every option that takes a value and does not say it itself."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help
+        if not text or '(default:' in text or action.nargs == 0 or not action.option_strings:
+            return text
+        return f'{text} (default: {"none" if action.default in (None, "", [], {}) else "%(default)s"})'
 
 
 class OptionGroup:
-    """`add_argument` in one line an option: the type is that of the default, False makes a switch."""
+    """`add_argument` in one line per option: the type is that of the default, False makes a switch.
+
+    `otherwise` says what happens without an option whose default is None or empty: `(default: the model's own)`.
+    """
 
     def __init__(self, parser: argparse.ArgumentParser, title: str) -> None:
         self.group = parser.add_argument_group(title)
 
-    def __call__(self, flags: str, default: Any, text: str, **kwargs: Any) -> None:
+    def __call__(self, flags: str, default: Any, text: str, otherwise: str | None = None, **kwargs: Any) -> None:
         if default is False:
             kwargs['action'] = 'store_true'
         elif 'action' not in kwargs:
             kwargs.setdefault('type', type(default) if default is not None else str)
             if kwargs.get('nargs') is None and 'choices' not in kwargs:
                 kwargs.setdefault('metavar', {int: 'N', float: 'X'}.get(kwargs['type'], 'VALUE'))
+        if otherwise and default in (None, ''):
+            text += f' (default: {otherwise})'
         # argparse reads % in a help text as a format
         self.group.add_argument(*flags.split(), default=default, help=text.replace('%', '%%'), **kwargs)
+
+    def shared(self, *names: str, **changes: Any) -> None:
+        """Add options of `SHARED`, with what this command changes: `shared('seed', default=0)`."""
+        for name in names:
+            flags, default, text, kwargs = SHARED[name]
+            given = {'flags': flags, 'default': default, 'text': text, **kwargs, **changes}
+            self(**given)
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
@@ -41,7 +166,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as e:
         raise UsageError(f'{path}: cannot be read ({e.strerror if isinstance(e, OSError) else "not text"})') from None
     except yaml.YAMLError as e:
-        raise UsageError(f'{path}: not YAML: {" ".join(str(e).split())}') from None
+        raise UsageError(f'{path}: not YAML: {one_line(e)}') from None
     if data is None:
         return {}
     if not isinstance(data, dict) or not all(isinstance(k, str) for k in data):
@@ -69,9 +194,7 @@ def set_options(parser: argparse.ArgumentParser, options: Mapping[str, Any], sou
     for given, value in options.items():
         name = given.replace('-', '_')
         if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f'; did you mean {close[0]}?' if close else ''
-            raise UsageError(f'{source}: unknown option {given!r}{hint}')
+            raise UsageError(f'{source}: unknown option {given!r}{did_you_mean(name, known)}')
         parser.set_defaults(**{name: _checked(known[name], value, f'{source}: {given}')})
 
 
@@ -106,8 +229,7 @@ def refuse_unknown(parser: argparse.ArgumentParser, rest: Sequence[str]) -> None
     flags = [f for action in known_options(parser).values() if action.help != argparse.SUPPRESS
              for f in action.option_strings]
     unknown = next((r for r in rest if r.startswith('-')), rest[0])
-    close = get_close_matches(unknown.partition('=')[0], flags, n=1)
-    raise UsageError(f'unknown option {unknown}{f"; did you mean {close[0]}?" if close else ""}')
+    raise UsageError(f'unknown option {unknown}{did_you_mean(unknown.partition("=")[0], flags)}')
 
 
 def read_arch_file(path: str) -> str:

@@ -8,7 +8,19 @@
 * `options`, `setup`, `run`: from options to a finished search
 * `folder`, `report`: what it writes
 """
-from .distribution import Factorized, Joint, load_distribution
-from .loop import Evaluator, Search, SearchConfig
+from typing import TYPE_CHECKING
 
-__all__ = ['Evaluator', 'Factorized', 'Joint', 'Search', 'SearchConfig', 'load_distribution']
+from .._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .distribution import Factorized, Joint, load_distribution
+    from .loop import Evaluator, Search, SearchConfig
+    from .run import search
+
+__all__ = ['Evaluator', 'Factorized', 'Joint', 'Search', 'SearchConfig', 'load_distribution', 'search']
+
+__getattr__, __dir__ = lazy_names(__name__, {
+    'search': 'run',
+    'Evaluator': 'loop', 'Search': 'loop', 'SearchConfig': 'loop',
+    'Factorized': 'distribution', 'Joint': 'distribution', 'load_distribution': 'distribution',
+})

@@ -16,13 +16,13 @@ import torch
 
 from ..spaces import Choices
 from .distribution import Distribution
+from .names import COST_FORMS
 
 __all__ = [
     'COST_FORMS', 'adaptive_num_samples', 'budget_cost', 'cost_weights', 'likelihood_weights', 'sample_weights',
     'surrogate',
 ]
 
-COST_FORMS = ('relative', 'absolute', 'expected', 'two-sided')
 MIN_SAMPLES = 2
 
 

@@ -13,10 +13,9 @@ from torch.utils.data import Dataset
 from ..arch.checks import load_json
 from ..errors import UsageError
 from ..runs.datasets import class_indices
+from .names import ARGS_FILE
 
 __all__ = ['ARGS_FILE', 'CHECKPOINT', 'RECORD', 'check_same', 'fingerprint_of', 'lock_folder']
-
-ARGS_FILE = 'args.yaml'
 
 CHECKPOINT = 'last.pt'
 RECORD = 'halves.json'  # what the search was made from

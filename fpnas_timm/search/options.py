@@ -1,17 +1,15 @@
-"""The options of `search.py`: the search's own, and timm's names for data, augmentation, optimizer and precision."""
+"""The options of `fpnas search`: the search's own, and timm's names for data, augmentation, optimizer and precision."""
 import argparse
 import math
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UsageError, did_you_mean
 from ..paper import TABLE_B1
-from ..runs.options import OptionGroup, known_options, load_yaml, set_options
-from .estimator import COST_FORMS
-from .folder import ARGS_FILE
+from ..runs.options import HelpFormatter, OptionGroup, known_options, load_yaml, set_options
+from .names import ARGS_FILE, COST_FORMS
 
 __all__ = ['PRESETS', 'build_parser', 'parse_search_args']
 
@@ -40,95 +38,82 @@ CHANGEABLE_ON_RESUME = frozenset(
 )
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of `search.py`."""
+def build_parser(prog: str = 'fpnas search') -> argparse.ArgumentParser:
+    """The parser of `fpnas search`; `prog` is what its usage calls the command."""
     parser = argparse.ArgumentParser(
-        prog='search.py',
+        prog=prog,
         allow_abbrev=False,
         description='FP-NAS: search a network for your images and your budget of multiply-adds.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        epilog='example: python search.py --space fpnas_s1pp --data-dir DIR --img-size 32 --target-macs 3M --epochs 20 '
+        formatter_class=HelpFormatter,
+        epilog=f'example: {prog} --space fpnas_s1pp --data-dir DIR --img-size 32 --target-macs 3M --epochs 20 '
         '--warmup-epochs 4 --joint-epoch 10 --lam 0.25 --beta 0.3 --output OUT',
     )
     add = OptionGroup(parser, 'run')
     add('--output', None, 'folder to write; a new one', metavar='OUT')
-    add('--resume', None, 'go on with the search in this folder, with its own settings', metavar='OUT')
-    add('-c --config', None, 'YAML file of options; the command line wins over it', metavar='FILE')
+    add('--resume', None, 'continue the search in this folder, with its own settings', metavar='OUT')
+    add('-c --config', None, 'YAML file of options; options on the command line win over it', metavar='FILE')
     add('--preset', None, "the paper's settings for a space", choices=tuple(PRESETS))
-    add('--seed', 0, 'seed of weights, halves, samples and augmentation')
-    add('--device', 'cpu', "'cpu' or 'cuda'; with torchrun, of each process")
-    add('--workers -j', 2, 'processes that load images')
-    add('--log-interval', 50, 'steps between lines of the log where there is no progress bar')
-    add('--log-tensorboard', False, 'also write TensorBoard event files into the folder')
-    add('--log-wandb', False, 'also log to Weights & Biases')
-    add('--wandb-project', None, 'its project')
-    add('--wandb-tags', [], 'its tags', type=str, nargs='*')
-    add('--wandb-resume-id', '', 'the id of the run to go on with')
+    add.shared('seed', default=0)
+    add.shared('device', default='cpu')
+    add.shared('workers', default=2)
+    add.shared('log_interval', text='updates between lines of the log, where there is no progress bar')
+    add.shared('log_tensorboard', 'log_wandb', 'wandb_project')
+    add.shared('wandb_tags', nargs='*')
+    add.shared('wandb_resume_id')
 
     add = OptionGroup(parser, 'search')
-    add('--space', 'fpnas_s1pp', "a space of the paper, or a .json file (docs/spaces.md)", metavar='NAME|FILE')
-    add('--target-macs', None, 'budget of multiply-adds: 3M, 0.4G; none without', type=quantity, metavar='N')
-    add('--target-num-classes', None, "classes of the network that the budget is for; the data's without", type=int)
-    add('--tolerance', 0.02, 'the result has (1 - X) x the target to the target')
-    add('--epochs', 20, 'epochs in all')
-    add('--warmup-epochs', 4, 'of them with alpha frozen')
-    add('--joint-epoch', None, 'epoch from which the distribution is joint; never without, 0: always', type=int)
+    add('--space', 'fpnas_s1pp', 'a space of the paper, or a .json file (docs/spaces.md)', metavar='NAME|FILE')
+    add('--target-macs', None, 'budget of multiply-adds, as 3M or 0.4G', type=quantity, metavar='N')
+    add('--target-num-classes', None, 'classes of the network that the budget is for', type=int,
+        otherwise="the data's")
+    add('--tolerance', 0.02, 'the result has between (1 - X) x the target and the target')
+    add('--epochs', 20, 'epochs of the search')
+    add('--warmup-epochs', 4, 'first epochs, in which alpha is frozen')
+    add('--joint-epoch', None, 'epoch from which the distribution is joint; 0: always', type=int, otherwise='never')
     add('--lam', 0.25, 'lambda of adaptive sampling: K = lambda x entropy in nats, at least 2')
-    add('--num-samples', None, 'a fixed K instead', type=int)
-    add('--weight-samples', None, 'the weights learn from this many of the K architectures; all without', type=int)
+    add('--num-samples', None, 'a fixed K', type=int, otherwise='adaptive, see --lam')
+    add('--weight-samples', None, 'how many of the K architectures the weights learn from', type=int, otherwise='all')
     add('--beta', 0.3, 'weight of the cost in the loss')
     add('--cost-form', 'relative', "'relative': as printed; 'absolute' ends within the budget, 'expected' and "
         "'two-sided' on it", choices=COST_FORMS)
     add('--temperature', 1.0, "divides the log-likelihoods; 1: the paper's")
-    add('--no-baseline', False, 'leave the mean weight in')
+    add('--no-baseline', False, 'do not subtract the mean weight')
     add('--alpha-lr', 0.01, 'learning rate of alpha (Adam)')
 
     add = OptionGroup(parser, 'data')
-    add('--data-dir', None, 'data folder', metavar='DIR')
-    add('--dataset', '', "timm's TYPE/NAME; an image folder if empty")
-    add('--train-split', 'train', 'the split that is searched on; both halves are made of it')
-    add('--dataset-download', False, 'let torch/ and tfds/ data sets download')
-    add('--class-map', '', 'file that maps class names to indices', metavar='FILE')
-    add('--num-classes', None, 'checked against the data, where given', type=int)
-    add('--search-classes', None, 'search on this many random classes; all without', type=int)
-    add('--class-seed', 0, 'which ones')
-    add('--img-size', None, "height and width of the images, pixels; the space's without", type=int)
-    add('--in-chans', 3, 'channels of the images: 3 or 1', choices=(3, 1))
-    add('--batch-size -b', 64, 'images of a batch, a process')
-    add('--grad-accum-steps', 1, 'batches of a step')
-    add('--mean', None, 'mean of the pixels, a channel', nargs='+', type=float)
-    add('--std', None, 'standard deviation of the pixels, a channel', nargs='+', type=float)
-    add('--crop-pct', 1.0, 'share of the image that the centre crop of the validation half keeps')
-    add('--interpolation', 'bicubic', 'of the validation images')
-    add('--pin-mem', False, 'pin the memory of the loader')
+    add.shared('data_dir', 'dataset')
+    add('--train-split', 'train', 'the split to search on; both halves are made from it')
+    add.shared('dataset_download', 'class_map')
+    add('--num-classes', None, 'number of classes, checked against the data', type=int, otherwise='not checked')
+    add('--search-classes', None, 'search on this many random classes', type=int, otherwise='all')
+    add('--class-seed', 0, 'random seed of --search-classes')
+    add.shared('img_size', otherwise="the space's")
+    add.shared('in_chans', default=3, choices=(3, 1))
+    add.shared('batch_size', default=64)
+    add.shared('grad_accum_steps')
+    add.shared('mean', 'std', otherwise="ImageNet's")
+    add.shared('crop_pct', default=1.0)
+    add.shared('interpolation', default='bicubic')
+    add.shared('pin_mem')
 
     add = OptionGroup(parser, 'augmentation of the training half')
-    add('--no-aug', False, 'none')
-    add('--scale', [0.08, 1.0], 'area of a random crop, share of the image', nargs=2, type=float)
-    add('--ratio', [3 / 4, 4 / 3], 'aspect ratio of a random crop', nargs=2, type=float)
-    add('--hflip', 0.5, 'probability of a horizontal flip')
-    add('--vflip', 0.0, 'probability of a vertical flip')
-    add('--color-jitter', 0.4, 'strength of the colour jitter; unused with --aa')
-    add('--aa', None, "AutoAugment policy: 'original', 'v0', 'rand-..', 'augmix-..'")
-    add('--reprob', 0.0, 'probability of random erasing')
-    add('--remode', 'pixel', 'what erases')
-    add('--train-interpolation', 'random', 'of the training images')
+    add.shared('no_aug')
+    add.shared('scale', 'ratio', nargs=2)
+    add.shared('hflip', 'vflip', 'color_jitter', 'aa', 'reprob', 'remode', 'train_interpolation')
 
     add = OptionGroup(parser, 'weights')
-    add('--opt', 'sgd', "timm's name of the optimizer")
-    add('--lr', 0.05, 'learning rate')
-    add('--momentum', 0.9, 'momentum')
-    add('--weight-decay', 1e-4, 'weight decay')
-    add('--clip-grad', 5.0, 'largest norm of the gradient; 0: any')
-    add('--sched', 'cosine', "timm's name of the schedule")
+    add.shared('opt')
+    add.shared('lr', default=0.05)
+    add.shared('momentum')
+    add.shared('weight_decay', default=1e-4)
+    add('--clip-grad', 5.0, 'largest norm of the gradient; 0: no limit')
+    add.shared('sched')
     add('--warmup-lr-epochs', 1, 'epochs in which the learning rate rises')
-    add('--warmup-lr', 1e-5, 'learning rate that it rises from')
-    add('--min-lr', 0.0, 'learning rate at the end')
-    add('--smoothing', 0.0, 'label smoothing')
-    add('--amp', False, 'mixed precision')
-    add('--amp-dtype', 'float16', 'its type', choices=('float16', 'bfloat16'))
-    add('--channels-last', False, 'keep tensors in the channels_last memory format (on a CPU they are anyway)')
-    add('--calibration-batches', 50, 'batches whose statistics the batch norms of the extracted model get')
+    add.shared('warmup_lr', 'min_lr')
+    add.shared('smoothing', default=0.0)
+    add.shared('amp', 'amp_dtype')
+    add.shared('channels_last', text='keep tensors in the channels_last memory format (always so on a CPU)')
+    add('--calibration-batches', 50, "batches from which the extracted model's batch norms get their statistics")
     return parser
 
 
@@ -145,7 +130,7 @@ def quantity(text: str) -> float:
     return value
 
 
-def parse_search_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_search_args(argv: Sequence[str] | None = None, prog: str = 'fpnas search') -> argparse.Namespace:
     """The options of a search: the preset's, then the file's, then the command line's; each wins over the one before.
 
     With `--resume` they are those of the search in that folder.
@@ -153,7 +138,7 @@ def parse_search_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Raises:
         UsageError: an unknown option (with the nearest one), a bad value, or `--resume` with other settings.
     """
-    parser = build_parser()
+    parser = build_parser(prog)
     given = _given(parser, argv)
     config = load_yaml(given['config']) if given.get('config') else {}
     for name in {'config', 'resume'} & set(config):
@@ -209,7 +194,7 @@ def _given(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> dict[
     """What the command line itself says; an unknown option raises UsageError with the nearest one."""
     known = known_options(parser)
     bare = argparse.ArgumentParser(argument_default=argparse.SUPPRESS, add_help=False, allow_abbrev=False)
-    flags = []
+    flags: list[str] = []
     for action in known.values():
         kwargs = {'nargs': action.nargs} if action.nargs != 0 else {'action': 'store_true'}
         bare.add_argument(*action.option_strings, dest=action.dest, **kwargs)
@@ -217,8 +202,7 @@ def _given(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> dict[
     argv = sys.argv[1:] if argv is None else argv
     given, rest = bare.parse_known_args([a for a in argv if a not in ('-h', '--help')])
     if rest:
-        close = get_close_matches(rest[0].partition('=')[0], flags, n=1)
-        raise UsageError(f'unknown option {rest[0]}{f"; did you mean {close[0]}?" if close else ""}')
+        raise UsageError(f'unknown option {rest[0]}{did_you_mean(rest[0].partition("=")[0], flags)}')
     return vars(given)
 
 

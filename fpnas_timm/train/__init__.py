@@ -6,6 +6,17 @@
 * `validate`: loss and accuracy
 * `checkpoints`, `workers`: what makes a resumed run exact
 """
-from .run import train
+from typing import TYPE_CHECKING
 
-__all__ = ['train']
+from .._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .run import train
+    from .validate import validate
+
+__all__ = ['train', 'validate']
+
+__getattr__, __dir__ = lazy_names(__name__, {
+    'train': 'run',
+    'validate': 'validate',
+})

@@ -1,4 +1,4 @@
-"""The options of `train.py`: timm's names, defaults and meaning, and a few of our own.
+"""The options of `fpnas train`: timm's names, defaults and meaning, and a few of our own.
 
 What timm's script takes and this one does not is refused by name (`UNSUPPORTED`), never ignored: a YAML file that
 timm's script wrote (`args.yaml`) is read as long as it asks for none of it.
@@ -7,11 +7,17 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from timm.utils import ParseKwargs
-
 from ..errors import UsageError
 from ..recipes import Recipe, find_recipe
-from ..runs.options import OptionGroup, load_yaml, read_arch_file, refuse_unknown, set_options
+from ..runs.options import (
+    HelpFormatter,
+    OptionGroup,
+    ParseKwargs,
+    load_yaml,
+    read_arch_file,
+    refuse_unknown,
+    set_options,
+)
 
 __all__ = ['UNSUPPORTED', 'build_parser', 'parse_train_args', 'train_options']
 
@@ -30,93 +36,74 @@ UNSUPPORTED: dict[str, tuple[Any, str]] = {
     'naflex_loss_scale': ('linear', 'NaFlex is for vision transformers'),
     'naflex_patchify_channels_first': (False, 'NaFlex is for vision transformers'),
     'kd_token_distill_type': ('soft', 'distillation tokens are for vision transformers'),
-    'multilabel_threshold': (0.5, 'only one label an image'),
+    'multilabel_threshold': (0.5, 'only one label per image'),
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of `train.py`."""
+def build_parser(prog: str = 'fpnas train') -> argparse.ArgumentParser:
+    """The parser of `fpnas train`; `prog` is what its usage calls the command."""
     parser = argparse.ArgumentParser(
-        prog='train.py',
+        prog=prog,
         description="Train a network on images, with timm's parts and the paper's recipes.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument('data', nargs='?', metavar='DIR', help='data folder, as --data-dir')
 
     add = OptionGroup(parser, 'ours')
     add('--recipe', None, "the paper's recipe of this name, see --list-recipes", metavar='NAME')
-    add('--list-recipes', False, "print the recipes with the paper's accuracy, and stop")
+    add('--list-recipes', False, "print the recipes with the paper's accuracies and exit")
     add('-c --config', None, 'YAML file of options; the command line and then this file win over the recipe',
         metavar='FILE')
-    add('--arch-file', None, 'file with an architecture string (the arch.txt of a search): trains `fpnas` of it',
-        metavar='FILE')
-    add('--freeze', None, 'leave the first N layers as they are, or `all` but the classifier', metavar='N|all')
-    add('--log-tensorboard', False, 'write TensorBoard event files into the run folder')
+    add.shared('arch_file')
+    add('--freeze', None, 'do not train the first N layers, or `all` but the classifier', metavar='N|all')
+    add.shared('log_tensorboard')
 
     add = OptionGroup(parser, 'data')
-    add('--data-dir', None, 'data folder', metavar='DIR')
-    add('--dataset', '', "timm's TYPE/NAME; an image folder if empty")
-    add('--train-split', 'train', 'name of the training split')
+    add.shared('data_dir', 'dataset', 'train_split')
     add('--val-split', 'validation', "name of the validation split; '' for none")
     add('--train-num-samples', None, 'images of the training split, for streamed data sets', type=int)
     add('--val-num-samples', None, 'images of the validation split, for streamed data sets', type=int)
-    add('--dataset-download', False, 'let torch/ and tfds/ data sets download')
-    add('--class-map', '', 'file that maps class names to indices', metavar='FILE')
-    add('--input-img-mode', None, "PIL mode that images are read in; 'RGB' for three channels, else 'L'")
+    add.shared('dataset_download', 'class_map', 'input_img_mode')
     add('--input-key', None, 'field of the images, where a data set has fields')
     add('--target-key', None, 'field of the classes, where a data set has fields')
     add('--dataset-trust-remote-code', False, "let a Hugging Face data set run its repository's code")
-    add('--task', 'classification', 'one label an image, the only task here')
+    add('--task', 'classification', 'one label per image, the only task here')
 
     add = OptionGroup(parser, 'model')
-    add('--model', 'resnet50', "any model of timm's, `fpnas` with an architecture string, or a `local-dir:` folder")
-    add('--model-kwargs', {}, 'KEY=VALUE arguments of the model, such as arch=STRING', nargs='*', action=ParseKwargs)
-    add('--pretrained', False, "start from the model's published weights")
+    add.shared('model', default='resnet50')
+    add.shared('model_kwargs', 'pretrained')
     add('--pretrained-path', None, 'start from this file as if it were the published weights: the head and the first '
         'convolution are adapted', metavar='FILE')
     add('--pretrained-cfg-overlay', {}, "KEY=VALUE changes of the model's pretrained cfg", nargs='*',
         action=ParseKwargs)
     add('--initial-checkpoint', '', 'start from exactly these weights', metavar='FILE')
-    add('--resume', '', "go on from this training checkpoint; `auto`: from the experiment's own last one, if any",
+    add('--resume', '', "continue from this training checkpoint; `auto`: from the experiment's own last one, if any",
         metavar='FILE')
     add('--no-resume-opt', False, "resume without the optimizer's state")
-    add('--num-classes', None, "outputs of the classifier; the model's own if not given", type=int)
-    add('--gp', None, "global pooling; the model's own if not given")
-    add('--img-size', None, "height and width of the images, pixels; the model's own if not given", type=int)
-    add('--in-chans', None, 'channels of the images; 3 if not given', type=int)
-    add('--input-size', None, 'channels, height, width of the images', nargs=3, type=int)
-    add('--crop-pct', None, 'share of the image that the centre crop of the validation keeps', type=float)
-    add('--mean', None, 'mean of the pixels, a channel', nargs='+', type=float)
-    add('--std', None, 'standard deviation of the pixels, a channel', nargs='+', type=float)
-    add('--interpolation', '', "interpolation of the validation images; the model's own if empty")
-    add('-b --batch-size', 128, 'images of a training batch, a process')
-    add('-vb --validation-batch-size', None, 'images of a validation batch; --batch-size if not given', type=int)
-    add('--channels-last', False, 'keep tensors in the channels_last memory format')
-    add('--grad-accum-steps', 1, 'batches whose gradients are added up before an update')
+    add.shared('num_classes', 'gp', 'img_size', 'in_chans', 'input_size', 'crop_pct', 'mean', 'std', 'interpolation')
+    add.shared('batch_size')
+    add('-vb --validation-batch-size', None, 'images in a validation batch, per process', type=int,
+        otherwise='--batch-size')
+    add.shared('channels_last', 'grad_accum_steps')
     add('--grad-checkpointing', False, 'recompute activations in the backward pass: less memory, more time')
     add('--fast-norm', False, "timm's faster norm layers for low precision")
     add('--head-init-scale', None, "factor on the classifier's initial weights and bias", type=float)
     add('--head-init-bias', None, "the classifier's initial bias", type=float)
-    add('--torchcompile', None, 'torch.compile with this backend', nargs='?', const='inductor')
+    add.shared('torchcompile')
     add('--torchcompile-mode', None, 'mode of torch.compile')
 
     add = OptionGroup(parser, 'device')
-    add('--device', 'cuda', 'cuda, cpu, mps, ..; in a distributed run each process has its own')
-    add('--amp', False, 'mixed precision')
-    add('--amp-dtype', 'float16', 'low precision of --amp', choices=('float16', 'bfloat16'))
-    add('--model-dtype', None, 'precision of the whole model, without --amp',
-        choices=('float32', 'float16', 'bfloat16'))
+    add.shared('device', 'amp', 'amp_dtype', 'model_dtype')
     add('--no-ddp-bb', False, 'do not broadcast buffers in a distributed run')
     add('--synchronize-step', False, 'wait for the device after each update')
     add('--local_rank', 0, 'set by launchers; the environment wins')
-    add('--device-modules', None, 'Python modules to import first', nargs='+')
+    add.shared('device_modules')
 
     add = OptionGroup(parser, 'optimizer')
-    add('--opt', 'sgd', "timm's name of the optimizer")
-    add('--opt-eps', None, "epsilon; the optimizer's own if not given", type=float)
-    add('--opt-betas', None, "betas; the optimizer's own if not given", nargs='+', type=float)
-    add('--momentum', 0.9, 'momentum')
-    add('--weight-decay', 2e-5, 'weight decay')
+    add.shared('opt')
+    add('--opt-eps', None, "epsilon", otherwise="the optimizer's own", type=float)
+    add('--opt-betas', None, "betas", otherwise="the optimizer's own", nargs='+', type=float)
+    add.shared('momentum', 'weight_decay')
     add('--clip-grad', None, 'clip gradients to this', type=float)
     add('--clip-mode', 'norm', 'how gradients are clipped', choices=('norm', 'value', 'agc'))
     add('--layer-decay', None, 'factor on the learning rate, per layer away from the head', type=float)
@@ -125,12 +112,13 @@ def build_parser() -> argparse.ArgumentParser:
     add('--opt-kwargs', {}, 'KEY=VALUE arguments of the optimizer', nargs='*', action=ParseKwargs)
 
     add = OptionGroup(parser, 'learning rate')
-    add('--sched', 'cosine', "timm's name of the schedule")
+    add.shared('sched')
     add('--sched-on-updates', False, 'change the learning rate at each update, not each epoch')
-    add('--lr', None, 'learning rate; without it: --lr-base scaled to the global batch', type=float)
+    add.shared('lr', otherwise='--lr-base, scaled to the global batch')
     add('--lr-base', 0.1, 'learning rate at a global batch of --lr-base-size')
-    add('--lr-base-size', 256, 'see --lr-base')
-    add('--lr-base-scale', '', "'linear' or 'sqrt'; if empty, sqrt for Ada* and LAMB optimizers")
+    add('--lr-base-size', 256, 'global batch that --lr-base is for')
+    add('--lr-base-scale', '', "scaling with the batch: 'linear' or 'sqrt'",
+        otherwise='sqrt for Ada* and LAMB optimizers, else linear')
     add('--lr-noise', None, 'where noise on the learning rate starts and ends, shares of the schedule', nargs='+',
         type=float)
     add('--lr-noise-pct', 0.67, 'limit of the noise')
@@ -141,14 +129,13 @@ def build_parser() -> argparse.ArgumentParser:
     add('--lr-k-decay', 1.0, 'k-decay of cosine and poly')
     add('--lr-decay-fn', None, 'shape of the last phase of wsd and rsqrt')
     add('--lr-stable-timescale', None, 'time scale of rsqrt, epochs', type=float)
-    add('--warmup-lr', 1e-5, 'learning rate at the start of the warm-up')
-    add('--min-lr', 0.0, 'learning rate at the end of the schedule')
+    add.shared('warmup_lr', 'min_lr')
     add('--epochs', 300, 'length of the schedule')
     add('--stop-epoch', None, 'stop after this many epochs, the schedule unchanged', type=int)
     add('--epoch-repeats', 0.0, 'how often a streamed data set is repeated in an epoch')
-    add('--start-epoch', None, "number of the first epoch; the checkpoint's if not given", type=int)
+    add('--start-epoch', None, "number of the first epoch", otherwise="the checkpoint's", type=int)
     add('--decay-milestones', [90, 180, 270], 'epochs at which multistep decays', nargs='+', type=int)
-    add('--decay-epochs', None, 'epochs between decays of step (90 if not given), length of the decay of wsd',
+    add('--decay-epochs', None, 'epochs between decays of step, length of the decay of wsd',
         type=float)
     add('--warmup-epochs', 5, 'epochs of linear warm-up')
     add('--warmup-prefix', False, 'the warm-up comes before --epochs, not within')
@@ -157,27 +144,22 @@ def build_parser() -> argparse.ArgumentParser:
     add('--decay-rate --dr', 0.1, 'factor of a decay')
 
     add = OptionGroup(parser, 'augmentation and regularisation')
-    add('--no-aug', False, 'no augmentation at all')
-    add('--train-crop-mode', None, 'how training images are cropped; random resized crops if not given')
-    add('--scale', [0.08, 1.0], 'area of a random crop, share of the image', nargs='+', type=float)
-    add('--ratio', [3 / 4, 4 / 3], 'aspect ratio of a random crop', nargs='+', type=float)
-    add('--hflip', 0.5, 'probability of a horizontal flip')
-    add('--vflip', 0.0, 'probability of a vertical flip')
-    add('--color-jitter', 0.4, 'strength of the colour jitter; unused with --aa')
+    add.shared('no_aug')
+    add('--train-crop-mode', None, 'how training images are cropped', otherwise='random resized crops')
+    add.shared('scale', 'ratio', 'hflip', 'vflip', 'color_jitter')
     add('--color-jitter-prob', None, 'probability of colour jitter', type=float)
     add('--grayscale-prob', None, 'probability of a grey image', type=float)
     add('--gaussian-blur-prob', None, 'probability of blur', type=float)
-    add('--aa', None, "AutoAugment policy: 'original', 'v0', 'rand-..', 'augmix-..'")
+    add.shared('aa')
     add('--aug-repeats', 0.0, 'repeated augmentation, in distributed runs')
-    add('--aug-splits', 0, 'parts of a batch that are augmented each in its own way; 0 or at least 2')
-    add('--loss', None, 'loss; cross-entropy if not given', choices=('ce', 'bce', 'asl', 'poly', 'jsd'))
+    add('--aug-splits', 0, 'parts of a batch, each augmented in its own way; 0 or at least 2')
+    add('--loss', None, 'loss', otherwise='cross-entropy', choices=('ce', 'bce', 'asl', 'poly', 'jsd'))
     add('--jsd-loss', False, 'as --loss jsd, with --aug-splits')
     add('--bce-loss', False, 'as --loss bce')
     add('--bce-sum', False, 'sum the binary cross-entropy over classes')
     add('--bce-target-thresh', None, 'make soft targets 0 or 1 at this threshold', type=float)
     add('--bce-pos-weight', None, 'weight of the positive term', type=float)
-    add('--reprob', 0.0, 'probability of random erasing')
-    add('--remode', 'pixel', "what is put there: 'pixel', 'rand' or 'const'")
+    add.shared('reprob', 'remode')
     add('--recount', 1, 'rectangles erased')
     add('--resplit', False, 'no erasing in the first part of --aug-splits')
     add('--mixup', 0.0, 'alpha of mixup')
@@ -187,12 +169,11 @@ def build_parser() -> argparse.ArgumentParser:
     add('--mixup-switch-prob', 0.5, 'probability of cutmix where both are on')
     add('--mixup-mode', 'batch', "one draw per 'batch', 'pair' or 'elem'")
     add('--mixup-off-epoch', 0, 'no mixup from this epoch on; 0: never off')
-    add('--smoothing', 0.1, 'label smoothing')
-    add('--train-interpolation', 'random', "interpolation of training images; '' for the model's own")
+    add.shared('smoothing', 'train_interpolation')
     add('--drop', 0.0, 'dropout before the classifier')
     add('--drop-path', None, 'stochastic depth', type=float)
     add('--drop-block', None, 'DropBlock, for models that have it', type=float)
-    add('--train-img-sizes', None, 'image sizes, one a batch', nargs='+', type=int)
+    add('--train-img-sizes', None, 'image sizes, one per batch', nargs='+', type=int)
     add('--train-batch-sizes', None, 'batch size of each of --train-img-sizes', nargs='+', type=int)
     add('--train-size-probs', None, 'weight of each of --train-img-sizes', nargs='+', type=float)
     add('--train-size-schedule', 'constant', 'how sizes are drawn', choices=('constant', 'progressive'))
@@ -203,8 +184,8 @@ def build_parser() -> argparse.ArgumentParser:
         choices=('none', 'sqrt', 'linear'))
 
     add = OptionGroup(parser, 'batch norm')
-    add('--bn-momentum', None, "momentum; the model's own if not given", type=float)
-    add('--bn-eps', None, "epsilon; the model's own if not given", type=float)
+    add('--bn-momentum', None, "momentum", otherwise="the model's own", type=float)
+    add('--bn-eps', None, "epsilon", otherwise="the model's own", type=float)
     add('--sync-bn', False, 'batch statistics over all processes (GPUs only)')
     add('--dist-bn', 'reduce', "running statistics of the processes after each epoch: 'reduce' (mean), 'broadcast' "
         "(of the first) or ''", choices=('reduce', 'broadcast', ''))
@@ -220,32 +201,28 @@ def build_parser() -> argparse.ArgumentParser:
     add('--kd-model-name', None, "the teacher: a model of timm's with weights, `local-dir:` or `hf-hub:`")
     add('--kd-distill-type', 'logit', 'what is matched', choices=('logit', 'feature'))
     add('--kd-loss-type', 'kl', 'loss between logits', choices=('kl',))
-    add('--distill-loss-weight', None, 'weight of the distillation; 1 if not given', type=float)
+    add('--distill-loss-weight', None, 'weight of the distillation', otherwise='1', type=float)
     add('--task-loss-weight', None, "weight of the labels' loss; alone, the distillation has the rest", type=float)
     add('--kd-temperature', 4.0, 'temperature of the softmax')
-    add('--kd-student-feature-dim', None, "width of the student's features; found out", type=int)
-    add('--kd-teacher-feature-dim', None, "width of the teacher's features; found out", type=int)
+    add('--kd-student-feature-dim', None, "width of the student's features", otherwise='measured', type=int)
+    add('--kd-teacher-feature-dim', None, "width of the teacher's features", otherwise='measured', type=int)
 
     add = OptionGroup(parser, 'run')
-    add('--seed', 42, 'random seed')
+    add.shared('seed')
     add('--worker-seeding', 'all', "'all' or 'part' of the random generators of a worker", choices=('all', 'part'))
-    add('--log-interval', 50, 'updates between lines of the log')
+    add.shared('log_interval')
     add('--val-interval', 1, 'epochs between validations and checkpoints')
     add('--recovery-interval', 0, 'updates between recovery checkpoints; 0: none')
     add('--checkpoint-hist', 10, 'checkpoints to keep')
     add('--save-epochs', None, 'epochs whose checkpoints are kept for good', nargs='+', type=int)
-    add('-j --workers', 4, 'processes that load images')
+    add.shared('workers')
     add('--save-images', False, 'save a training batch as an image at every --log-interval')
-    add('--pin-mem', False, 'pin the memory of the loader')
-    add('--no-prefetcher', False, 'normalise and mix images one by one, not in batches')
-    add('--output', '', 'folder of runs; output/train if empty', metavar='DIR')
-    add('--experiment', '', "name of the run's folder within; made from time, model and size if empty", metavar='NAME')
+    add.shared('pin_mem', 'no_prefetcher')
+    add('--output', '', 'folder of runs', otherwise='output/train', metavar='DIR')
+    add('--experiment', '', "name of the run's folder within", metavar='NAME',
+        otherwise='made from time, model and size')
     add('--eval-metric', 'top1', 'what the best checkpoint is best at', choices=('top1', 'top5', 'loss'))
-    add('--log-wandb', False, 'log to Weights & Biases')
-    add('--wandb-project', None, 'its project')
-    add('--wandb-tags', [], 'its tags', nargs='+', type=str)
-    add('--wandb-resume-id', '', 'its run to go on with, with --resume')
-
+    add.shared('log_wandb', 'wandb_project', 'wandb_tags', 'wandb_resume_id')
     for name, (default, _) in UNSUPPORTED.items():
         flag = f'--{name.replace("_", "-")}'
         if default is False:
@@ -256,14 +233,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse_train_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_train_args(argv: Sequence[str] | None = None, prog: str = 'fpnas train') -> argparse.Namespace:
     """The options of a run: the recipe's, then the file's, then the command line's; each wins over the one before.
 
     Raises:
         UsageError: an unknown option (with the nearest one), one that is not supported, a bad value, an unknown
             recipe or one for another model, an unreadable file.
     """
-    parser = build_parser()
+    parser = build_parser(prog)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument('--recipe')
     first.add_argument('-c', '--config')
@@ -316,7 +293,7 @@ def _check(args: argparse.Namespace, recipe: Recipe | None) -> None:
         if getattr(args, name) != default:
             raise UsageError(f'--{name.replace("_", "-")} is not supported here: {reason}')
     if args.task != 'classification':
-        raise UsageError(f'--task {args.task} is not supported here: only classification, one label an image')
+        raise UsageError(f'--task {args.task} is not supported here: only classification, one label per image')
     if args.arch_file:
         args.model_kwargs = {**args.model_kwargs, 'arch': read_arch_file(args.arch_file)}
         if args.model not in ('resnet50', 'fpnas'):  # the default, or what it will be

@@ -3,7 +3,6 @@ import argparse
 import importlib
 from typing import Any
 
-import timm
 import torch
 from timm import utils
 from timm.data import create_loader
@@ -15,62 +14,13 @@ from torch import nn
 from ..errors import UsageError
 from ..runs.datasets import class_names, open_dataset
 from ..runs.device import Precision, Process, low_precision, model_dtype, start_device
-from ..runs.options import OptionGroup, read_arch_file
+from ..runs.options import read_arch_file
 from ..runs.tracking import progress
 from .data import check_classes, data_config_of
 from .network import NetworkConfig, create_network, to_device
 from .task import eval_model
 
-__all__ = ['build_validate_parser', 'evaluate', 'evaluate_task', 'validate']
-
-
-def build_validate_parser() -> argparse.ArgumentParser:
-    """The parser of `fpnas validate`."""
-    parser = argparse.ArgumentParser(
-        prog='fpnas validate',
-        description='Loss and accuracy of a network on images.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument('data', nargs='?', metavar='DIR', help='data folder, as --data-dir')
-    add = OptionGroup(parser, 'data')
-    add('--data-dir', None, 'data folder', metavar='DIR')
-    add('--dataset', '', "timm's TYPE/NAME; an image folder if empty")
-    add('--split', 'validation', 'name of the split')
-    add('--class-map', '', 'file that maps class names to indices', metavar='FILE')
-    add('--input-img-mode', None, "PIL mode that images are read in; 'RGB' for three channels, else 'L'")
-    add('--img-size', None, "height and width of the images, pixels; the model's own if not given", type=int)
-    add('--input-size', None, 'channels, height, width of the images', nargs=3, type=int)
-    add('--in-chans', None, 'channels of the images; 3 if not given', type=int)
-    add('--use-train-size', False, "not the model's test size, where it has one")
-    add('--crop-pct', None, 'share of the image that the centre crop keeps', type=float)
-    add('--crop-mode', None, "'center', 'squash' or 'border'")
-    add('--mean', None, 'mean of the pixels, a channel', nargs='+', type=float)
-    add('--std', None, 'standard deviation of the pixels, a channel', nargs='+', type=float)
-    add('--interpolation', '', "interpolation; the model's own if empty")
-    add('-b --batch-size', 256, 'images of a batch')
-    add('-j --workers', 4, 'processes that load images')
-    add('--pin-mem', False, 'pin the memory of the loader')
-    add('--no-prefetcher', False, 'normalise images one by one, not in batches')
-    add = OptionGroup(parser, 'model')
-    add('-m --model', 'fpnas', "any model of timm's, `fpnas` with a string, or a `local-dir:` folder")
-    add('--model-kwargs', {}, 'KEY=VALUE arguments of the model, such as arch=STRING', nargs='*',
-        action=timm.utils.ParseKwargs)
-    add('--arch-file', None, 'file with an architecture string: validates `fpnas` of it', metavar='FILE')
-    add('--pretrained', False, "with the model's published weights, or the folder's")
-    add('--checkpoint', '', "with these weights; a training checkpoint's moving average, if it has one", metavar='FILE')
-    add('--num-classes', None, "outputs of the classifier; the model's own if not given", type=int)
-    add('--gp', None, "global pooling; the model's own if not given")
-    add('--reparam', False, 'fold the batch norms into the convolutions first')
-    add = OptionGroup(parser, 'device')
-    add('--device', 'cuda', 'cuda, cpu, mps, ..')
-    add('--amp', False, 'mixed precision')
-    add('--amp-dtype', 'float16', 'low precision of --amp', choices=('float16', 'bfloat16'))
-    add('--model-dtype', None, 'precision of the whole model', choices=('float32', 'float16', 'bfloat16'))
-    add('--channels-last', False, 'keep tensors in the channels_last memory format')
-    add('--torchcompile', None, 'torch.compile with this backend', nargs='?', const='inductor')
-    add('--device-modules', None, 'Python modules to import first', nargs='+')
-    add('--results-file', '', 'write the result to this file, too (JSON)', metavar='FILE')
-    return parser
+__all__ = ['evaluate', 'evaluate_task', 'validate']
 
 
 def validate(args: argparse.Namespace) -> dict[str, Any]:

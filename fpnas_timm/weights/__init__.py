@@ -6,7 +6,17 @@
 * `pretrained`: timm's pretrained cfgs
 * `folder`: a `local-dir:` folder, written, found and read
 """
-from .checks import sha256_of
-from .manifest import ManifestEntry, read_manifest
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .checks import sha256_of
+    from .manifest import ManifestEntry, read_manifest
 
 __all__ = ['ManifestEntry', 'read_manifest', 'sha256_of']
+
+__getattr__, __dir__ = lazy_names(__name__, {
+    'sha256_of': 'checks',
+    'ManifestEntry': 'manifest', 'read_manifest': 'manifest',
+})

@@ -21,11 +21,10 @@ from ..errors import UsageError
 from ..model.network import FPNAS, checkpoint_filter_fn, feature_levels
 from ..weights.manifest import ENVIRONMENT, OWN, ManifestEntry, read_all
 from ..weights.pretrained import default_cfg, named_cfgs, with_checked_weights
+from .names import OWN_ARCHS, resolve_arch
 from .strings import ARCHS
 
 __all__ = ['default_cfgs', 'known_weights', 'register_arch', 'resolve_arch']
-
-_own: dict[str, str] = {}  # the names that `register_arch` added -> string
 
 
 def known_weights() -> list[ManifestEntry]:
@@ -55,7 +54,7 @@ def _by_name(entries: Sequence[ManifestEntry]) -> dict[str, list[ManifestEntry]]
 
 
 def _check_free(name: str, where: str = '') -> None:
-    if name not in _own and (name in ('fpnas', *__all__) or is_model(name)):
+    if name not in OWN_ARCHS and (name in ('fpnas', *__all__) or is_model(name)):
         raise UsageError(f'{where}{name!r} is taken: choose another name')
 
 
@@ -90,25 +89,6 @@ default_cfgs: dict[str, DefaultCfg] = generate_default_cfgs({
         ).items()
     },
 })
-
-
-def resolve_arch(name_or_string: str) -> tuple[Arch, str]:
-    """The architecture of a model's name or of an architecture string, and a label for it.
-
-    Raises:
-        ArchError: neither a name nor an architecture string.
-    """
-    if name_or_string in ARCHS:
-        return Arch.parse(ARCHS[name_or_string]), f'{name_or_string} (reconstruction)'
-    if name_or_string in _own:
-        return Arch.parse(_own[name_or_string]), name_or_string
-    try:
-        return Arch.parse(name_or_string), 'architecture'
-    except ArchError as e:
-        if isinstance(name_or_string, str) and '_r' not in name_or_string and '_k' not in name_or_string:
-            names = ', '.join([*ARCHS, *_own])
-            raise ArchError(f'{name_or_string!r} is neither a model ({names}) nor an architecture string') from None
-        raise e
 
 
 def _create_fpnas(
@@ -225,7 +205,7 @@ def register_arch(
     entrypoint.__doc__ = description or f'{string} ({name}, registered by `register_arch`)'
     about = {'description': description or None, 'origin_url': None, 'paper_ids': None, 'paper_name': None}
     default_cfgs.update(generate_default_cfgs({**named_cfgs(name, parsed, weights, **about)}))
-    _own[name] = string
+    OWN_ARCHS[name] = string
     register_model(entrypoint)
     __all__.remove(name)  # timm adds it, but this module has no such attribute
     return entrypoint

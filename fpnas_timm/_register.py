@@ -1,0 +1,106 @@
+"""Registers the models in timm without importing it: at once if it is imported already, otherwise right after it is.
+
+`import fpnas_timm` thus costs no torch, and `timm.create_model('fpnas_l0')` works in whichever order the two are
+imported. Registering is the import of `zoo/models.py`.
+"""
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+__all__ = ['with_timm']
+
+
+def with_timm() -> None:
+    """Register the models now if timm is imported, otherwise as soon as it is."""
+    timm = sys.modules.get('timm')
+    if timm is not None and _in_progress(timm):
+        importlib.import_module('timm')  # returns at once in the thread that imports it, waits in every other
+    if timm is None:
+        _AfterTimm.install()
+    elif _in_progress(timm):
+        _watch(timm)
+    else:
+        _register()
+
+
+def _register() -> None:
+    """Register the models; if this package was what imported timm, after the module that did so."""
+    ours = [module for name, module in list(sys.modules.items()) if name.startswith('fpnas_timm.')]
+    unfinished = next(filter(_in_progress, ours), None)  # the first is the outermost, as sys.modules is in order
+    if unfinished is not None:
+        _watch(unfinished)
+    else:
+        importlib.import_module('fpnas_timm.zoo.models')
+
+
+def _in_progress(module: ModuleType) -> bool:
+    return bool(getattr(getattr(module, '__spec__', None), '_initializing', False))
+
+
+def _watch(module: ModuleType) -> None:
+    if module.__spec__ is not None:
+        module.__spec__.__class__ = _WatchedSpec
+
+
+class _AfterTimm(MetaPathFinder):
+    """Finds timm where the other finders do, and registers the models once timm's own module has run.
+
+    It stays installed until the models are registered: a `find_spec` alone, or an import that fails, changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self.looking = False
+
+    @classmethod
+    def install(cls) -> None:
+        if not any(isinstance(finder, cls) for finder in sys.meta_path):
+            sys.meta_path.insert(0, cls())
+
+    def find_spec(
+            self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != 'timm' or self.looking:
+            return None
+        self.looking = True
+        try:
+            finders = [finder.find_spec for finder in sys.meta_path if hasattr(finder, 'find_spec')]
+            spec = next(filter(None, (find_spec(fullname, path, target) for find_spec in finders)), None)
+        finally:
+            self.looking = False
+        if spec is not None and spec.loader is not None:
+            self._register_after(spec.loader)
+        return spec
+
+    def _register_after(self, loader: Any) -> None:
+        """Make the loader register after it has run a module: in the instance, so that its class stays what it is."""
+        execute = loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            if module.__name__ == 'timm' and self in sys.meta_path:
+                _register()
+                sys.meta_path.remove(self)
+
+        loader.exec_module = exec_module
+
+
+class _WatchedSpec(ModuleSpec):
+    """The spec of a module whose import is in progress: the models are registered when it is done.
+
+    Its loader has been called already. What remains is that the import system sets `_initializing` to False at the
+    end, whether or not the import has failed. This is for timm, while something that it imports imports this package;
+    and for a module of this package that imports timm, since registering would need that module.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name == '_initializing' and not value:
+            self.__class__ = ModuleSpec  # type: ignore[assignment]
+            if sys.modules.get('timm') is None:  # its import has failed: the next one may succeed
+                _AfterTimm.install()
+            else:
+                _register()

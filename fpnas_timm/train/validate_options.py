@@ -1,0 +1,37 @@
+"""The options of `fpnas validate`: names as in timm's `validate.py`. No torch, so that `--help` needs none."""
+import argparse
+
+from ..runs.options import HelpFormatter, OptionGroup
+
+__all__ = ['build_validate_parser']
+
+
+def build_validate_parser(prog: str = 'fpnas validate') -> argparse.ArgumentParser:
+    """The parser of `fpnas validate`; `prog` is what its usage calls the command."""
+    parser = argparse.ArgumentParser(
+        prog=prog, description='Loss and accuracy of a network on images.', formatter_class=HelpFormatter
+    )
+    parser.add_argument('data', nargs='?', metavar='DIR', help='data folder, as --data-dir')
+
+    add = OptionGroup(parser, 'data')
+    add.shared('data_dir', 'dataset')
+    add('--split', 'validation', 'name of the split')
+    add.shared('class_map', 'input_img_mode', 'img_size', 'input_size', 'in_chans')
+    add('--use-train-size', False, "do not use the model's test size, if it has one")
+    add.shared('crop_pct')
+    add('--crop-mode', None, "'center', 'squash' or 'border'", otherwise="the model's own")
+    add.shared('mean', 'std', 'interpolation')
+    add.shared('batch_size', default=256)
+    add.shared('workers', 'pin_mem', 'no_prefetcher')
+
+    add = OptionGroup(parser, 'model')
+    add.shared('model', flags='-m --model')
+    add.shared('model_kwargs', 'arch_file', 'pretrained')
+    add('--checkpoint', '', "use these weights; a training checkpoint's moving average if it has one", metavar='FILE')
+    add.shared('num_classes', 'gp')
+    add('--reparam', False, 'fold the batch norms into the convolutions first')
+
+    add = OptionGroup(parser, 'device')
+    add.shared('device', 'amp', 'amp_dtype', 'model_dtype', 'channels_last', 'torchcompile', 'device_modules')
+    add('--results-file', '', 'also write the result to this file (JSON)', metavar='FILE')
+    return parser

@@ -1,0 +1,37 @@
+"""From a model's name or an architecture string to the architecture. No torch."""
+from ..arch import Arch, ArchError
+from ..weights.manifest import read_all
+from .strings import ARCHS
+
+__all__ = ['OWN_ARCHS', 'resolve_arch']
+
+OWN_ARCHS: dict[str, str] = {}  # name -> string of the models that `register_arch` added
+
+
+def resolve_arch(name_or_string: str) -> tuple[Arch, str]:
+    """The architecture of a model's name or of an architecture string, and a label for it.
+
+    Names are those of the package, of `register_arch`, and of the manifest in `FPNAS_MANIFEST`.
+
+    Raises:
+        ArchError: neither a name nor an architecture string.
+        UsageError: the manifest had to be read for the name, and cannot be.
+
+    >>> arch, label = resolve_arch('fpnas_l0')
+    >>> arch.img_size, label
+    (224, 'fpnas_l0 (reconstruction)')
+    """
+    if name_or_string in ARCHS:
+        return Arch.parse(ARCHS[name_or_string]), f'{name_or_string} (reconstruction)'
+    if name_or_string in OWN_ARCHS:
+        return Arch.parse(OWN_ARCHS[name_or_string]), name_or_string
+    try:
+        return Arch.parse(name_or_string), 'architecture'
+    except ArchError as e:
+        if not isinstance(name_or_string, str) or '_r' in name_or_string or '_k' in name_or_string:
+            raise e
+    own = {**{entry.name: entry.arch for entry in read_all() if entry.arch is not None}, **OWN_ARCHS}
+    if name_or_string in own:
+        return Arch.parse(own[name_or_string]), name_or_string
+    names = ', '.join(dict.fromkeys([*ARCHS, *own]))
+    raise ArchError(f'{name_or_string!r} is neither a model ({names}) nor an architecture string')
