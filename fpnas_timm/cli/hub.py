@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from .. import hub
+from .. import hub, zoo
 from ..weights.manifest import ENVIRONMENT
 from . import exit_status
 
@@ -59,9 +59,7 @@ def _print_report(report: 'Report', as_json: bool) -> None:
 
 def _list(args: argparse.Namespace) -> None:
     """List the published weights and those of the user's own manifest."""
-    from ..zoo.models import known_weights
-
-    entries = known_weights()
+    entries = zoo.known_weights()
     if args.json:
         print(json.dumps({'weights': [w.to_dict() for w in entries]}, indent=2))
         return

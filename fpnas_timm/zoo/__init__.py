@@ -22,12 +22,13 @@ if TYPE_CHECKING:
         fpnas_s2pp,
         fpnas_s3pp,
         fpnas_s4pp,
+        known_weights,
         register_arch,
     )
 
 __all__ = [
     'ARCHS', 'fpnas', 'fpnas_l0', 'fpnas_l1', 'fpnas_l2', 'fpnas_s1pp', 'fpnas_s2pp', 'fpnas_s3pp', 'fpnas_s4pp',
-    'register_arch', 'resolve_arch',
+    'known_weights', 'register_arch', 'resolve_arch',
 ]
 
-__getattr__, __dir__ = lazy_names(__name__, dict.fromkeys(['fpnas', *ARCHS, 'register_arch'], 'models'))
+__getattr__, __dir__ = lazy_names(__name__, dict.fromkeys(['fpnas', *ARCHS, 'known_weights', 'register_arch'], 'models'))
