@@ -211,7 +211,7 @@ def reconstruct_main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog='fpnas reconstruct',
         epilog='examples: fpnas reconstruct fpnas_l2 | fpnas reconstruct fpnas_l0 --gap --json',
-        description="Print a model's architecture string, found again from Table B.1's budgets and the text of section B.",
+        description="Print a model's architecture string, from Table B.1's budgets and the text of section B alone.",
     )
     parser.add_argument('model', choices=list(TABLE_B1))
     parser.add_argument('--gap', action='store_true', help='prove that it is the only optimum: one more solve')
