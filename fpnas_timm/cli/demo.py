@@ -37,10 +37,9 @@ TRAIN = (
 
 def digits_space() -> MBConvSpace:
     """A small search space for 16 x 16 images: five groups, 6.0e12 architectures."""
-    micro = {'kernel': (0, 3, 5), 'act': ('re', 'sw'), 'splits': (0, 1, 2, 4)}
     expansion = steps(1.5, 4.5, 0.75)
     rows = [
-        Row(expansion, channels, repeat, stride, **micro)
+        Row(expansion, channels, repeat, stride, kernel=(0, 3, 5), act=('re', 'sw'), splits=(0, 1, 2, 4))
         for channels, repeat, stride in [
             ((8, 12, 16), 1, 1), ((16, 24, 32), 2, 2), ((16, 24, 32), 1, 1), ((32, 48, 64), 2, 2), ((48, 64, 80), 1, 1)
         ]

@@ -24,7 +24,7 @@ def _push(args: argparse.Namespace) -> None:
     entry, stage = hub.push(
         args.run_or_dir, args.repo_id, args.private, args.dry_run, args.output, args.model, args.origin, args.license
     )
-    if args.dry_run:
+    if args.dry_run and stage is not None:
         print(f'{args.repo_id}: nothing sent; this would be:', file=sys.stderr)
         for file in sorted(stage.iterdir()):
             print(f'  {file}  {file.stat().st_size:,} bytes', file=sys.stderr)

@@ -212,9 +212,10 @@ def _checked(action: argparse.Action, value: Any, where: str) -> Any:
 
 
 def _converted(action: argparse.Action, value: Any, where: str) -> Any:
-    if callable(action.type):
+    convert: Any = action.type
+    if callable(convert):
         try:
-            value = action.type(str(value)) if not isinstance(value, bool) else action.type(value)
+            value = convert(value if isinstance(value, bool) else str(value))
         except (TypeError, ValueError, argparse.ArgumentTypeError) as e:
             raise UsageError(f'{where}: {value!r}: {e}') from None
     if action.choices is not None and value not in action.choices:
