@@ -2,7 +2,7 @@
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from ..runs.options import OptionGroup, known_options, load_yaml, set_options
 from .estimator import COST_FORMS
 from .folder import ARGS_FILE
 
-__all__ = ['PRESETS', 'build_parser', 'parse_search_args']
+__all__ = ['PRESETS', 'build_parser', 'parse_search_args', 'search_options']
 
 # The paper's settings of a space, by its name: supplement, sections B and E; main paper, section 3 and Table 5.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -154,12 +154,29 @@ def parse_search_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         UsageError: an unknown option (with the nearest one), a bad value, or `--resume` with other settings.
     """
     parser = build_parser()
-    given = _given(parser, argv)
+    return _resolved(parser, _given(parser, argv), {}, argv)
+
+
+def search_options(options: Mapping[str, Any]) -> argparse.Namespace:
+    """The options of a search from Python: as `parse_search_args`, with `options` in place of the command line.
+
+    Raises:
+        UsageError: as `parse_search_args`.
+    """
+    parser = build_parser()
+    set_options(parser, options, 'search()')  # an unknown name comes before anything about files
+    return _resolved(parser, {k.replace('-', '_'): v for k, v in options.items()}, options, [])
+
+
+def _resolved(
+        parser: argparse.ArgumentParser, given: dict[str, Any], options: Mapping[str, Any], argv: Sequence[str] | None
+) -> argparse.Namespace:
     config = load_yaml(given['config']) if given.get('config') else {}
     for name in {'config', 'resume'} & set(config):
         raise UsageError(f'{given["config"]}: {name!r} belongs on the command line')
     preset = given.get('preset', config.get('preset', ''))
-    for default, source in ((config, given.get('config')), (PRESETS.get(preset, {}), 'preset'), (config, '')):
+    for default, source in ((config, given.get('config')), (PRESETS.get(preset, {}), 'preset'), (config, ''),
+                            (options, 'search()')):
         set_options(parser, default, str(source))
         given = {**{k.replace('-', '_'): v for k, v in default.items()}, **given}
     args = parser.parse_args(argv)
@@ -209,7 +226,7 @@ def _given(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> dict[
     """What the command line itself says; an unknown option raises UsageError with the nearest one."""
     known = known_options(parser)
     bare = argparse.ArgumentParser(argument_default=argparse.SUPPRESS, add_help=False, allow_abbrev=False)
-    flags = []
+    flags: list[str] = []
     for action in known.values():
         kwargs = {'nargs': action.nargs} if action.nargs != 0 else {'action': 'store_true'}
         bare.add_argument(*action.option_strings, dest=action.dest, **kwargs)

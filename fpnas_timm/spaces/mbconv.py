@@ -79,6 +79,10 @@ class MBConvSpace(SearchSpace):
         )
         return Arch(self.stem, groups, self.head, self.img_size)
 
+    def describe(self, choices: Choices) -> str:
+        """The architecture string of these choices."""
+        return str(self.to_arch(choices))
+
     def from_arch(self, arch: Arch) -> Choices:
         """The choices that give `arch`; where a bypass makes some of them irrelevant, the first ones.
 

@@ -68,6 +68,10 @@ class SearchSpace:
             out.append({variable: c[k] for k, (variable, c) in zip(chosen, group.items())})
         return out
 
+    def describe(self, choices: Choices) -> str:
+        """An architecture in a word, for messages and files: here the indices."""
+        return str(choices)
+
 
 def _torch_randrange(generator: 'torch.Generator') -> Any:
     import torch
