@@ -151,8 +151,8 @@ class Search:
             seed: of the sampled architectures.
             decode: a solver for `result`: the most probable architecture with a cost from the first to the second of
                 two whole numbers, both included (default: go through the architectures, the most probable first).
-            check_in_sync: called with alpha before every step that updates it, in a search on several processes;
-                raises RunError if another process holds another alpha (default: no check).
+            check_in_sync: for a search on several processes: called with alpha in every step that updates it, raises
+                RunError if another process holds another alpha (default: no check).
         """
         self.space = space
         self.evaluator = evaluator

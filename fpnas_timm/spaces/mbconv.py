@@ -80,7 +80,7 @@ class MBConvSpace(SearchSpace):
         return Arch(self.stem, groups, self.head, self.img_size)
 
     def describe(self, choices: Choices) -> str:
-        """The architecture string of these choices."""
+        """The architecture string of these choices; `ValueError` if they are not of this space."""
         return str(self.to_arch(choices))
 
     def from_arch(self, arch: Arch) -> Choices:

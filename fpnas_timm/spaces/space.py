@@ -69,7 +69,11 @@ class SearchSpace:
         return out
 
     def describe(self, choices: Choices) -> str:
-        """An architecture in a word, for messages and files: here the indices."""
+        """The architecture of these choices as text, for messages and files: here its indices.
+
+        >>> SearchSpace('cells', ({'op': ('conv', 'pool')}, {'width': (8, 16)})).describe(((0,), (1,)))
+        '((0,), (1,))'
+        """
         return str(choices)
 
 
