@@ -14,12 +14,12 @@ from ..arch.checks import load_json
 from ..errors import UsageError
 from ..runs.datasets import class_indices
 from .halves import Halves
+from .names import ARGS_FILE
 
 __all__ = [
     'ARGS_FILE', 'CHECKPOINT', 'EXTRACT', 'RECORD', 'check_same', 'fingerprint_of', 'lock_folder', 'saved_halves',
 ]
 
-ARGS_FILE = 'args.yaml'
 CHECKPOINT = 'last.pt'
 EXTRACT = 'extract'  # the result as a model, timm's `local-dir:`
 RECORD = 'halves.json'  # what the search was made from

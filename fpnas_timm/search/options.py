@@ -10,8 +10,7 @@ from typing import Any
 from ..errors import UsageError
 from ..paper import TABLE_B1
 from ..runs.options import OptionGroup, known_options, load_yaml, set_options
-from .estimator import COST_FORMS
-from .folder import ARGS_FILE
+from .names import ARGS_FILE, COST_FORMS
 
 __all__ = ['PRESETS', 'build_parser', 'parse_search_args', 'search_options']
 
@@ -160,10 +159,14 @@ def parse_search_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def search_options(options: Mapping[str, Any]) -> argparse.Namespace:
     """The options of a search from Python: as `parse_search_args`, with `options` in place of the command line.
 
+    Args:
+        options: name -> value. None stands for the default of an option, also where that is not None.
+
     Raises:
         UsageError: as `parse_search_args`.
     """
     parser = build_parser()
+    options = {k: v for k, v in options.items() if v is not None or parser.get_default(k.replace('-', '_')) is None}
     set_options(parser, options, 'search()')  # an unknown name comes before anything about files
     return _resolved(parser, {k.replace('-', '_'): v for k, v in options.items()}, options, [])
 
@@ -217,7 +220,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError('--std: expected numbers above 0')
     for name in ('mean', 'std'):
         if getattr(args, name) and len(getattr(args, name)) not in (1, args.in_chans):
-            raise UsageError(f'--{name}: expected {args.in_chans} numbers, one a channel')
+            raise UsageError(f'--{name}: expected {args.in_chans} numbers, one per channel')
     if not args.resume and args.warmup_lr_epochs >= args.epochs:
         raise UsageError(f'--warmup-lr-epochs {args.warmup_lr_epochs}: expected fewer than --epochs, {args.epochs}')
 

@@ -11,12 +11,10 @@ from tqdm import tqdm
 from ..arch import Arch
 from ..arch.cost import Cost
 from ..draw.search import draw_search
-from ..errors import RunError
 from ..runs.checkpoints import save_checkpoint
 from ..runs.files import write_jsonl, write_text
 from ..runs.tracking import Trackers
-from ..spaces import MBConvSpace
-from ..spaces.decode import InfeasibleError
+from ..spaces import Choices, MBConvSpace
 from ..weights.folder import export_model
 from .evaluator import SuperNetEvaluator
 from .folder import CHECKPOINT, EXTRACT
@@ -91,6 +89,7 @@ class Report:
 def write_result(
         folder: Path,
         search: Search,
+        choices: Choices,
         space: MBConvSpace,
         evaluator: SuperNetEvaluator,
         class_names: Sequence[str],
@@ -102,6 +101,7 @@ def write_result(
     Args:
         folder: where to.
         search: finished.
+        choices: its result.
         space: of the search.
         evaluator: of the search.
         class_names: of the model's classes; empty if unknown.
@@ -112,13 +112,9 @@ def write_result(
         The architecture and its cost.
 
     Raises:
-        RunError: the learned distribution excludes every architecture within the budget, or the disk is full.
+        RunError: it cannot be written.
     """
     target = search.config.target
-    try:
-        choices = search.result()
-    except InfeasibleError as e:
-        raise RunError(str(e)) from None
     arch = space.to_arch(choices)
     mode = search.distribution.most_probable()
     write_jsonl(folder / 'history.jsonl', search.history)

@@ -22,6 +22,7 @@ from ..runs.checkpoints import load_checkpoint, previous, save_checkpoint
 from ..runs.files import write_text
 from ..runs.processes import SharedStop, StopRequest, on_primary, stop_on_signal
 from ..spaces import MBConvSpace
+from ..spaces.decode import InfeasibleError
 from .dataset import check_images
 from .distribution import Distribution
 from .folder import ARGS_FILE, CHECKPOINT, EXTRACT, RECORD, check_same, lock_folder
@@ -124,7 +125,7 @@ def search(
     args = search_options({**{k: v for k, v in named.items() if v is not None}, **options})
     own_space = space if isinstance(space, MBConvSpace) else None
     if own_space is not None and not args.resume:
-        args.space = str(Path(args.output) / 'space.json')  # where `resume` finds it
+        args.space = str((Path(args.output) / 'space.json').resolve())  # where `resume` finds it
     images = None if dataset is None or isinstance(dataset, str) else check_images(dataset)
     setup = set_up(args, own_space, images)
     result, stopped = _run(setup)
@@ -197,15 +198,23 @@ def _run(setup: Setup) -> tuple[SearchResult | None, signal.Signals | None]:
 
 
 def _result(setup: Setup) -> SearchResult:
-    """The result of a finished search; the first process writes it."""
+    """The result of a finished search; the first process writes it.
+
+    Raises:
+        RunError: the learned distribution excludes every architecture within the budget, or the disk is full.
+    """
     search, evaluator = setup.search, setup.evaluator
+    try:
+        choices = search.result()
+    except InfeasibleError as e:
+        raise RunError(str(e)) from None
     if setup.rank == 0:
         arch, spent = write_result(
-            setup.folder, search, setup.space, evaluator, setup.class_names, setup.data_config,
+            setup.folder, search, choices, setup.space, evaluator, setup.class_names, setup.data_config,
             setup.calibration_batches,
         )
     else:
-        arch = setup.space.to_arch(search.result())
+        arch = setup.space.to_arch(choices)
         spent = evaluator.full_cost(arch)
     return SearchResult(arch, spent.macs, spent.params, search.distribution, search.history, setup.folder)
 

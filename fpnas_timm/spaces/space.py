@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ['Choices', 'Generator', 'LogProbs', 'SearchSpace']
 
 # Per group: {variable: log-probabilities}, or one array with an axis per variable for a joint distribution.
-LogProbs: TypeAlias = 'Sequence[Mapping[str, Sequence[float]] | np.ndarray]'
+LogProbs: TypeAlias = 'Sequence[Mapping[str, Sequence[float] | np.ndarray] | np.ndarray]'
 Choices = tuple[tuple[int, ...], ...]  # per group, per variable: the index of the choice
 Generator = Union[random.Random, 'torch.Generator']
 
