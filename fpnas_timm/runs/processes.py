@@ -36,7 +36,7 @@ class StopRequest:
 def stop_on_signal() -> Iterator[StopRequest]:
     """Within, SIGINT and SIGTERM set the yielded request; a second SIGINT raises KeyboardInterrupt.
 
-    Outside of the main thread, where Python lets nobody handle signals, it does nothing.
+    Outside of the main thread, where Python allows no signal handlers, it does nothing.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():

@@ -3,10 +3,10 @@ from collections.abc import Sized
 from typing import Any, cast
 
 from PIL import Image
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
 from ..errors import UsageError
-from ..runs.datasets import class_names
+from ..runs.datasets import class_indices, class_names
 
 __all__ = ['GivenImages', 'check_images']
 
@@ -16,10 +16,8 @@ class GivenImages(Dataset):
 
     def __init__(self, dataset: Dataset) -> None:
         self.images = dataset
-        names = class_names(dataset) or [str(name) for name in getattr(dataset, 'classes', None) or ()]
-        self.class_to_idx = {name: i for i, name in enumerate(names)}
-        if hasattr(dataset, 'targets'):
-            self.targets = dataset.targets
+        self.class_to_idx = {name: i for i, name in enumerate(_names(dataset))}
+        self.targets = _targets(dataset)
 
     def __len__(self) -> int:
         return len(cast(Sized, self.images))
@@ -27,6 +25,21 @@ class GivenImages(Dataset):
     def __getitem__(self, index: int) -> tuple[Any, int]:
         image, target = self.images[index]
         return image, int(target)
+
+
+def _names(dataset: Dataset) -> list[str]:
+    """The names of the classes; those of the whole dataset for a part of one, empty if it does not know them."""
+    if isinstance(dataset, Subset):
+        return _names(dataset.dataset)
+    return class_names(dataset) or [str(name) for name in getattr(dataset, 'classes', None) or ()]
+
+
+def _targets(dataset: Dataset) -> list[int]:
+    """The class of every image; a part of a dataset (`random_split`) is asked for it without reading the images."""
+    if isinstance(dataset, Subset):
+        whole = _targets(dataset.dataset)
+        return [whole[i] for i in dataset.indices]
+    return class_indices(dataset)
 
 
 def check_images(dataset: Any) -> Dataset:

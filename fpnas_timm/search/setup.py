@@ -210,7 +210,7 @@ def open_halves(args: Namespace, dataset: Dataset | None = None) -> tuple[Datase
             'use a smaller --batch-size'
         )
     names = class_names(dataset)
-    return dataset, halves, [names[c] for c in classes] if names else []
+    return dataset, halves, [names[c] for c in classes] if len(names) > max(classes) else []
 
 
 def create_evaluator(

@@ -8,10 +8,11 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import Dataset, IterableDataset, Subset
 
 from fpnas_timm.arch import Arch, Conv
 from fpnas_timm.errors import UsageError
+from fpnas_timm.search.dataset import check_images
 from fpnas_timm.search.loop import Search
 from fpnas_timm.search.run import SearchResult, search
 from fpnas_timm.spaces import MBConvSpace, Row
@@ -136,6 +137,22 @@ def test_bad_options(options: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=message):
         search(**{'space': SPACE, 'dataset': Colours(), 'output': tmp_path / 'out', **options})
     assert not (tmp_path / 'out').exists()
+
+
+def test_part_of_a_dataset() -> None:
+    """`random_split` and the like: classes come from the whole dataset, and no image is read for them."""
+
+    class Unreadable(Colours):
+        targets = tuple(i % 3 for i in range(15))
+
+        def __getitem__(self, index: int):
+            assert index == 7, 'only the first image is looked at'
+            return self.items[index]
+
+    images = check_images(Subset(Unreadable(), [7, 2, 3]))
+    assert images.targets == [1, 2, 0]
+    assert len(images) == 3
+    assert images.class_to_idx == {'red': 0, 'green': 1, 'blue': 2}
 
 
 class Stream(IterableDataset):
