@@ -141,7 +141,7 @@ class Timed:
         return 1.0
 
     @torch.no_grad()
-    def log_likelihoods(self, archs, alpha) -> torch.Tensor:
+    def log_likelihoods(self, archs) -> torch.Tensor:
         start = time.perf_counter()
         out = [-F.cross_entropy(self.net(self.images, self.space.to_arch(a)), self.target) for a in archs]
         self.seconds += time.perf_counter() - start

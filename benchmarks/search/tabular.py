@@ -52,7 +52,7 @@ class Table:
     def cost(self, arch) -> int:
         return self.rows[self.key(arch)]['flops']
 
-    def log_likelihoods(self, archs, alpha=None) -> torch.Tensor:
+    def log_likelihoods(self, archs) -> torch.Tensor:
         """Each image is right with the architecture's accuracy, correlated between architectures."""
         self.evaluated += len(archs)
         common, own = (

@@ -1,6 +1,6 @@
 """The paper's training recipes (supplement, section C): YAML that timm's own `train.py -c FILE` reads as it is.
 
-`table.py` has every option with its source; the comments in the files repeat the source.
+* `table`: every option with its source, from which the files are generated; their comments repeat the source
 """
 from dataclasses import dataclass
 from pathlib import Path

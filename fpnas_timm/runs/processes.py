@@ -2,18 +2,24 @@
 import contextlib
 import signal
 import threading
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
-from timm.utils import is_primary
 
 from ..errors import UsageError
 
-__all__ = ['SharedStop', 'StopRequest', 'on_primary', 'stop_on_signal']
+__all__ = ['SharedStop', 'Stop', 'StopRequest', 'on_primary', 'stop_on_signal']
+
+T = TypeVar('T')
+
+
+class Stop(Protocol):
+    """Whatever is true once a run should stop."""
+
+    def __bool__(self) -> bool: ...
 
 
 class StopRequest:
@@ -30,7 +36,7 @@ class StopRequest:
 def stop_on_signal() -> Iterator[StopRequest]:
     """Within, SIGINT and SIGTERM set the yielded request; a second SIGINT raises KeyboardInterrupt.
 
-    Outside of the main thread, where Python lets nobody handle signals, it does nothing.
+    Outside of the main thread, where Python allows no signal handlers, it does nothing.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -50,15 +56,28 @@ def stop_on_signal() -> Iterator[StopRequest]:
             signal.signal(s, handler)
 
 
-def on_primary(args: Namespace, start: Callable[[], Any]) -> Any:
-    """What `start` returns in the first process, None in the others; its error for the user ends them all."""
-    outcome, found = [None], None
-    if is_primary(args):
+def on_primary(start: Callable[[], T], rank: int, world_size: int) -> T | None:
+    """Call `start` in the first process only.
+
+    Args:
+        start: what to do.
+        rank: of this process.
+        world_size: number of processes; all of them must make this call.
+
+    Returns:
+        What `start` returns in the first process, None in the others.
+
+    Raises:
+        UsageError: `start` raised one in the first process; it is raised in all of them.
+    """
+    outcome: list[str | None] = [None]
+    found = None
+    if rank == 0:
         try:
             found = start()
         except UsageError as e:
             outcome = [str(e)]
-    if args.world_size > 1:
+    if world_size > 1:
         dist.broadcast_object_list(outcome)
     if outcome[0]:
         raise UsageError(outcome[0])
@@ -66,7 +85,7 @@ def on_primary(args: Namespace, start: Callable[[], Any]) -> Any:
 
 
 class SharedStop:
-    """A request to stop that reached any process stops all of them after the same step."""
+    """A request to stop that reaches any process stops all of them after the same step."""
 
     def __init__(self, request: StopRequest, device: torch.device) -> None:
         self.request = request

@@ -4,8 +4,8 @@
 * `distribution`: P(A | alpha), factorised and joint
 * `estimator`: the gradient, equation (2)
 * `evaluator`: the supernet as what is searched
-* `halves`: the two halves of the images
-* `options`, `setup`, `run`: from options to a finished search
+* `dataset`, `halves`: the images, and their two halves
+* `options`, `names`, `setup`, `run`: from options to a finished search; `search()`
 * `folder`, `report`: what it writes
 """
 from typing import TYPE_CHECKING
@@ -15,12 +15,14 @@ from .._lazy import lazy_names
 if TYPE_CHECKING:
     from .distribution import Factorized, Joint, load_distribution
     from .loop import Evaluator, Search, SearchConfig
-    from .run import search
+    from .run import SearchResult, search
 
-__all__ = ['Evaluator', 'Factorized', 'Joint', 'Search', 'SearchConfig', 'load_distribution', 'search']
+__all__ = [
+    'Evaluator', 'Factorized', 'Joint', 'Search', 'SearchConfig', 'SearchResult', 'load_distribution', 'search',
+]
 
 __getattr__, __dir__ = lazy_names(__name__, {
-    'search': 'run',
+    'SearchResult': 'run', 'search': 'run',
     'Evaluator': 'loop', 'Search': 'loop', 'SearchConfig': 'loop',
     'Factorized': 'distribution', 'Joint': 'distribution', 'load_distribution': 'distribution',
 })

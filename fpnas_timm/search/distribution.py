@@ -188,7 +188,7 @@ def load_distribution(path: str | Path, space: SearchSpace | None = None) -> Dis
 
     Args:
         path: a safetensors file.
-        space: the space it must be of; without, a plain `SearchSpace` is made from the file.
+        space: the space that it must be over (default: a plain `SearchSpace`, made from the file).
 
     Raises:
         ValueError: not such a file, or of another space.

@@ -8,7 +8,8 @@ for K architectures A_k drawn from P(A|alpha), with P_k = P(y_val|X_val, w, A_k)
 
 Where (2) is biased: it divides by the sums over the same K samples instead of by P(y|X, w, alpha) and C(alpha). A
 ratio of two averages misses the ratio of their expectations by a term of order 1/K. The arguments `normalizer` put the
-true values in its place, for which (2) is exact at every K (`tests/test_estimator.py` measures both by enumeration).
+true values in its place, for which (2) is exact at every K (`tests/search/test_estimator.py` measures both by
+enumeration).
 """
 from collections.abc import Sequence
 
@@ -27,9 +28,12 @@ MIN_SAMPLES = 2
 
 
 def adaptive_num_samples(entropy: float, lam: float) -> int:
-    """K = lambda * H(P(A|alpha)), H in nats, rounded down (59 / 4 is 14 in the paper); never below 2.
+    """K = lambda * H(P(A|alpha)), H in nats, rounded down; never below 2.
 
-    With a single sample its weight is 1 whatever was drawn, and the update only repeats what has been drawn before.
+    A single sample would have weight 1 whatever it is: the update would only make it more probable.
+
+    >>> adaptive_num_samples(59, lam=0.25), adaptive_num_samples(0.1, lam=0.25)  # 59 and 1/4 are the paper's
+    (14, 2)
     """
     return max(MIN_SAMPLES, int(lam * entropy))
 
@@ -72,17 +76,21 @@ def likelihood_weights(
 def cost_weights(
         costs: torch.Tensor, beta: float, form: str = 'relative', normalizer: float | None = None
 ) -> torch.Tensor:
-    """What the cost takes off each sample's weight.
+    """What is subtracted from each sample's weight for its cost.
 
     Args:
         costs: C(A_k), shape (K,).
         beta: its weight in the loss.
-        form: 'relative' is the paper's beta C_k / sum C, which knows who costs more, but not how far over the target
-            the samples are; 0 where all C_k are. 'absolute' is beta C_k / K, the gradient of beta C(alpha) in place of
-            beta log C(alpha): it fades as the samples come within the target, so while they vary it ends well below.
-            'two-sided' is the same of a C(A) that also rises below the target, and lands on it; both prefer
-            architectures that vary little in cost. 'expected' does not: it is the gradient of
-            beta max(0, FLOPS(alpha) / TAR - 1), with FLOPS(alpha) the mean over the samples.
+        form: one of
+
+            * 'relative', the paper's beta C_k / sum C. It depends on the ratios of the costs, but not on how far over
+              the target the samples are; 0 where all C_k are.
+            * 'absolute', beta C_k / K: the gradient of beta C(alpha) in place of beta log C(alpha). It fades as the
+              samples come within the target, so while they vary it ends well below.
+            * 'two-sided', the same with a C(A) that also rises below the target; it ends on the target. Like
+              'absolute', it prefers distributions whose samples vary little in cost.
+            * 'expected', the gradient of beta max(0, FLOPS(alpha) / TAR - 1), with FLOPS(alpha) the mean over the
+              samples: it has no such preference.
         normalizer: C(alpha) where it is known, in place of the samples' mean ('relative' only).
 
     Raises:
@@ -109,7 +117,7 @@ def sample_weights(
     """m_k of equation (2), shape (K,).
 
     `baseline` subtracts the mean over the samples. As grad log P has expectation 0, this leaves the expectation of the
-    gradient unchanged and takes away the noise of equally good samples: a flat landscape keeps its entropy exactly.
+    gradient unchanged and removes the noise of equally good samples: a flat landscape keeps its entropy exactly.
     Two exceptions, both in the cost: with the forms that are not relative the mean depends on the samples, and the
     cost's gradient shrinks by a K-th; with the relative form it shrinks where often no sample is over the target (to
     about half at K = 2), since the mean is then 0 in some draws and not in others.

@@ -16,16 +16,16 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.data import DataLoader
 
-from ..arch.cost import cost
+from ..arch import Arch
+from ..arch.cost import Cost, cost
 from ..errors import NonFiniteError, RunError
 from ..model.supernet import SuperNet
 from ..runs.checkpoints import random_state, set_random_state
 from ..spaces import Choices
 from ..spaces.decode import decode
 from .distribution import Distribution
-from .halves import epoch_loader
+from .halves import HalfLoader
 
 __all__ = ['SuperNetEvaluator']
 
@@ -36,8 +36,8 @@ class SuperNetEvaluator:
     def __init__(
             self,
             net: SuperNet,
-            train_loader: DataLoader,
-            val_loader: DataLoader,
+            train_loader: HalfLoader,
+            val_loader: HalfLoader,
             optimizer: torch.optim.Optimizer,
             scheduler: Any,
             loss_fn: nn.Module,
@@ -52,7 +52,7 @@ class SuperNetEvaluator:
         """
         Args:
             net: the supernet, on its device.
-            train_loader: batches of the half that trains the weights; its batch sampler is a `StepBatches`.
+            train_loader: batches of the half that trains the weights.
             val_loader: batches of the half that trains alpha.
             optimizer: of the weights.
             scheduler: timm's, stepped by update.
@@ -73,19 +73,19 @@ class SuperNetEvaluator:
         self.world_size = world_size
         self.memory_format = memory_format
         self.device = next(net.parameters()).device
-        self.cost_kwargs = {'num_classes': cost_classes or net.num_classes, 'in_chans': net.in_chans}
-        self.steps_per_epoch = min(train_loader.batch_sampler.steps, val_loader.batch_sampler.steps)
+        self.cost_classes = cost_classes or net.num_classes
+        self.steps_per_epoch = min(train_loader.steps, val_loader.steps)
         self.updates = 0
         self._arch = lru_cache(4096)(net.space.to_arch)
-        self._macs = lru_cache(65536)(lambda choices: cost(self._arch(choices), **self.cost_kwargs).macs)
+        self._macs = lru_cache(65536)(lambda choices: self.full_cost(self._arch(choices)).macs)
         self._train: Iterator = iter(())
         self._val: Iterator | None = None
-        self._position = (0, 0)
+        self._start = (0, 0)
 
     def start_epoch(self, epoch: int, step: int) -> None:
-        """Batches of `epoch` from `step` on; the validation half is opened when it is first asked for."""
-        self._position = epoch, step
-        self._train = epoch_loader(self.train_loader, epoch, step)
+        """Batches of `epoch` from `step` on; the validation half is opened only in an epoch that scores on it."""
+        self._start = epoch, step
+        self._train = self.train_loader.start(epoch, step)
         self._val = None
 
     def train_step(self, archs: Sequence[Choices]) -> float:
@@ -116,30 +116,31 @@ class SuperNetEvaluator:
         self.scaler.update()
         self.updates += 1
         self.scheduler.step_update(num_updates=self.updates)
-        self._position = self._position[0], self._position[1] + 1
         return losses.mean().item()
 
     @torch.no_grad()
-    def log_likelihoods(self, archs: Sequence[Choices], alpha: torch.Tensor) -> torch.Tensor:
-        """log P(y_val|X_val, w, A_k): the sum over the batch of the log-probability of the right class, float64, (K,).
-
-        Raises:
-            RunError: another process holds another alpha.
-        """
+    def log_likelihoods(self, archs: Sequence[Choices]) -> torch.Tensor:
+        """log P(y_val|X_val, w, A_k): the log-probability of the right class, summed over the batch, float64, (K,)."""
         if self._val is None:
-            self._val = epoch_loader(self.val_loader, self._position[0], self._position[1] - 1)
-        sums = torch.zeros(len(archs) + 1, dtype=torch.float64, device=self.device)
+            self._val = self.val_loader.start(*self._start)
+        sums = torch.zeros(len(archs), dtype=torch.float64, device=self.device)
         for _ in range(self.accum_steps):
             images, target = self._next(self._val)
             for k, arch in enumerate(archs):
                 with self.autocast():
                     logits = self.net(images, self._arch(arch))
                 sums[k] -= F.cross_entropy(logits.float(), target, reduction='sum')
-        sums[-1] = fingerprint(alpha)
-        rows = self._gathered(sums).cpu()
-        if (rows[:, -1] != rows[0, -1]).any():
+        return self._gathered(sums).cpu().sum(0)
+
+    def check_in_sync(self, alpha: torch.Tensor) -> None:
+        """Raise RunError if the processes do not all hold the same alpha, to the bit."""
+        prints = self._gathered(torch.tensor(fingerprint(alpha), dtype=torch.float64, device=self.device))
+        if (prints != prints[0]).any():
             raise RunError('the processes no longer hold the same architecture parameters; the last checkpoint is kept')
-        return rows[:, :-1].sum(0)
+
+    def full_cost(self, arch: Arch) -> Cost:
+        """Multiply-adds and parameters of the stand-alone network that the budget is for."""
+        return cost(arch, num_classes=self.cost_classes, in_chans=self.net.in_chans)
 
     def cost(self, arch: Choices) -> int:
         """Multiply-adds of the stand-alone network."""
@@ -147,12 +148,14 @@ class SuperNetEvaluator:
 
     def decode(self, distribution: Distribution, window: tuple[int, int]) -> Choices:
         """The most probable architecture with multiply-adds in `window`, proven optimal."""
-        return decode(self.net.space, distribution.log_probs(), macs=window, **self.cost_kwargs).choices
+        return decode(
+            self.net.space, distribution.log_probs(), macs=window, num_classes=self.cost_classes,
+            in_chans=self.net.in_chans,
+        ).choices
 
     def calibration_batches(self, count: int) -> Iterator[torch.Tensor]:
         """Image batches of the training half, for `SuperNet.extract`."""
-        batches = epoch_loader(self.train_loader, 0, 0)
-        for _, (images, _) in zip(range(count), batches):
+        for _, (images, _) in zip(range(count), self.train_loader.start(0, 0)):
             yield images.to(self.device)
 
     def _next(self, batches: Iterator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -189,7 +192,7 @@ class SuperNetEvaluator:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The pair of `state_dict`."""
+        """Restore what `state_dict` gave."""
         self.net.load_state_dict(state['net'])
         self.optimizer.load_state_dict(state['optimizer'])
         self.scaler.load_state_dict(state['scaler'])

@@ -1,10 +1,10 @@
-"""A search's folder: its files, the lock while the search runs, the check when it resumes."""
+"""The folder of a search: its files, the lock while the search runs, the checks when it resumes."""
 import contextlib
 import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,15 @@ from torch.utils.data import Dataset
 from ..arch.checks import load_json
 from ..errors import UsageError
 from ..runs.datasets import class_indices
+from .halves import Halves
 from .names import ARGS_FILE
 
-__all__ = ['ARGS_FILE', 'CHECKPOINT', 'RECORD', 'check_same', 'fingerprint_of', 'lock_folder']
+__all__ = [
+    'ARGS_FILE', 'CHECKPOINT', 'EXTRACT', 'RECORD', 'check_same', 'fingerprint_of', 'lock_folder', 'saved_halves',
+]
 
 CHECKPOINT = 'last.pt'
+EXTRACT = 'extract'  # the result as a model, timm's `local-dir:`
 RECORD = 'halves.json'  # what the search was made from
 
 
@@ -28,8 +32,21 @@ def fingerprint_of(dataset: Dataset) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def saved_halves(path: Path, targets: Sequence[int], classes: Sequence[int]) -> Halves | None:
+    """The halves in a search's record; None if they are not two halves of the images of these classes."""
+    saved = load_json(path.read_text(encoding='utf-8')) if path.exists() else {}
+    train, val = saved.get('train'), saved.get('val')
+    if not (isinstance(train, list) and isinstance(val, list) and saved.get('classes') == list(classes)):
+        return None
+    wanted = set(classes)
+    images = [i for i, target in enumerate(targets) if target in wanted]
+    if not all(type(i) is int for i in train + val) or sorted(train + val) != images:
+        return None
+    return Halves(train, val, list(classes))
+
+
 def check_same(path: Path, record: dict[str, Any]) -> None:
-    """Raise UsageError if what a search was made from is no longer what it was."""
+    """Raise UsageError if what a search was made from has changed since."""
     words = {'processes': 'number of processes', 'space': 'search space', 'images': 'images of the data folder'}
     saved = load_json(path.read_text(encoding='utf-8')) if path.exists() else {}
     record = json.loads(json.dumps(record))
@@ -42,7 +59,7 @@ def check_same(path: Path, record: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def lock_folder(folder: Path, resume: bool) -> Iterator[None]:
-    """Hold the output folder, made if it is not there, while the search runs.
+    """Make the output folder if it is not there, and keep other searches out of it while this one runs.
 
     Raises:
         UsageError: it holds another search, or another process is using it.

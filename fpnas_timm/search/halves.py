@@ -1,9 +1,9 @@
-"""The images of a search: the classes it looks at, two stratified halves, and batches that can be taken up anywhere.
+"""The images of a search: its classes, two stratified halves, and batches that can start at any step.
 
 The weights learn from one half, alpha from the other (main paper, section 3). What a batch holds, and how each of its
-images is augmented, follows from the seed, the epoch and the step alone: not from what was drawn before, the number of
+images is augmented, depends on the seed, the epoch and the step alone: not on what was drawn before, the number of
 loader processes or the number of training processes. So a search resumes in the middle of an epoch without reading
-what it has already seen.
+again what it has already seen.
 """
 import contextlib
 import os
@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..errors import UsageError
 
-__all__ = ['Half', 'Halves', 'StepBatches', 'epoch_loader', 'own_session', 'pick_classes', 'stratified_halves']
+__all__ = ['Half', 'HalfLoader', 'Halves', 'StepBatches', 'pick_classes', 'stratified_halves']
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,20 @@ def pick_classes(targets: Sequence[int], count: int | None, seed: int) -> list[i
 def stratified_halves(targets: Sequence[int], classes: Sequence[int], seed: int) -> Halves:
     """Half of each class's images for the weights, half for alpha, chosen at random; no image in both.
 
+    Args:
+        targets: the class of every image.
+        classes: those to search on.
+        seed: of the choice.
+
+    Returns:
+        The halves, whose sizes differ by one image at most, in each class and in all.
+
     Raises:
         UsageError: a class has only one image.
+
+    >>> halves = stratified_halves([0] * 5 + [1] * 5 + [2] * 5, classes=[0, 1, 2], seed=0)
+    >>> len(halves.train), len(halves.val)
+    (7, 8)
     """
     by_class: dict[int, list[int]] = {c: [] for c in classes}
     for index, target in enumerate(targets):
@@ -64,7 +76,9 @@ def stratified_halves(targets: Sequence[int], classes: Sequence[int], seed: int)
                 f'class {target} has {len(indices)} image: expected at least 2, one for the weights and one for alpha'
             )
         rng.shuffle(indices)
-        middle = (len(indices) + len(train) % 2) // 2  # the odd image goes to either half in turn
+        middle = len(indices) // 2
+        if len(indices) % 2 and len(train) < len(val):  # the odd image goes to the half that has fewer so far
+            middle += 1
         train += indices[:middle]
         val += indices[middle:]
     return Halves(sorted(train), sorted(val), list(classes))
@@ -170,13 +184,40 @@ class StepBatches:
             yield order[start : start + self.batch_size]
 
 
-def epoch_loader(loader: DataLoader, epoch: int, step: int) -> Iterator[Any]:
-    """The batches of `epoch` from `step` on, of a loader over a `Half` with `StepBatches`."""
-    loader.dataset.epoch = epoch
-    loader.batch_sampler.epoch, loader.batch_sampler.first_step = epoch, step
-    return iter(loader)
+class HalfLoader:
+    """Loads the batches of a half, from any step of any epoch on."""
+
+    def __init__(self, half: Half, batches: StepBatches, workers: int = 0, pin_memory: bool = False) -> None:
+        """
+        Args:
+            half: the images.
+            batches: which of them make a batch.
+            workers: processes that load.
+            pin_memory: as torch's `DataLoader`.
+        """
+        self.half = half
+        self.batches = batches
+        self.loader = DataLoader(
+            half,
+            batch_sampler=batches,
+            num_workers=workers,
+            pin_memory=pin_memory,
+            worker_init_fn=_own_session,
+            generator=torch.Generator(),  # seeds the workers, which draw nothing: leaves torch's own generator alone
+        )
+
+    @property
+    def steps(self) -> int:
+        """Whole steps an epoch."""
+        return self.batches.steps
+
+    def start(self, epoch: int, step: int) -> Iterator[Any]:
+        """The batches of `epoch` from `step` (0: the first) on."""
+        self.half.epoch = epoch
+        self.batches.epoch, self.batches.first_step = epoch, step
+        return iter(self.loader)
 
 
-def own_session(worker: int) -> None:
-    """For the loader's workers: a signal to the group of processes, as Ctrl-C, is for the main one, not for them."""
+def _own_session(worker: int) -> None:
+    """Take a loader's worker out of the group of processes: a signal to the group, as Ctrl-C, is for the main one."""
     os.setsid()

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import torch
 
 from ..errors import NonFiniteError, RunError, UsageError
-from ..runs.processes import StopRequest
-from ..spaces import Choices, MBConvSpace, SearchSpace
+from ..runs.processes import Stop
+from ..spaces import Choices, SearchSpace
 from ..spaces.decode import InfeasibleError
 from .distribution import KINDS, Distribution, Factorized, Joint
 from .estimator import COST_FORMS, adaptive_num_samples, budget_cost, sample_weights, surrogate
@@ -31,19 +31,19 @@ class Evaluator(Protocol):
     steps_per_epoch: int
 
     def start_epoch(self, epoch: int, step: int) -> None:
-        """Get ready for `step` (0: the first) of `epoch`, so that the same batches follow after a resume."""
+        """Start at `step` (0: the first) of `epoch`: a resumed search must get the batches it would have got."""
 
     def train_step(self, archs: Sequence[Choices]) -> float:
-        """Update the weights with these architectures on the next training batch; their mean loss.
+        """Update the weights with these architectures on the next training batch; return their mean loss.
 
         Raises:
-            NonFiniteError: the losses, one an architecture, where one of them is not a number.
+            NonFiniteError: one of the losses is not a number; it holds all of them, one per architecture.
         """
 
-    def log_likelihoods(self, archs: Sequence[Choices], alpha: torch.Tensor) -> torch.Tensor:
+    def log_likelihoods(self, archs: Sequence[Choices]) -> torch.Tensor:
         """log P(y_val|X_val, w, A_k) of each on the next validation batch, summed over it (nats), float64, shape (K,).
 
-        `alpha` is for an evaluator on several processes to check that all hold the same.
+        Called after every `train_step` of an epoch, or in warm-up epochs after none.
         """
 
     def cost(self, arch: Choices) -> float:
@@ -53,7 +53,7 @@ class Evaluator(Protocol):
         """Everything that a resumed search needs: weights, optimizer, random generators."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore what `state_dict` gave."""
 
 
 @dataclass(frozen=True)
@@ -130,14 +130,35 @@ class Search:
     Attributes:
         distribution: P(A | alpha) as learned so far.
         epoch, step: what comes next.
-        history: a dict an epoch: losses, K, entropy (nats), expected cost, the most probable architecture, marginals.
+        history: a dict per epoch: losses, K, entropy (nats), expected cost, the most probable architecture, marginals.
         num_samples: architectures evaluated so far for alpha, `samples` in the paper's tables.
     """
 
-    def __init__(self, space: SearchSpace, evaluator: Evaluator, config: SearchConfig, seed: int = 0) -> None:
+    def __init__(
+            self,
+            space: SearchSpace,
+            evaluator: Evaluator,
+            config: SearchConfig,
+            seed: int = 0,
+            decode: Callable[[Distribution, tuple[int, int]], Choices] | None = None,
+            check_in_sync: Callable[[torch.Tensor], None] | None = None,
+    ) -> None:
+        """
+        Args:
+            space: what is searched.
+            evaluator: scores its architectures.
+            config: the settings.
+            seed: of the sampled architectures.
+            decode: a solver for `result`: the most probable architecture with a cost from the first to the second of
+                two whole numbers, both included (default: go through the architectures, the most probable first).
+            check_in_sync: for a search on several processes: called with alpha in every step that updates it, raises
+                RunError if another process holds another alpha (default: no check).
+        """
         self.space = space
         self.evaluator = evaluator
         self.config = config
+        self.decode = decode
+        self.check_in_sync = check_in_sync
         self.generator = torch.Generator().manual_seed(seed)
         self.epoch = self.step = self.num_samples = 0
         self.history: list[dict[str, Any]] = []
@@ -150,14 +171,14 @@ class Search:
 
     def run(
             self,
-            stop: StopRequest | None = None,
+            stop: Stop | None = None,
             on_step: Callable[['Search', dict[str, float]], None] | None = None,
             on_epoch: Callable[['Search'], None] | None = None,
     ) -> bool:
         """Search from where the state stands to the last epoch.
 
         Args:
-            stop: looked at after every step; a request returns False, with the state ready to be saved.
+            stop: checked after every step; once it is true, `run` returns False, with the state ready to be saved.
             on_step: called after every step with its figures.
             on_epoch: called after every epoch, to save and report.
 
@@ -198,7 +219,9 @@ class Search:
             figures['train_loss'] = self.evaluator.train_step(trained)
             log_likelihoods = None
             if not self.is_warmup:
-                log_likelihoods = self.evaluator.log_likelihoods(archs, self.distribution.alpha.detach())
+                if self.check_in_sync is not None:
+                    self.check_in_sync(self.distribution.alpha.detach())
+                log_likelihoods = self.evaluator.log_likelihoods(archs)
                 if not log_likelihoods.isfinite().all():
                     raise NonFiniteError('the log-likelihood', log_likelihoods.tolist())
         except NonFiniteError as e:
@@ -228,7 +251,7 @@ class Search:
         bad = [archs[i] for i in at] if len(e.values) > 1 else archs  # a single value is that of all of them together
         return (
             f'{e.what} is {e.values[at[0]]} at epoch {self.epoch + 1}, step {self.step + 1}, for '
-            f'{" or ".join(self.describe(a) for a in bad[:2])}{" or others" if len(bad) > 2 else ""}: start '
+            f'{" or ".join(self.space.describe(a) for a in bad[:2])}{" or others" if len(bad) > 2 else ""}: start '
             'again with a lower --lr, --clip-grad 5, more --warmup-lr-epochs, or without --amp; the last checkpoint '
             'is kept'
         )
@@ -243,7 +266,7 @@ class Search:
             **means,
             'seconds': self._sums.get('seconds', 0.0),
             'num_samples': self.num_samples,
-            'most_probable': self.describe(mode),
+            'most_probable': self.space.describe(mode),
             'most_probable_cost': self.evaluator.cost(mode),
             'marginals': [
                 {v: [round(p, 5) for p in probs] for v, probs in g.items()} for g in self.distribution.marginals()
@@ -251,10 +274,6 @@ class Search:
         })
         self._sums = {}
         self.epoch, self.step = self.epoch + 1, 0
-
-    def describe(self, arch: Choices) -> str:
-        """The architecture string, or the chosen indices where the space has no strings."""
-        return str(self.space.to_arch(arch)) if isinstance(self.space, MBConvSpace) else str(arch)
 
     def result(self) -> Choices:
         """The most probable architecture; with a target, the most probable of those that cost what was asked for.
@@ -266,8 +285,8 @@ class Search:
         if target is None:
             return self.distribution.most_probable()
         low = target * (1 - self.config.tolerance)
-        if hasattr(self.evaluator, 'decode'):
-            return self.evaluator.decode(self.distribution, (math.ceil(low), math.floor(target)))
+        if self.decode is not None:
+            return self.decode(self.distribution, (math.ceil(low), math.floor(target)))
         count = 0
         for arch, _ in itertools.islice(self.distribution.ranked(), MAX_RANKED):
             if low <= self.evaluator.cost(arch) <= target:
@@ -294,7 +313,7 @@ class Search:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave; the search then ends as if it had never stopped."""
+        """Restore what `state_dict` gave; the search then ends as if it had never stopped."""
         distribution = KINDS[state['kind']](self.space)
         if state['alpha'].shape != distribution.alpha.shape:
             raise UsageError(

@@ -2,16 +2,16 @@
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, did_you_mean
-from ..paper import TABLE_B1
+from ..paper import FBNETV2_F_TARGET, SEARCH_SETTINGS, TABLE_B1
 from ..runs.options import HelpFormatter, OptionGroup, known_options, load_yaml, set_options
 from .names import ARGS_FILE, COST_FORMS
 
-__all__ = ['PRESETS', 'build_parser', 'parse_search_args']
+__all__ = ['PRESETS', 'build_parser', 'parse_search_args', 'search_options']
 
 # The paper's settings of a space, by its name: supplement, sections B and E; main paper, section 3 and Table 5.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -20,16 +20,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         'img_size': row.img_size,
         'target_macs': row.macs * 1e6,
         'target_num_classes': 1000,  # the target is that of the ImageNet model, whatever classes are searched on
-        'search_classes': 100,
-        'epochs': 315,
-        'warmup_epochs': 45,
-        'joint_epoch': 80,
-        'lam': 0.25,
+        **SEARCH_SETTINGS,
     }
     for name, row in TABLE_B1.items()
 }
 # FP-NAS-S1, without splits: the space of the paper's studies (main paper, Tables 5 and 6; supplement, Table E.7).
-PRESETS['fbnetv2_f'] = {**PRESETS['fpnas_s1pp'], 'space': 'fbnetv2_f', 'target_macs': 58e6}
+PRESETS['fbnetv2_f'] = {**PRESETS['fpnas_s1pp'], 'space': 'fbnetv2_f', 'target_macs': FBNETV2_F_TARGET}
 
 # What a resumed search may change: nothing that its result depends on.
 CHANGEABLE_ON_RESUME = frozenset(
@@ -139,12 +135,33 @@ def parse_search_args(argv: Sequence[str] | None = None, prog: str = 'fpnas sear
         UsageError: an unknown option (with the nearest one), a bad value, or `--resume` with other settings.
     """
     parser = build_parser(prog)
-    given = _given(parser, argv)
+    return _resolved(parser, _given(parser, argv), {}, argv)
+
+
+def search_options(options: Mapping[str, Any]) -> argparse.Namespace:
+    """The options of a search from Python: as `parse_search_args`, with `options` in place of the command line.
+
+    Args:
+        options: name -> value. None stands for the default of an option, also where that is not None.
+
+    Raises:
+        UsageError: as `parse_search_args`.
+    """
+    parser = build_parser()
+    options = {k: v for k, v in options.items() if v is not None or parser.get_default(k.replace('-', '_')) is None}
+    set_options(parser, options, 'search()')  # an unknown name comes before anything about files
+    return _resolved(parser, {k.replace('-', '_'): v for k, v in options.items()}, options, [])
+
+
+def _resolved(
+        parser: argparse.ArgumentParser, given: dict[str, Any], options: Mapping[str, Any], argv: Sequence[str] | None
+) -> argparse.Namespace:
     config = load_yaml(given['config']) if given.get('config') else {}
     for name in {'config', 'resume'} & set(config):
         raise UsageError(f'{given["config"]}: {name!r} belongs on the command line')
     preset = given.get('preset', config.get('preset', ''))
-    for default, source in ((config, given.get('config')), (PRESETS.get(preset, {}), 'preset'), (config, '')):
+    for default, source in ((config, given.get('config')), (PRESETS.get(preset, {}), 'preset'), (config, ''),
+                            (options, 'search()')):
         set_options(parser, default, str(source))
         given = {**{k.replace('-', '_'): v for k, v in default.items()}, **given}
     args = parser.parse_args(argv)
@@ -185,7 +202,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError('--std: expected numbers above 0')
     for name in ('mean', 'std'):
         if getattr(args, name) and len(getattr(args, name)) not in (1, args.in_chans):
-            raise UsageError(f'--{name}: expected {args.in_chans} numbers, one a channel')
+            raise UsageError(f'--{name}: expected {args.in_chans} numbers, one per channel')
     if not args.resume and args.warmup_lr_epochs >= args.epochs:
         raise UsageError(f'--warmup-lr-epochs {args.warmup_lr_epochs}: expected fewer than --epochs, {args.epochs}')
 

@@ -1,91 +1,249 @@
-"""A search on images, from its options to the files it leaves."""
+"""A search on images, from its options to the files it leaves: for the command line and for Python."""
 import contextlib
 import json
 import logging
 import signal
 from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
+import timm
 import torch.distributed as dist
 import yaml
-from timm.utils import is_primary, random_seed, setup_default_logging
+from timm.utils import setup_default_logging
+from torch import nn
+from torch.utils.data import Dataset
 
-from ..errors import RunError, UsageError
+from ..arch import Arch
+from ..errors import RunError
 from ..runs.checkpoints import load_checkpoint, previous, save_checkpoint
-from ..runs.device import start_device
 from ..runs.files import write_text
-from ..runs.processes import SharedStop, on_primary, stop_on_signal
-from .folder import ARGS_FILE, CHECKPOINT, RECORD, check_same, fingerprint_of, lock_folder
-from .loop import Search
+from ..runs.processes import SharedStop, StopRequest, on_primary, stop_on_signal
+from ..spaces import MBConvSpace
+from ..spaces.decode import InfeasibleError
+from .dataset import check_images
+from .distribution import Distribution
+from .folder import ARGS_FILE, CHECKPOINT, EXTRACT, RECORD, check_same, lock_folder
+from .options import search_options
 from .report import Report, write_result
-from .setup import check_target, create_evaluator, data_config_of, open_halves, open_space, search_config
+from .setup import Setup, set_up
 
-__all__ = ['run_search']
+__all__ = ['SearchResult', 'run_search', 'search']
 
 _logger = logging.getLogger('search')
 
 
+@dataclass(frozen=True, repr=False)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        arch: the most probable architecture within the budget; `str(arch)` is its string.
+        macs: its multiply-adds, at the number of classes that the budget is for.
+        params: its learnable parameters, likewise.
+        distribution: P(A | alpha) as learned.
+        history: a dict per epoch: losses, K, entropy (nats), expected multiply-adds, probability of every choice.
+        folder: the search's files (docs/search.md).
+    """
+
+    arch: Arch
+    macs: int
+    params: int
+    distribution: Distribution
+    history: list[dict[str, Any]]
+    folder: Path
+
+    def __repr__(self) -> str:
+        return f"SearchResult('{self.arch}', macs={self.macs}, params={self.params}, folder='{self.folder}')"
+
+    def model(self) -> nn.Module:
+        """The timm model of `arch` with the weights that it inherits from the supernet, in eval mode.
+
+        It is read from `folder`. The weights were trained together with those of all other architectures: train the
+        model before you use it.
+        """
+        return timm.create_model(f'local-dir:{self.folder / EXTRACT}', pretrained=True).eval()
+
+
+def search(
+        space: str | Path | MBConvSpace | None = None,
+        dataset: Dataset | str | None = None,
+        *,
+        data_dir: str | Path | None = None,
+        target_macs: float | str | None = None,
+        epochs: int | None = None,
+        output: str | Path | None = None,
+        resume: str | Path | None = None,
+        preset: str | None = None,
+        device: str | None = None,
+        **options: Any,
+) -> SearchResult:
+    """Search a network for your images and your budget of multiply-adds.
+
+    Every option of `search.py` is a keyword argument, with underscores for dashes: `batch_size=32` is
+    `--batch-size 32`. A parameter named here that is None has the preset's value, then the option's default.
+
+    Ctrl-C finishes the step, saves and raises KeyboardInterrupt; `search(resume=output)` goes on. Seeds the global
+    random generators. Progress goes to the logger 'search': `timm.utils.setup_default_logging()` shows it.
+
+    Args:
+        space: a space of the paper ('fpnas_s1pp', ..), the path of a .json file, or a space of your own.
+        dataset: a torch dataset of (PIL image, class); its `classes` name the classes. Or timm's TYPE/NAME.
+        data_dir: folder with `train/<class>/*.png`, in place of a dataset.
+        target_macs: budget of multiply-adds: 3e6 or '3M' (default: none).
+        epochs: in all.
+        output: folder to write, a new one. Needed unless you resume.
+        resume: folder of a search to go on with, with its own settings; a torch dataset must be given again.
+        preset: the paper's settings of a space, by its name.
+        device: 'cpu' or 'cuda'.
+        options: all others, such as `warmup_epochs`, `joint_epoch`, `lam`, `beta`, `img_size`, `batch_size`, `seed`.
+
+    Returns:
+        The architecture found, the model with inherited weights, the learned distribution and the course of the search.
+
+    Raises:
+        UsageError: an unknown option (with the nearest one), or options, data or budget that do not fit; nothing has
+            been started.
+        RunError: an image, a loss or the disk went wrong on the way; the last checkpoint is kept.
+        KeyboardInterrupt: interrupted; the state is saved.
+
+    Example:
+        from torchvision.datasets import CIFAR10
+
+        images = CIFAR10('data', download=True)
+        result = search('fpnas_s1pp', images, img_size=32, target_macs=3e6, epochs=20, output='out')
+        print(result.arch, result.macs)
+        model = result.model()
+    """
+    named = dict(
+        data_dir=data_dir, target_macs=target_macs, epochs=epochs, output=output, resume=resume, preset=preset,
+        device=device, space=None if isinstance(space, MBConvSpace) else space,
+        dataset=dataset if isinstance(dataset, str) else None,
+    )
+    args = search_options({**{k: v for k, v in named.items() if v is not None}, **options})
+    own_space = space if isinstance(space, MBConvSpace) else None
+    if own_space is not None and not args.resume:
+        args.space = str((Path(args.output) / 'space.json').resolve())  # where `resume` finds it
+    images = None if dataset is None or isinstance(dataset, str) else check_images(dataset)
+    setup = set_up(args, own_space, images)
+    result, stopped = _run(setup)
+    if result is not None:
+        return result
+    message = f'stopped in epoch {setup.search.epoch + 1}; go on with search(resume={str(setup.folder)!r})'
+    if stopped == signal.SIGINT:
+        raise KeyboardInterrupt(message)
+    raise RunError(message)
+
 
 def run_search(args: Namespace) -> int:
-    """Search as the options say and write the result into `args.output`.
+    """Search as the command line says; the architecture string is the last line printed.
+
+    Args:
+        args: of `parse_search_args`.
+
+    Returns:
+        Exit status: 0, or 128 + n if signal n stopped it.
 
     Raises:
         UsageError: options, data or budget do not fit; nothing has been started.
         RunError: an image, a loss or the disk went wrong on the way; the last checkpoint is kept.
     """
     setup_default_logging()
-    settings = {k: v for k, v in vars(args).items() if k not in ('resume', 'config')}
-    process = start_device(args.device)
-    device = process.device
-    vars(args).update(world_size=process.world_size, rank=process.rank, local_rank=process.local_rank)
-    torch.backends.cudnn.benchmark = False  # every sampled architecture has other shapes: it would tune for ever
-    random_seed(args.seed, 0)  # the same on every process: all start from the same weights
-    folder, primary = Path(args.output), is_primary(args)
-    space, config = open_space(args), search_config(args)
-    dataset, halves, names = open_halves(args)
-    cost_kwargs = {'num_classes': args.target_num_classes or len(halves.classes), 'in_chans': args.in_chans}
-    check_target(space, config, cost_kwargs)
-    try:
-        evaluator = create_evaluator(args, space, dataset, halves, device)
-    except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as e:  # names of timm's that do not exist
-        raise UsageError(f'an option is not what timm takes: {e or type(e).__name__}') from None
-    search = Search(space, evaluator, config, args.seed)
-    record = {'processes': args.world_size, 'space': space.to_dict(), 'images': fingerprint_of(dataset), **vars(halves)}
+    setup = set_up(args)
+    result, stopped = _run(setup)
+    if result is None:
+        return 128 + int(stopped or signal.SIGTERM)
+    if setup.rank == 0:
+        print(result.arch, flush=True)
+    return 0
+
+
+def _run(setup: Setup) -> tuple[SearchResult | None, signal.Signals | None]:
+    """Search from where the folder stands to the end and write the result.
+
+    Returns:
+        The result, None if a signal stopped the search; and the signal that reached this process, if one did.
+    """
+    search, folder, primary = setup.search, setup.folder, setup.rank == 0
     with contextlib.ExitStack() as stack:
         request = stack.enter_context(stop_on_signal())
 
         def begin() -> Report:
-            stack.enter_context(lock_folder(folder, bool(args.resume)))
-            return Report(args, folder, evaluator.steps_per_epoch)
+            stack.enter_context(lock_folder(folder, setup.resume))
+            steps_per_epoch = setup.evaluator.steps_per_epoch
+            return Report(folder, setup.open_trackers(), steps_per_epoch, setup.log_interval)
 
-        report: Report | None = on_primary(args, begin)
-        if args.resume:
-            check_same(folder / RECORD, record)
-            if any((folder / name).exists() for name in (CHECKPOINT, previous(CHECKPOINT).name)):
-                search.load_state_dict(load_checkpoint(folder / CHECKPOINT))
-                if primary:
-                    _logger.info('going on at epoch %d, step %d', search.epoch + 1, search.step + 1)
+        report = on_primary(begin, setup.rank, setup.world_size)
+        if setup.resume:
+            _resume(setup)
         elif primary:
-            write_text(folder / 'space.json', json.dumps(space.to_dict(), indent=1) + '\n')
-            write_text(folder / RECORD, json.dumps({**record, 'class_names': names}) + '\n')
-            write_text(folder / ARGS_FILE, yaml.safe_dump(settings))  # last: with it the folder is a search
-        stop = SharedStop(request, device) if args.world_size > 1 else request
+            _write_start(folder, setup.record, setup.class_names, setup.settings)
         try:
-            finished = search.run(stop, report.step if report else None, report.epoch if report else None)
-        except RuntimeError as e:
-            if request and 'DataLoader worker' in str(e):  # the signal went to each process on its own
-                raise RunError(f'stopped with its workers: --resume {folder} goes on from the last epoch') from None
-            raise
+            finished = _search_on(setup, request, report)
         finally:
-            if report:
+            if report is not None:
                 report.close()
-        if not finished and primary:
+        if primary and not finished:
             save_checkpoint(folder / CHECKPOINT, search.state_dict())
             _logger.warning('stopped in epoch %d; go on with --resume %s', search.epoch + 1, folder)
-        if finished and primary:
-            write_result(args, folder, search, names, data_config_of(args, space))
-    if args.world_size > 1:
+        result = None
+        if finished:
+            result = _result(setup)
+    if setup.world_size > 1:
         dist.barrier()
         dist.destroy_process_group()
-    return 0 if finished else 128 + int(request.signal or signal.SIGTERM)
+    return result, request.signal
+
+
+def _result(setup: Setup) -> SearchResult:
+    """The result of a finished search; the first process writes it.
+
+    Raises:
+        RunError: the learned distribution excludes every architecture within the budget, or the disk is full.
+    """
+    search, evaluator = setup.search, setup.evaluator
+    try:
+        choices = search.result()
+    except InfeasibleError as e:
+        raise RunError(str(e)) from None
+    if setup.rank == 0:
+        arch, spent = write_result(
+            setup.folder, search, choices, setup.space, evaluator, setup.class_names, setup.data_config,
+            setup.calibration_batches,
+        )
+    else:
+        arch = setup.space.to_arch(choices)
+        spent = evaluator.full_cost(arch)
+    return SearchResult(arch, spent.macs, spent.params, search.distribution, search.history, setup.folder)
+
+
+def _resume(setup: Setup) -> None:
+    """Check that the search is still made from the same, and restore its last checkpoint if it has one."""
+    search, folder = setup.search, setup.folder
+    check_same(folder / RECORD, setup.record)
+    if any((folder / name).exists() for name in (CHECKPOINT, previous(CHECKPOINT).name)):
+        search.load_state_dict(load_checkpoint(folder / CHECKPOINT))
+        if setup.rank == 0:
+            _logger.info('going on at epoch %d, step %d', search.epoch + 1, search.step + 1)
+
+
+def _write_start(
+        folder: Path, record: Mapping[str, Any], class_names: list[str], settings: Mapping[str, Any]
+) -> None:
+    """What `--resume` needs; `args.yaml` comes last, as with it the folder is a search."""
+    write_text(folder / 'space.json', json.dumps(record['space'], indent=1) + '\n')
+    write_text(folder / RECORD, json.dumps({**record, 'class_names': class_names}) + '\n')
+    write_text(folder / ARGS_FILE, yaml.safe_dump(dict(settings)))
+
+
+def _search_on(setup: Setup, request: StopRequest, report: Report | None) -> bool:
+    """Search to the last epoch; False if a signal stopped it before."""
+    stop = SharedStop(request, setup.device) if setup.world_size > 1 else request
+    try:
+        return setup.search.run(stop, report.step if report else None, report.epoch if report else None)
+    except RuntimeError as e:
+        if request and 'DataLoader worker' in str(e):  # the signal went to each process on its own
+            raise RunError(f'stopped with its workers: --resume {setup.folder} goes on from the last epoch') from None
+        raise

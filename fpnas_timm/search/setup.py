@@ -1,7 +1,12 @@
-"""From the options of a search to its parts: space, data, supernet, settings."""
+"""From the options of a search to its parts: space, data, supernet, settings.
+
+The only module of this room that knows the options (`args`); what it makes takes plain arguments.
+"""
 import math
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,27 +16,125 @@ from timm.data.loader import adapt_to_chs
 from timm.loss import LabelSmoothingCrossEntropy
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
+from timm.utils import random_seed
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from ..errors import UsageError
+from ..errors import UsageError, one_line
 from ..model.supernet import SuperNet
 from ..runs.datasets import class_indices, class_names, open_dataset
-from ..runs.device import low_precision
+from ..runs.device import low_precision, start_device
+from ..runs.tracking import Trackers
 from ..spaces import MBConvSpace, get_space
 from ..spaces.decode import InfeasibleError, decode
 from .distribution import Factorized
 from .evaluator import SuperNetEvaluator
-from .halves import Half, Halves, StepBatches, own_session, pick_classes, stratified_halves
-from .loop import SearchConfig
+from .folder import RECORD, fingerprint_of, saved_halves
+from .halves import Half, HalfLoader, Halves, StepBatches, pick_classes, stratified_halves
+from .loop import Search, SearchConfig
 
-__all__ = ['check_target', 'create_evaluator', 'data_config_of', 'open_halves', 'open_space', 'search_config']
+__all__ = ['Setup', 'set_up']
 
 
-def open_space(args: Namespace) -> MBConvSpace:
+@dataclass(frozen=True)
+class Setup:
+    """A search that can start, and where it writes.
+
+    Attributes:
+        space: what is searched.
+        evaluator: the supernet.
+        search: the search itself, at its start.
+        folder: where it writes.
+        resume: whether to go on with the search in that folder.
+        settings: the options, as `args.yaml` keeps them.
+        record: what the search is made from; a resumed one must be made from the same.
+        class_names: of the classes searched on; empty if unknown.
+        data_config: what timm needs to know about the images of the extracted model.
+        calibration_batches: batches whose statistics the batch norms of the extracted model get.
+        log_interval: steps between lines of the log.
+        open_trackers: TensorBoard and Weights & Biases; to be called in the first process.
+        device: of this process.
+        rank: of this process.
+        world_size: number of processes.
+    """
+
+    space: MBConvSpace
+    evaluator: SuperNetEvaluator
+    search: Search
+    folder: Path
+    resume: bool
+    settings: dict[str, Any]
+    record: dict[str, Any]
+    class_names: list[str]
+    data_config: dict[str, Any]
+    calibration_batches: int
+    log_interval: int
+    open_trackers: Callable[[], Trackers]
+    device: torch.device
+    rank: int
+    world_size: int
+
+
+def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset | None = None) -> Setup:
+    """Everything that a search needs, made from its options. Nothing is written.
+
+    Args:
+        args: of `parse_search_args`.
+        space: in place of `args.space`, by which a resumed search will find it.
+        dataset: of (PIL image, class), in place of the one that the options name.
+
+    Raises:
+        UsageError: options, data or budget do not fit.
+    """
+    settings = {k: v for k, v in vars(args).items() if k not in ('resume', 'config')}
+    process = start_device(args.device)
+    device = process.device
+    vars(args).update(rank=process.rank, world_size=process.world_size)
+    torch.backends.cudnn.benchmark = False  # every sampled architecture has other shapes: it would tune for ever
+    random_seed(args.seed, 0)  # the same on every process: all start from the same weights
+    space, config = open_space(args, space), search_config(args)
+    dataset, halves, names = open_halves(args, dataset)
+    check_target(space, config, args.target_num_classes or len(halves.classes), args.in_chans)
+    try:
+        evaluator = create_evaluator(args, space, dataset, halves, device)
+    except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as e:  # names of timm's that do not exist
+        raise UsageError(f'an option is not what timm takes: {one_line(e)}') from None
+    several = args.world_size > 1
+    return Setup(
+        space=space,
+        evaluator=evaluator,
+        search=Search(
+            space, evaluator, config, args.seed, evaluator.decode, evaluator.check_in_sync if several else None
+        ),
+        folder=Path(args.output),
+        resume=bool(args.resume),
+        settings=settings,
+        record={
+            'processes': args.world_size, 'space': space.to_dict(), 'images': fingerprint_of(dataset), **vars(halves)
+        },
+        class_names=names,
+        data_config=data_config_of(args, space),
+        calibration_batches=args.calibration_batches,
+        log_interval=args.log_interval,
+        open_trackers=lambda: open_trackers(args, settings),
+        device=device,
+        rank=args.rank,
+        world_size=args.world_size,
+    )
+
+
+def open_trackers(args: Namespace, settings: Mapping[str, Any]) -> Trackers:
+    """TensorBoard and Weights & Biases, where the options ask for them."""
+    wandb = dict(
+        project=args.wandb_project, tags=args.wandb_tags, resume_id=args.wandb_resume_id, config=settings
+    )
+    return Trackers(Path(args.output), args.log_tensorboard, wandb if args.log_wandb else None)
+
+
+def open_space(args: Namespace, space: MBConvSpace | None = None) -> MBConvSpace:
     """The space at the size of the images; `UsageError` where it does not exist or is too deep for them."""
     try:
-        space = get_space(args.space)
+        space = get_space(args.space) if space is None else space
         if args.img_size is not None:
             space = space.with_img_size(args.img_size)
             space.to_arch(tuple((0,) * len(group) for group in space.groups))
@@ -59,7 +162,7 @@ def search_config(args: Namespace) -> SearchConfig:
     )
 
 
-def check_target(space: MBConvSpace, config: SearchConfig, cost_kwargs: dict[str, int]) -> None:
+def check_target(space: MBConvSpace, config: SearchConfig, num_classes: int, in_chans: int) -> None:
     """Raise UsageError if no architecture of the space has the multiply-adds asked for."""
     if config.target is None:
         return
@@ -67,20 +170,20 @@ def check_target(space: MBConvSpace, config: SearchConfig, cost_kwargs: dict[str
     if window[0] > window[1]:
         raise UsageError(
             f'--target-macs {config.target:g} with --tolerance {config.tolerance:g}: no whole number lies between; '
-            'write 66M for 66 millions'
+            'write 66M for 66 million'
         )
     try:
-        decode(space, Factorized(space).log_probs(), macs=window, **cost_kwargs)
+        decode(space, Factorized(space).log_probs(), macs=window, num_classes=num_classes, in_chans=in_chans)
     except InfeasibleError as e:
         raise UsageError(f'--target-macs {config.target:,.0f}: {e}') from None
 
 
-def open_halves(args: Namespace) -> tuple[Dataset, Halves, list[str]]:
-    """The data, its two halves, and the names of the classes that are searched on.
-
-    Raises:
-        UsageError: data that cannot be opened, too few classes or images, another number of classes than asked for.
-    """
+def open_images(args: Namespace) -> Dataset:
+    """The dataset that the options name."""
+    if args.resume and not args.dataset and not args.data_dir:
+        raise UsageError(
+            f'--resume {args.resume}: that search got its images from Python: go on with search(resume=.., dataset=..)'
+        )
     if args.dataset_download and args.world_size > 1 and args.rank:
         dist.barrier()  # the first process downloads, the others find it there
     dataset = open_dataset(
@@ -89,14 +192,27 @@ def open_halves(args: Namespace) -> tuple[Dataset, Halves, list[str]]:
     )
     if args.dataset_download and args.world_size > 1 and not args.rank:
         dist.barrier()
+    return dataset
+
+
+def open_halves(args: Namespace, dataset: Dataset | None = None) -> tuple[Dataset, Halves, list[str]]:
+    """The data, its two halves, and the names of the classes that are searched on.
+
+    A resumed search has the halves that its folder records: how they are drawn may have changed since.
+
+    Raises:
+        UsageError: data that cannot be opened, too few classes or images, another number of classes than asked for.
+    """
+    dataset = open_images(args) if dataset is None else dataset
     targets = class_indices(dataset)
     found = len(set(targets))
     if args.num_classes not in (None, found):
         raise UsageError(f'--num-classes {args.num_classes}: the data has {found} classes')
     if found < 2:
-        raise UsageError(f'{args.data_dir}: all images are of one class: expected a folder for each class')
+        raise UsageError(f'{args.data_dir or "dataset"}: all images are of one class: expected a folder for each class')
     classes = pick_classes(targets, args.search_classes, args.class_seed)
-    halves = stratified_halves(targets, classes, args.seed)
+    halves = saved_halves(Path(args.output) / RECORD, targets, classes) if args.resume else None
+    halves = halves or stratified_halves(targets, classes, args.seed)
     step = args.batch_size * args.grad_accum_steps * args.world_size
     if min(len(halves.train), len(halves.val)) < step:
         raise UsageError(
@@ -104,7 +220,7 @@ def open_halves(args: Namespace) -> tuple[Dataset, Halves, list[str]]:
             'use a smaller --batch-size'
         )
     names = class_names(dataset)
-    return dataset, halves, [names[c] for c in classes] if names else []
+    return dataset, halves, [names[c] for c in classes] if len(names) > max(classes) else []
 
 
 def create_evaluator(
@@ -114,32 +230,31 @@ def create_evaluator(
     net = SuperNet(space, len(halves.classes), args.in_chans).to(device)
     if args.channels_last:
         net = net.to(memory_format=torch.channels_last)
-    loaders = [
-        create_half_loader(args, space.img_size, dataset, indices, halves.classes, is_training)
-        for indices, is_training in ((halves.train, True), (halves.val, False))
-    ]
+    train_loader = create_half_loader(args, space.img_size, dataset, halves.train, halves.classes, is_training=True)
+    val_loader = create_half_loader(args, space.img_size, dataset, halves.val, halves.classes, is_training=False)
     optimizer = create_optimizer_v2(
         net, opt=args.opt, lr=args.lr, weight_decay=args.weight_decay, momentum=args.momentum
     )
-    steps = min(loader.batch_sampler.steps for loader in loaders)
     scheduler, _ = create_scheduler_v2(
         optimizer, sched=args.sched, num_epochs=args.epochs, warmup_epochs=args.warmup_lr_epochs,
-        warmup_lr=args.warmup_lr, min_lr=args.min_lr, step_on_epochs=False, updates_per_epoch=steps,
+        warmup_lr=args.warmup_lr, min_lr=args.min_lr, step_on_epochs=False,
+        updates_per_epoch=min(train_loader.steps, val_loader.steps),
     )
     autocast, _ = low_precision(args.amp, args.amp_dtype, device)
     return SuperNetEvaluator(
-        net,
-        *loaders,
-        optimizer,
-        scheduler,
-        LabelSmoothingCrossEntropy(args.smoothing) if args.smoothing else nn.CrossEntropyLoss(),
-        autocast,
-        torch.amp.GradScaler(device.type, enabled=args.amp and args.amp_dtype == 'float16'),
-        args.clip_grad or None,
-        args.grad_accum_steps,
-        args.target_num_classes,
-        args.world_size,
-        torch.channels_last if args.channels_last else torch.contiguous_format,
+        net=net,
+        train_loader=train_loader,
+        val_loader=val_loader,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        loss_fn=LabelSmoothingCrossEntropy(args.smoothing) if args.smoothing else nn.CrossEntropyLoss(),
+        autocast=autocast,
+        scaler=torch.amp.GradScaler(device.type, enabled=args.amp and args.amp_dtype == 'float16'),
+        clip_grad=args.clip_grad or None,
+        accum_steps=args.grad_accum_steps,
+        cost_classes=args.target_num_classes,
+        world_size=args.world_size,
+        memory_format=torch.channels_last if args.channels_last else torch.contiguous_format,
     )
 
 
@@ -150,7 +265,7 @@ def create_half_loader(
         indices: Sequence[int],
         classes: Sequence[int],
         is_training: bool,
-) -> DataLoader:
+) -> HalfLoader:
     """Batches of one half, augmented for the weights and plain for alpha.
 
     Not by timm's `create_loader`: it shuffles and seeds by what was drawn before. Transforms and options are timm's.
@@ -176,20 +291,16 @@ def create_half_loader(
     batches = StepBatches(
         len(half), args.batch_size, (args.seed, int(is_training)), args.grad_accum_steps, args.rank, args.world_size
     )
-    return DataLoader(
-        half,
-        batch_sampler=batches,
-        num_workers=args.workers,
-        pin_memory=args.pin_mem,
-        worker_init_fn=own_session,
-        generator=torch.Generator(),  # seeds the workers, which draw nothing: keeps torch's own generator out of it
-    )
+    return HalfLoader(half, batches, args.workers, args.pin_mem)
 
 
 def pixel_statistics(args: Namespace) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of the pixels, one a channel."""
-    given = (args.mean or IMAGENET_DEFAULT_MEAN, args.std or IMAGENET_DEFAULT_STD)
-    return tuple(tuple(adapt_to_chs(x if len(x) > 1 else x[0], args.in_chans)) for x in given)
+    """Mean and standard deviation of the pixels, one per channel."""
+    mean, std = (
+        tuple(adapt_to_chs(x if len(x) > 1 else x[0], args.in_chans))
+        for x in (args.mean or IMAGENET_DEFAULT_MEAN, args.std or IMAGENET_DEFAULT_STD)
+    )
+    return mean, std
 
 
 def data_config_of(args: Namespace, space: MBConvSpace) -> dict[str, Any]:

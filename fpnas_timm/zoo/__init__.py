@@ -31,4 +31,6 @@ __all__ = [
     'known_weights', 'register_arch', 'resolve_arch',
 ]
 
-__getattr__, __dir__ = lazy_names(__name__, dict.fromkeys(['fpnas', *ARCHS, 'known_weights', 'register_arch'], 'models'))
+__getattr__, __dir__ = lazy_names(
+    __name__, dict.fromkeys(['fpnas', *ARCHS, 'known_weights', 'register_arch'], 'models')
+)

@@ -1,7 +1,9 @@
 """The halves and batches of a search: disjoint, stratified, and the same wherever one starts."""
 
 import collections
+import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from timm.data import create_transform
-from torch.utils.data import DataLoader
 
 from fpnas_timm.errors import UsageError
-from fpnas_timm.search.halves import Half, StepBatches, epoch_loader, pick_classes, stratified_halves
+from fpnas_timm.search.folder import saved_halves
+from fpnas_timm.search.halves import Half, HalfLoader, Halves, StepBatches, pick_classes, stratified_halves
 
 
 @given(st.lists(st.integers(0, 6), min_size=2, max_size=80), st.integers(0, 99))
@@ -29,8 +31,39 @@ def test_halves(targets: list[int], seed: int) -> None:
     for c, n in counts.items():
         for half in (halves.train, halves.val):
             assert n // 2 <= sum(targets[i] == c for i in half) <= (n + 1) // 2
-    assert abs(len(halves.train) - len(halves.val)) <= 1 + sum(n % 2 for n in counts.values()) // 2
+    assert abs(len(halves.train) - len(halves.val)) == len(targets) % 2
     assert halves == stratified_halves(targets, sorted(counts), seed)
+
+
+def test_odd_images_go_to_the_smaller_half() -> None:
+    """By hand: 2 and 3 of the first class, 3 and 2 of the second, 2 and 3 of the third."""
+    targets = [0] * 5 + [1] * 5 + [2] * 5
+    halves = stratified_halves(targets, [0, 1, 2], 0)
+    assert [[targets[i] for i in half].count(c) for half in (halves.train, halves.val) for c in range(3)] == [
+        2, 3, 2, 3, 2, 3
+    ]
+    mixed = stratified_halves([0] * 4 + [1] * 7 + [2] * 2 + [3] * 3, [0, 1, 2, 3], 0)
+    assert (len(mixed.train), len(mixed.val)) == (2 + 3 + 1 + 2, 2 + 4 + 1 + 1)
+
+
+def test_halves_of_a_record(tmp_path: Path) -> None:
+    """A resumed search has the halves of its record, however they were drawn, if they are halves of its images."""
+    targets = [0] * 5 + [1] * 5 + [2] * 5 + [3] * 2
+    old = {'train': [0, 1, 5, 6, 10, 11], 'val': [2, 3, 4, 7, 8, 9, 12, 13, 14], 'classes': [0, 1, 2]}
+    path = tmp_path / 'halves.json'
+
+    def read(classes: tuple[int, ...] = (0, 1, 2), **changes: object) -> Halves | None:
+        path.write_text(json.dumps({'processes': 1, **old, **changes}))
+        return saved_halves(path, targets, classes)
+
+    assert read() == Halves(**old)
+    assert read(classes=(0, 1, 3)) is None
+    assert read(train=[0, 1, 5, 6, 10]) is None  # an image is missing
+    assert read(train=[0, 1, 5, 6, 10, 12]) is None  # one is in both
+    assert read(train=[0, 1, 5, 6, 10, 11, 15]) is None  # one is of another class
+    assert read(train=[0, 1, 5, 6, 10, '11']) is None
+    assert read(val=None) is None
+    assert saved_halves(tmp_path / 'none.json', targets, (0, 1, 2)) is None
 
 
 def test_classes() -> None:
@@ -50,31 +83,33 @@ def images(count: int = 24) -> list:
     return [(Image.fromarray(rng.integers(0, 255, (20, 20, 3), dtype=np.uint8)), i % 3) for i in range(count)]
 
 
-def loader(workers: int = 0, rank: int = 0, world_size: int = 1, accum_steps: int = 1, batch_size: int = 2):
+def loader(
+        workers: int = 0, rank: int = 0, world_size: int = 1, accum_steps: int = 1, batch_size: int = 2
+) -> HalfLoader:
     transform = create_transform(16, is_training=True, auto_augment='rand-m9')
     half = Half(images(), range(2, 22), [0, 1, 2], transform, 'RGB', seed=5)
     batches = StepBatches(len(half), batch_size, (5, 0), accum_steps, rank, world_size)
-    return DataLoader(half, batch_sampler=batches, num_workers=workers, generator=torch.Generator())
+    return HalfLoader(half, batches, workers)
 
 
 def test_batches_depend_on_seed_epoch_and_step_alone() -> None:
-    whole = list(epoch_loader(loader(), 3, 0))
+    whole = list(loader().start(3, 0))
     torch.rand(7), random.random(), np.random.rand()
     state = torch.get_rng_state()
     for workers, step in ((0, 0), (0, 4), (2, 4)):
-        part = list(epoch_loader(loader(workers), 3, step))
+        part = list(loader(workers).start(3, step))
         assert len(part) == 10 - step
         for (x, y), (other_x, other_y) in zip(part, whole[step:]):
             assert torch.equal(x, other_x)
             assert torch.equal(y, other_y)
     assert torch.equal(torch.get_rng_state(), state)  # nothing of it touches the generators of the process
-    other = next(epoch_loader(loader(), 4, 0))[0]
+    other = next(loader().start(4, 0))[0]
     assert not torch.equal(other, whole[0][0])
 
 
 def test_processes_share_out_what_one_accumulates() -> None:
-    alone = list(epoch_loader(loader(accum_steps=2), 0, 0))
-    first, second = (list(epoch_loader(loader(rank=r, world_size=2), 0, 0)) for r in range(2))
+    alone = list(loader(accum_steps=2).start(0, 0))
+    first, second = (list(loader(rank=r, world_size=2).start(0, 0)) for r in range(2))
     assert len(alone) == len(first) + len(second) == 10
     for step in range(5):
         assert torch.equal(alone[2 * step][0], first[step][0])
