@@ -1,6 +1,6 @@
 """pytest plugin for timm's test files: its lists of models become ours; what ran goes to `$TIMM_SUITE_REPORT`.
 
-`-p timm_suite_plugin`, a top-level module because timm's tests are a package `tests` too. timm's files stay as they are.
+`-p timm_suite_plugin`, a top-level module since timm's tests are a package `tests` too. timm's files are not touched.
 `TIMM_SUITE_MODELS` holds the names, separated by commas.
 """
 import json
