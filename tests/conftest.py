@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
+settings.register_profile('ci', derandomize=True)  # a red run of CI is about the change, not about luck
+if os.environ.get('CI', '').lower() == 'true':
+    settings.load_profile('ci')
 torch.set_num_threads(1)
 
 
