@@ -3,16 +3,27 @@ PYTHON ?= python3
 TORCH ?= torch torchvision
 OLDEST ?= torch==2.4.0 torchvision==0.19.0 timm==1.0.31 huggingface-hub==0.30.2 'numpy<2.3'
 
-.PHONY: run test lint bench docs package test-pipelines test-oldest clean
+.PHONY: run test lint coverage bench docs package test-pipelines test-oldest test-timm clean
+
+COVERAGE_FLOOR ?= 0
 
 run: .venv/demo/.complete
 	.venv/demo/bin/python -m fpnas_timm demo
 
 test: .venv/test/.complete lint
-	.venv/test/bin/python -m pytest -n 2
+	.venv/test/bin/python -m pytest -n 2 --durations=15
 
 lint: .venv/test/.complete
 	.venv/test/bin/ruff check .
+	.venv/test/bin/mypy
+
+# Lines that run in pytest's own processes; commands that tests start as subprocesses are not counted.
+coverage: .venv/test/.complete
+	.venv/test/bin/python -m pytest -n 2 --cov=fpnas_timm --cov-report=term-missing:skip-covered --cov-fail-under=$(COVERAGE_FLOOR)
+
+# timm's own tests, also the slow ones that have no model in them; without a package index this fails.
+test-timm: .venv/test/.complete
+	TIMM_SUITE=full .venv/test/bin/python -m pytest -n 2 tests/timm_suite
 
 bench: .venv/test/.complete
 	.venv/test/bin/python benchmarks/inference.py

@@ -3,6 +3,7 @@ import os
 os.environ.setdefault('HF_HUB_OFFLINE', '1')  # nothing in the tests may reach a hub
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # pytest-xdist brings the parallelism
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
+if os.environ.get('CI', '').lower() == 'true':
+    with contextlib.suppress(ImportError):  # not in the environment of the pipelines
+        from hypothesis import settings
+
+        settings.register_profile('ci', derandomize=True)  # a red run of CI is about the change, not about luck
+        settings.load_profile('ci')
 torch.set_num_threads(1)
 
 

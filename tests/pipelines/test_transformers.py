@@ -52,7 +52,7 @@ def test_save_pretrained_and_back(model_folder: Path, tmp_path: Path) -> None:
 
 
 def test_what_timm_saves_is_refused_by_the_peer(model_folder: Path, digits: Path, tmp_path: Path) -> None:
-    """Why `fpnas hub push --dry-run -o` is there. If this fails, transformers or timm has mended it: mend the docs."""
+    """Why `fpnas hub push --dry-run -o` is there. If this fails, transformers or timm has fixed it: change the docs."""
     timm.models.save_for_hf(timm.create_model('resnet18', num_classes=3), tmp_path, safe_serialization=True)
     with pytest.raises(TypeError, match="multiple values for keyword argument 'num_classes'"):
         transformers.TimmWrapperForImageClassification.from_pretrained(tmp_path)
