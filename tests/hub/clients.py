@@ -1,11 +1,11 @@
 """Processes whose Hub is a `HubServer`, with the real huggingface_hub client."""
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import fpnas_timm  # noqa: F401
 from tests.helpers.hub_server import HubServer
+from tests.helpers.preloaded import run_python
 
 ARCH = 'i32-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s2_e3_c16_nre_sp2-ir_r1_k5_s1_e2_c24_nsw_sp1-cn_r1_k1_s1_c32_nsw'
 ROOT = Path(__file__).parents[2]
@@ -24,10 +24,7 @@ def client(server: HubServer, home: Path, code: str, **env: str) -> subprocess.C
         'OMP_NUM_THREADS': '1',
         **env,
     }
-    return subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', code],
-        env=settings, cwd=home, capture_output=True, text=True, timeout=120, check=False,
-    )
+    return run_python(code, settings, home)
 
 
 def hub(server: HubServer, home: Path, *argv: str, **env: str) -> subprocess.CompletedProcess:

@@ -2,7 +2,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,13 @@ from fpnas_timm.weights import manifest
 from fpnas_timm.weights.checks import sha256_of
 from fpnas_timm.zoo import ARCHS
 from fpnas_timm.zoo.models import known_weights
+from tests.helpers.preloaded import ROOT, run_python
 from tests.weights.test_manifest import ARCH, ENTRY, write
 
 
 def imported(path: Path, code: str) -> subprocess.CompletedProcess:
     env = {**os.environ, 'FPNAS_MANIFEST': str(path)}
-    return subprocess.run(
-        [sys.executable, '-c', f'import timm, fpnas_timm\n{code}'], env=env, capture_output=True, text=True, check=False
-    )
+    return run_python(f'import timm, fpnas_timm\n{code}', env, ROOT)
 
 
 def test_company_zoo_on_a_disk(tmp_path: Path) -> None:
