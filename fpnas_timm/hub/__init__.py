@@ -5,6 +5,10 @@
     push('output/train/RUN', 'ORG/NAME')          # weights, config, card and picture
     pull('ORG/NAME', 'model')                     # a folder for local-dir:
     verify('model')                               # hash, string, budgets, a forward pass
+
+* `pull`: fetch and verify
+* `push`: publish
+* `card`: the model card
 """
 from typing import TYPE_CHECKING
 

@@ -58,6 +58,20 @@ def build_parser(prog: str = 'fpnas train') -> argparse.ArgumentParser:
     add('--freeze', None, 'do not train the first N layers, or `all` but the classifier', metavar='N|all')
     add.shared('log_tensorboard')
 
+    for add_groups in (_add_data_and_model, _add_optimizer, _add_augmentation, _add_rest):
+        add_groups(parser)
+    for name, (default, _) in UNSUPPORTED.items():
+        flag = f'--{name.replace("_", "-")}'
+        if default is False:
+            parser.add_argument(flag, action='store_true', help=argparse.SUPPRESS)
+        else:
+            nargs = '+' if isinstance(default, list) or 'patch_size' in name else None
+            parser.add_argument(flag, nargs=nargs, default=default, help=argparse.SUPPRESS)
+    return parser
+
+
+def _add_data_and_model(parser: argparse.ArgumentParser) -> None:
+    """The groups `data`, `model` and `device`."""
     add = OptionGroup(parser, 'data')
     add.shared('data_dir', 'dataset', 'train_split')
     add('--val-split', 'validation', "name of the validation split; '' for none")
@@ -99,6 +113,9 @@ def build_parser(prog: str = 'fpnas train') -> argparse.ArgumentParser:
     add('--local_rank', 0, 'set by launchers; the environment wins')
     add.shared('device_modules')
 
+
+def _add_optimizer(parser: argparse.ArgumentParser) -> None:
+    """The groups `optimizer` and `learning rate`."""
     add = OptionGroup(parser, 'optimizer')
     add.shared('opt')
     add('--opt-eps', None, "epsilon", otherwise="the optimizer's own", type=float)
@@ -143,6 +160,9 @@ def build_parser(prog: str = 'fpnas train') -> argparse.ArgumentParser:
     add('--patience-epochs', 10, 'epochs without progress before plateau decays')
     add('--decay-rate --dr', 0.1, 'factor of a decay')
 
+
+def _add_augmentation(parser: argparse.ArgumentParser) -> None:
+    """The group `augmentation and regularisation`."""
     add = OptionGroup(parser, 'augmentation and regularisation')
     add.shared('no_aug')
     add('--train-crop-mode', None, 'how training images are cropped', otherwise='random resized crops')
@@ -183,6 +203,9 @@ def build_parser(prog: str = 'fpnas train') -> argparse.ArgumentParser:
     add('--variable-batch-loss-scale', 'none', 'scale gradients with the batch size of --train-batch-sizes',
         choices=('none', 'sqrt', 'linear'))
 
+
+def _add_rest(parser: argparse.ArgumentParser) -> None:
+    """The groups `batch norm` to `run`."""
     add = OptionGroup(parser, 'batch norm')
     add('--bn-momentum', None, "momentum", otherwise="the model's own", type=float)
     add('--bn-eps', None, "epsilon", otherwise="the model's own", type=float)
@@ -223,14 +246,6 @@ def build_parser(prog: str = 'fpnas train') -> argparse.ArgumentParser:
         otherwise='made from time, model and size')
     add('--eval-metric', 'top1', 'what the best checkpoint is best at', choices=('top1', 'top5', 'loss'))
     add.shared('log_wandb', 'wandb_project', 'wandb_tags', 'wandb_resume_id')
-    for name, (default, _) in UNSUPPORTED.items():
-        flag = f'--{name.replace("_", "-")}'
-        if default is False:
-            parser.add_argument(flag, action='store_true', help=argparse.SUPPRESS)
-        else:
-            nargs = '+' if isinstance(default, list) or 'patch_size' in name else None
-            parser.add_argument(flag, nargs=nargs, default=default, help=argparse.SUPPRESS)
-    return parser
 
 
 def parse_train_args(argv: Sequence[str] | None = None, prog: str = 'fpnas train') -> argparse.Namespace:
