@@ -22,7 +22,7 @@ def test_a_checkpoint_of_another_architecture(
     last = str(tmp_path / 'run' / 'last.pth.tar')
     other = [*BASE, '--model-kwargs', f'arch={OTHER}', *where]
     said = fails(capsys, [*other, '--resume', last])
-    assert said == f'{last} is a checkpoint of another architecture: it has {ARCH}, this model is {OTHER}'
+    assert said == f'{last} belongs to a different architecture: it has {ARCH}, this model is {OTHER}'
     said = fails(capsys, [*other, '--initial-checkpoint', last])
     assert said.startswith(f'{last}: These weights are of another architecture')
     assert said.endswith(f'it is of {ARCH}')

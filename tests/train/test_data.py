@@ -28,7 +28,7 @@ def test_data(capsys: pytest.CaptureFixture[str], tiny_images: Path, tmp_path: P
         for name in names:
             (uneven / split / name).symlink_to(tiny_images / split / name)
     said = fails(capsys, [*TRAIN, '--data-dir', str(uneven)])
-    assert "train and validation have other classes ('green')" in said
+    assert "train and validation have different classes ('green')" in said
 
 
 @pytest.mark.parametrize('workers', ['0', '1'])
