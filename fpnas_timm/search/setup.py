@@ -169,8 +169,8 @@ def check_target(space: MBConvSpace, config: SearchConfig, num_classes: int, in_
     window = (math.ceil(config.target * (1 - config.tolerance)), math.floor(config.target))
     if window[0] > window[1]:
         raise UsageError(
-            f'--target-macs {config.target:g} with --tolerance {config.tolerance:g}: no whole number lies between them; '
-            'write 66M for 66 million'
+            f'--target-macs {config.target:g} with --tolerance {config.tolerance:g}: no whole number lies between '
+            'them; write 66M for 66 million'
         )
     try:
         decode(space, Factorized(space).log_probs(), macs=window, num_classes=num_classes, in_chans=in_chans)
