@@ -46,7 +46,7 @@ def usage() -> str:
     lines = [f'  {name:<12} {what}' for name, (_, what) in COMMANDS.items()]
     return '\n'.join([
         'usage: fpnas COMMAND [ARGUMENTS]', '', 'FP-NAS for timm: search, train, count, draw and share networks.', '',
-        'commands:', *lines, '', '  fpnas COMMAND --help shows the options of a command, fpnas --version the version.', '',
+        'commands:', *lines, '', '  fpnas COMMAND --help shows the options of a command; fpnas --version.', '',
         EXAMPLES,
     ])
 

@@ -25,7 +25,7 @@ def test_a_checkpoint_of_another_architecture(
     assert said == f'{last} belongs to a different architecture: it has {ARCH}, this model is {OTHER}'
     said = fails(capsys, [*other, '--initial-checkpoint', last])
     assert said.startswith(f'{last}: These weights are of another architecture')
-    assert said.endswith(f'it is of {ARCH}')
+    assert said.endswith(f'the file belongs to {ARCH}')
     vit = ['--model', 'test_vit', '--num-classes', '3', '--device', 'cpu', '-b', '8', '-j', '0']
     said = fails(capsys, [*vit, *where, '--resume', last])
     assert re.match(f'{last} does not fit this model \\(there: fpnas\\)', said)

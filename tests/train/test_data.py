@@ -20,7 +20,7 @@ def test_data(capsys: pytest.CaptureFixture[str], tiny_images: Path, tmp_path: P
     said = fails(capsys, [*without, '--data-dir', str(tiny_images)])
     assert said.endswith('the data has 3 classes, the model 1000: use --num-classes 3')
     said = fails(capsys, [*TRAIN, '-b', '64', '--data-dir', str(tiny_images)])
-    assert said.endswith('36 training images make no batch of 64: lower --batch-size')
+    assert said.endswith('36 training images, less than a batch of 64: lower --batch-size')
 
     uneven = tmp_path / 'uneven'
     for split, names in (('train', ('red', 'green', 'blue')), ('validation', ('red', 'blue'))):
