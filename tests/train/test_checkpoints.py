@@ -28,9 +28,9 @@ def test_a_checkpoint_of_another_architecture(
     assert said.endswith(f'the file belongs to {ARCH}')
     vit = ['--model', 'test_vit', '--num-classes', '3', '--device', 'cpu', '-b', '8', '-j', '0']
     said = fails(capsys, [*vit, *where, '--resume', last])
-    assert re.match(f'{last} X', said)
+    assert re.match(f'{last} does not match this model \\(it was saved from fpnas\\)', said)
     said = fails(capsys, [*TRAIN, *where, '--resume', last, '--opt', 'sgd', '--layer-decay', '0.5'])
-    assert re.match(f'{last}: its optimizer state does not fit .*--no-resume-opt', said)
+    assert re.match(f'{last}: its optimizer state does not match .*--no-resume-opt', said)
 
 
 def test_a_full_disk(tiny_images: Path, tmp_path: Path) -> None:
