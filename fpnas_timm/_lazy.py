@@ -1,4 +1,4 @@
-"""Names that a package imports when they are asked for (PEP 562), so that `fpnas --help` does not wait for torch."""
+"""Lazy imports of a package's public names (PEP 562), so that `fpnas --help` does not import torch."""
 import importlib
 import sys
 from collections.abc import Callable, Mapping
@@ -11,12 +11,12 @@ __all__ = ['lazy_names']
 def lazy_names(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """`__getattr__` and `__dir__` of a package that imports its public names on first use.
 
-    A name may be that of its submodule, as `hub.pull.pull`: `from fpnas_timm.hub import pull` is the function, whether
-    or not the submodule has been imported before.
+    A function may have the name of its submodule, such as `hub.pull.pull`: `from fpnas_timm.hub import pull` always
+    returns the function, even if the submodule has been imported before.
 
     Args:
-        package: its `__name__`.
-        names: public name -> the submodule that defines it, as `{'Search': 'loop'}`.
+        package: `__name__` of the package.
+        names: public name -> the submodule that defines it, such as `{'Search': 'loop'}`.
     """
     this = sys.modules[package]
 

@@ -1,7 +1,7 @@
-"""Registers the models in timm without importing it: at once if it is imported already, otherwise right after it is.
+"""Registers the models in timm without importing timm: now if timm is already imported, else right after its import.
 
-`import fpnas_timm` thus costs no torch, and `timm.create_model('fpnas_l0')` works in whichever order the two are
-imported. Registering is the import of `zoo/models.py`.
+`import fpnas_timm` thus does not import torch, and `timm.create_model('fpnas_l0')` works regardless of the order of the
+two imports. Importing `zoo/models.py` registers the models.
 """
 import importlib
 import sys
@@ -15,7 +15,7 @@ __all__ = ['with_timm']
 
 
 def with_timm() -> None:
-    """Register the models now if timm is imported, otherwise as soon as it is."""
+    """Register the models now if timm is imported, otherwise as soon as it has been imported."""
     timm = sys.modules.get('timm')
     if timm is not None and _in_progress(timm):
         importlib.import_module('timm')  # returns at once in the thread that imports it, waits in every other
@@ -28,7 +28,7 @@ def with_timm() -> None:
 
 
 def _register() -> None:
-    """Register the models; if this package was what imported timm, after the module that did so."""
+    """Register the models; if a module of this package is importing timm, wait until that module is imported."""
     ours = [module for name, module in list(sys.modules.items()) if name.startswith('fpnas_timm.')]
     unfinished = next(filter(_in_progress, ours), None)  # the first is the outermost, as sys.modules is in order
     if unfinished is not None:
@@ -47,9 +47,9 @@ def _watch(module: ModuleType) -> None:
 
 
 class _AfterTimm(MetaPathFinder):
-    """Finds timm where the other finders do, and registers the models once timm's own module has run.
+    """Finds timm through the other finders, and registers the models once timm's module has been executed.
 
-    It stays installed until the models are registered: a `find_spec` alone, or an import that fails, changes nothing.
+    It stays installed until the models are registered, even after a mere `find_spec` or a failed import.
     """
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class _AfterTimm(MetaPathFinder):
         return spec
 
     def _register_after(self, loader: Any) -> None:
-        """Make the loader register after it has run a module: in the instance, so that its class stays what it is."""
+        """Make the loader register the models after executing a module; patches the instance, not its class."""
         execute = loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
@@ -91,16 +91,16 @@ class _AfterTimm(MetaPathFinder):
 class _WatchedSpec(ModuleSpec):
     """The spec of a module whose import is in progress: the models are registered when it is done.
 
-    Its loader has been called already. What remains is that the import system sets `_initializing` to False at the
-    end, whether or not the import has failed. This is for timm, while something that it imports imports this package;
-    and for a module of this package that imports timm, since registering would need that module.
+    Its loader has already been called, but at the end the import system sets `_initializing` to False, even if the
+    import failed. Used for timm if one of its imports imports this package, and for a module of this package that
+    imports timm, since registering needs that module.
     """
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)
         if name == '_initializing' and not value:
             self.__class__ = ModuleSpec  # type: ignore[assignment]
-            if sys.modules.get('timm') is None:  # its import has failed: the next one may succeed
+            if sys.modules.get('timm') is None:  # the import failed: wait for the next one
                 _AfterTimm.install()
             else:
                 _register()

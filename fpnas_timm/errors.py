@@ -1,4 +1,4 @@
-"""Errors for users: one sentence that says what was wrong, where, what was expected and what to do."""
+"""Errors for users: one sentence that says what is wrong, where, what was expected and what to do."""
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -6,15 +6,15 @@ __all__ = ['NonFiniteError', 'RunError', 'UsageError', 'did_you_mean', 'one_line
 
 
 class UsageError(ValueError):
-    """What was asked for cannot be done: nothing has been started. Exit status 2."""
+    """Invalid options, arguments or input; the run has not started. Exit status 2."""
 
 
 class RunError(RuntimeError):
-    """A run could not go on; what it had written is kept. Exit status 1."""
+    """A run failed; the files it has written are kept. Exit status 1."""
 
 
 class NonFiniteError(RunError):
-    """Some of the values of `what` are infinite or not a number."""
+    """Some values of the quantity `what` are infinite or not a number."""
 
     def __init__(self, what: str, values: Sequence[float]) -> None:
         super().__init__(f'{what} is not finite: {list(values)}')
@@ -23,7 +23,7 @@ class NonFiniteError(RunError):
 
 
 def did_you_mean(given: object, known: Iterable[str]) -> str:
-    """A hint to put behind an error: the known name nearest to what was given, '' if none is near.
+    """A hint to append to an error message: the known name most similar to the given one; '' if none is similar.
 
     >>> did_you_mean('epoch', ['epochs', 'lr'])
     '; did you mean epochs?'
@@ -33,7 +33,7 @@ def did_you_mean(given: object, known: Iterable[str]) -> str:
 
 
 def one_line(e: BaseException, limit: int = 300) -> str:
-    """What an exception says, in one line of at most `limit` characters; its type if it says nothing.
+    """The message of an exception in one line of at most `limit` characters; its type if the message is empty.
 
     >>> one_line(KeyError()), one_line(ValueError('two\\nlines'))
     ('KeyError', 'two lines')

@@ -1,7 +1,7 @@
-"""What the paper prints, as data: its search spaces, budgets, accuracies, training recipes and search settings.
+"""The paper's numbers as data: search spaces, budgets, accuracies, training recipes and search settings.
 
-Every number of the paper that the package uses is here once. Each table names its source: tables and sections with a
-letter are those of the supplement, those without are the main paper's.
+Every number of the paper that this package uses is defined here once, with its source. Tables and sections with a
+letter are in the supplement, those without in the main paper.
 """
 from dataclasses import dataclass
 from typing import TypedDict
@@ -20,7 +20,7 @@ TABLE_C2: dict[str, tuple[float, float, float, float]] = {
     'fpnas_l0': (77.6, 77.5, 77.9, 78.0),
     'fpnas_l2': (80.2, 79.2, 80.6, 80.7),
 }
-# Table C.3: the toggles that each method trains with.
+# Table C.3: the toggles used to train each method.
 TABLE_C3: dict[str, str] = {
     'mnasnet': 'ls+ema',
     'fbnetv2': 'ls+aa',
@@ -106,7 +106,7 @@ TABLE_B1 = {
 
 
 class SearchSettings(TypedDict):
-    """How the paper searches: see `SEARCH_SETTINGS`."""
+    """The settings of the paper's searches, see `SEARCH_SETTINGS`."""
 
     epochs: int
     warmup_epochs: int
@@ -115,8 +115,9 @@ class SearchSettings(TypedDict):
     search_classes: int
 
 
-# Main paper, section 3 and Table 5; supplement, sections B and E: epochs in all, warm-up epochs among them (weights
-# only), theta (the epoch at which the distribution becomes joint), lambda of adaptive sampling, classes of ImageNet.
+# Main paper, section 3 and Table 5; supplement, sections B and E: total epochs, warm-up epochs included in them
+# (weights only), theta (the epoch at which the distribution becomes joint), lambda of adaptive sampling, ImageNet
+# classes.
 SEARCH_SETTINGS: SearchSettings = {
     'epochs': 315,
     'warmup_epochs': 45,
@@ -124,5 +125,5 @@ SEARCH_SETTINGS: SearchSettings = {
     'lam': 0.25,
     'search_classes': 100,
 }
-# Multiply-adds that the studies in FBNetV2-F aim at, at 128 pixels (main paper, Tables 5 and 6; Table E.7).
+# Target multiply-adds of the studies in FBNetV2-F, at 128 pixels (main paper, Tables 5 and 6; Table E.7).
 FBNETV2_F_TARGET = 58e6

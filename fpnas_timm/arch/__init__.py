@@ -1,8 +1,8 @@
-"""What a network is: the architecture string, its parts, its exact cost. Needs neither torch nor timm.
+"""Architectures: the architecture string, its parts and its exact cost. Needs neither torch nor timm.
 
 * `encoding`: `Arch` and its parts; strings and JSON in both directions
 * `tokens`: the grammar of the string
-* `choices`: the non-linearities, kernels and splits that a group may have, one line each
+* `choices`: tables of the non-linearities, kernels and splits that a group may have
 * `checks`: limits, and the wording of errors
 * `sizes`: widths and map sizes that follow from an architecture
 * `cost`: exact multiply-adds and parameters

@@ -1,4 +1,4 @@
-"""What an architecture may be: limits, checks, and the wording of their errors."""
+"""Validity of architectures: limits, checks and their error messages."""
 import json
 import re
 from collections.abc import Iterator
@@ -45,11 +45,11 @@ MAX_TOTAL_STRIDE = 128
 
 
 class ArchError(ValueError):
-    """An architecture that does not exist: the message says what is wrong, where, and what was expected."""
+    """An invalid architecture; the message says what is wrong, where, and what was expected."""
 
 
 def load_json(text: str) -> Any:
-    """The data of a JSON text; `ArchError` for text that is not JSON and for an object with an entry twice."""
+    """Parse JSON; `ArchError` if the text is not JSON or an object has a duplicate entry."""
     try:
         return json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as e:
@@ -71,7 +71,7 @@ def format_number(value: float) -> str:
 
 
 def show(value: object) -> str:
-    """A value as an error shows it: never long."""
+    """A short representation of a value for error messages."""
     if isinstance(value, str):
         return repr(value if len(value) <= 40 else value[:37] + '...')
     if isinstance(value, int) and abs(value) >= 10**20:
@@ -80,13 +80,13 @@ def show(value: object) -> str:
 
 
 def _spelled(field: str, value: object) -> str:
-    """A field with its value as a token has it, `k4`; a value that no token can have is named: `k is None`."""
+    """A field with its value as in a token (`k4`), or in words (`k is None`) if no token can have that value."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 10**20
     return f'{field}{value!r}' if is_number else f'{field} is {show(value)}'
 
 
 def check_arch(arch: 'Arch', where: list[str]) -> None:
-    """Raise `ArchError` unless `arch` is one. `where` names stem, groups and head, in this order."""
+    """Raise `ArchError` if `arch` is invalid. `where` has the names of stem, groups and head for the messages."""
     if not arch.groups:
         raise ArchError(f'{where[-1]}: expected at least one ir_ group between the stem and the head, found none')
     if len(arch.groups) > MAX_GROUPS:
@@ -164,7 +164,7 @@ def check_integer(value: Any, low: int, high: int, field: str, meaning: str, at:
 
 @contextmanager
 def relabel_errors(*where: str) -> Iterator[None]:
-    """Replace `token i` at the start of an error's message by the i-th name of `where`, counted from 1."""
+    """Within the context, replace `token i` at the start of error messages by the i-th name of `where`, from 1."""
     try:
         yield
     except ArchError as e:
@@ -176,7 +176,7 @@ def relabel_errors(*where: str) -> Iterator[None]:
 def named_entries(
         data: Any, at: str, required: tuple[str, ...], optional: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The named entries of a JSON object with defaults filled in; `ArchError` for missing and unknown ones."""
+    """The entries of a JSON object, with defaults filled in; `ArchError` for missing or unknown entries."""
     if not isinstance(data, dict):
         raise ArchError(f'{at}: expected an object with {", ".join(required)}, got {show(data)}')
     names = [*required, *(optional or {})]

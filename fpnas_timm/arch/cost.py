@@ -1,8 +1,8 @@
-"""Exact multiply-adds and parameters of an architecture, by arithmetic: no model is built, no torch is needed.
+"""Exact multiply-adds and parameters of an architecture, computed from formulas without building a model or torch.
 
-Multiply-adds are those of convolutions and linear layers at batch 1, the convention of the paper's tables (and what
-fvcore counts as conv + linear); batch norm, pooling and activations are not among them. Parameters are all learnable
-ones. `tests/arch/test_cost.py` compares both with fvcore and `sum(p.numel())`: they are equal.
+Multiply-adds are those of convolutions and linear layers at batch size 1, as in the paper's tables (fvcore's conv +
+linear). Batch norm, pooling and activations are not counted. Parameters are all learnable parameters.
+`tests/arch/test_cost.py` verifies that both equal the counts of fvcore and `sum(p.numel())`.
 """
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ __all__ = ['Cost', 'block_cost', 'conv_cost', 'cost', 'group_cost', 'group_costs
 
 
 class Cost(NamedTuple):
-    """Multiply-adds (of one image) and learnable parameters."""
+    """Multiply-adds (for one image) and learnable parameters."""
 
     macs: int
     params: int
@@ -55,10 +55,10 @@ def block_cost(block: Block, size: int) -> Cost:
 
 
 def group_cost(group: Group, in_chs: int, size: int) -> Cost:
-    """Cost of a group: its first block has the stride, its repeats are all alike.
+    """Cost of a group: the first block has the stride, all other blocks are equal.
 
     Args:
-        group: of an `Arch`, or of a space's choices.
+        group: the group.
         in_chs: channels of its input.
         size: height and width of its input, pixels.
     """
@@ -90,9 +90,9 @@ def group_costs(
 
     Args:
         arch: the architecture.
-        img_size: height and width of the input, pixels; the architecture's own if None.
-        num_classes: outputs of the classifier; 0 has none.
-        in_chans: channels of the input image.
+        img_size: height and width of the input in pixels; that of the architecture if None.
+        num_classes: number of classifier outputs; 0 for no classifier.
+        in_chans: number of image channels.
 
     Raises:
         ValueError: `img_size` is below the network's total stride.
@@ -112,7 +112,7 @@ def group_costs(
 
 
 def cost(arch: Arch, img_size: int | None = None, num_classes: int = 1000, in_chans: int = 3) -> Cost:
-    """Cost of the whole network; arguments and errors as `group_costs`.
+    """Cost of the whole network; arguments and errors as in `group_costs`.
 
     >>> arch = Arch.parse('i64-cn_k3_s2_c16_nsw-ir_r2_k3_s2_e3_c24_nre_sp2-cn_k1_c128_nsw')
     >>> cost(arch)

@@ -1,9 +1,9 @@
-"""The architecture encoding: what a network is made of, as a string, as JSON and as frozen dataclasses.
+"""The architecture encoding: a network as a string, as JSON and as frozen dataclasses.
 
     i224-cn_r1_k3_s2_c16_nsw-ir_r1_k3_s1_e2.25_c8_nre-ir_r2_k5_s2_e3_c24_nsw_sp2-cn_r1_k1_s1_c1984_nsw
 
-An input size, the stem convolution, one `ir` token per group (a row of the supplement's Tables D.4 to D.6) and the 1x1
-head convolution, in timm's block notation. An `Arch` that exists is valid and canonical, so `Arch.parse(str(a)) == a`.
+The input size, the stem convolution, one `ir` token per group (a row of the supplement's Tables D.4 to D.6) and the 1x1
+head convolution, in timm's block notation. Every `Arch` is valid and canonical, so `Arch.parse(str(a)) == a`.
 This module needs neither torch nor timm.
 """
 import json
@@ -45,8 +45,8 @@ class Conv:
 class Group:
     """An `ir` token: `repeats` MBConv blocks, the first of them with `stride`.
 
-    `kernel` 0 bypasses the group: an identity where the shape stays, else a 1x1 convolution with `stride`, batch norm
-    and activation. `splits`: 0 no attention, 1 Squeeze-Excite, 2 or 4 Split-Attention.
+    `kernel` 0 bypasses the group: an identity if the shape does not change, else a 1x1 convolution with `stride`, batch
+    norm and activation. `splits`: 0 no attention, 1 Squeeze-Excite, 2 or 4 Split-Attention.
     """
 
     repeats: int
@@ -65,7 +65,7 @@ class Group:
 
 
 class Block(NamedTuple):
-    """One block as it is built: a group's first block carries the stride and the change of channels."""
+    """One block of the network; only the first block of a group has the stride and changes the channels."""
 
     in_chs: int
     out_chs: int
@@ -82,10 +82,10 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class Arch:
-    """A whole network: square input size in pixels, stem, groups and head. Valid and canonical once it exists.
+    """A network: square input size in pixels, stem, groups and head. Always valid and canonical.
 
     Raises:
-        ArchError: for anything that is not an architecture of this format.
+        ArchError: the arguments are not a valid architecture.
     """
 
     stem: Conv
@@ -116,7 +116,7 @@ class Arch:
 
     @classmethod
     def parse(cls, text: str) -> 'Arch':
-        """The `Arch` of an architecture string.
+        """Parse an architecture string.
 
         Args:
             text: tokens joined by `-`, fields of a token in any order (see `docs/format.md`).
@@ -144,7 +144,7 @@ class Arch:
 
     @cached_property
     def blocks(self) -> tuple[tuple[Block, ...], ...]:
-        """The blocks of each group as they are built; a bypassed group has one."""
+        """The blocks of each group; a bypassed group has one block."""
         in_chs, groups = self.stem.channels, []
         for g in self.groups:
             stride, blocks = g.stride, []
@@ -155,7 +155,7 @@ class Arch:
         return tuple(groups)
 
     def with_img_size(self, img_size: int) -> 'Arch':
-        """The same network, made for another input size in pixels."""
+        """The same network with a different input size in pixels."""
         return replace(self, img_size=img_size)
 
     def to_dict(self) -> dict[str, Any]:
@@ -169,7 +169,7 @@ class Arch:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> 'Arch':
-        """The `Arch` of `to_dict`'s data; `ArchError` names the entry that is missing, unknown or wrong."""
+        """The inverse of `to_dict`; `ArchError` names an entry that is missing, unknown or invalid."""
         data = named_entries(data, 'architecture', ('stem', 'groups', 'head'), {'img_size': DEFAULT_IMG_SIZE})
         if not isinstance(data['groups'], (list, tuple)):
             raise ArchError(f'groups: expected a list, got {show(data["groups"])}')
@@ -190,7 +190,7 @@ class Arch:
 
     @classmethod
     def from_json(cls, text: str) -> 'Arch':
-        """The `Arch` of `to_json`'s text; `ArchError` for text that is not JSON or not an architecture."""
+        """The inverse of `to_json`; `ArchError` if the text is not JSON or not a valid architecture."""
         if not isinstance(text, str) or len(text) > 16 * MAX_LENGTH:
             raise ArchError(f'expected JSON text of at most {16 * MAX_LENGTH} characters, got {show(text)}')
         return cls.from_dict(load_json(text))

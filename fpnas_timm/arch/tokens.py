@@ -1,4 +1,4 @@
-"""The grammar of the architecture string: from text to the fields of its tokens, with hints for near misses."""
+"""The grammar of the architecture string: parses text to the fields of its tokens, with hints for misspellings."""
 import re
 import string
 import unicodedata
@@ -31,14 +31,14 @@ _WORDS = {letter: name for letter, name in _NAMES.items() if letter != 'n'}
 
 
 def parse_tokens(text: str) -> tuple[int, list[dict[str, Any]], list[str]]:
-    """The fields of an architecture string's tokens.
+    """Parse an architecture string to the fields of its tokens.
 
     Args:
         text: tokens joined by `-`, fields of a token in any order.
 
     Returns:
-        The input size in pixels; the fields of stem, groups and head, in this order, named as those of `Conv` and
-        `Group`; and what an error calls the input size and each of them.
+        The input size in pixels; the fields of stem, groups and head, in this order, with the names of `Conv` and
+        `Group`; and for each of these, how error messages refer to it.
 
     Raises:
         ArchError: names the token, its position and what was expected.

@@ -1,6 +1,11 @@
-"""The console command `fpnas`: it calls a subcommand, and turns errors into a line and an exit status.
+"""The console command `fpnas`: calls a subcommand and turns errors into one-line messages and exit statuses.
 
-No other room imports this one.
+No other part of the package imports this one.
+
+* `describe`: info, flops, draw, reconstruct
+* `runs`: search, train, validate, run
+* `hub`: push, pull, verify, list
+* `demo`: search and training on handwritten digits
 """
 import importlib
 import sys
@@ -11,42 +16,43 @@ from ..errors import RunError, UsageError, did_you_mean
 
 __all__ = ['COMMANDS', 'exit_status', 'main', 'plain_message']
 
-# subcommand -> module of this room and its function of the arguments, what it does
+# subcommand -> module in this package and its function, description
 COMMANDS = {
-    'info': ('describe:info_main', 'the models, or one in full: string, budgets, feature maps, weights'),
+    'info': ('describe:info_main', 'list the models, or show one in detail: string, budgets, feature maps, weights'),
     'search': ('runs:search_main', 'find an architecture on your own images within a budget'),
     'train': ('runs:train_main', "train a model, with the paper's recipes"),
-    'validate': ('runs:validate_main', 'accuracy of a trained model'),
-    'run': ('runs:script_main', "run a script of timm's with the models registered"),
-    'flops': ('describe:flops_main', 'multiply-adds and parameters, and Table B.1 checked with fvcore'),
-    'reconstruct': ('describe:reconstruct_main', "find a named model's string again"),
-    'draw': ('describe:draw_main', 'a picture of an architecture'),
-    'hub': ('hub:main', 'push, pull, verify and list weights'),
-    'demo': ('demo:main', 'from a budget to a trained model on handwritten digits, in minutes'),
+    'validate': ('runs:validate_main', 'measure the loss and accuracy of a trained model'),
+    'run': ('runs:script_main', "run one of timm's scripts with the models registered"),
+    'flops': ('describe:flops_main', 'count multiply-adds and parameters, checked with fvcore'),
+    'reconstruct': ('describe:reconstruct_main', "derive a named model's string from Table B.1 again"),
+    'draw': ('describe:draw_main', 'draw an architecture'),
+    'hub': ('hub:main', 'upload, download, verify and list weights'),
+    'demo': ('demo:main', 'search and train on handwritten digits, in minutes'),
 }
 
 EXAMPLES = """examples:
   fpnas info                                     the models and their budgets
-  fpnas demo                                     the whole way, on digits, in minutes
-  fpnas flops fpnas_l0                           what each group costs
-  fpnas draw fpnas_l2 -o l2.png                  a picture of it
-  fpnas search --help                            find an architecture of your own
-  fpnas train --help                             train it
-  fpnas hub push RUN ORG/NAME --dry-run          see what would be published
+  fpnas demo                                     search and train on digits, in minutes
+  fpnas flops fpnas_l0                           the cost of each group
+  fpnas draw fpnas_l2 -o l2.png                  draw an architecture
+  fpnas search --help                            options of the search
+  fpnas train --help                             options of the training
+  fpnas hub push RUN ORG/NAME --dry-run          prepare an upload without sending it
 """
 
 
 def usage() -> str:
-    """What `fpnas --help` prints."""
+    """The text of `fpnas --help`."""
     lines = [f'  {name:<12} {what}' for name, (_, what) in COMMANDS.items()]
     return '\n'.join([
         'usage: fpnas COMMAND [ARGUMENTS]', '', 'FP-NAS for timm: search, train, count, draw and share networks.', '',
-        'commands:', *lines, '', '  fpnas COMMAND --help says more; fpnas --version prints the version.', '', EXAMPLES,
+        'commands:', *lines, '', '  fpnas COMMAND --help shows the options of a command; fpnas --version.', '',
+        EXAMPLES,
     ])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Call the subcommand with the rest of the command line. Exit status: its own; 2 if there is no such command."""
+    """Call the subcommand with the remaining arguments; return its exit status, or 2 for an unknown command."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ('-h', '--help', 'help'):
         print(usage(), end='')
@@ -62,14 +68,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return getattr(importlib.import_module(f'.{module}', __name__), function)(argv[1:]) or 0
 
 
-# How gloo and torch's store say, to the processes that are left, that another one is gone.
+# Messages of gloo and torch's store in the remaining processes when another process is gone.
 LOST_PROCESS = ('Connection closed by peer', 'Connection reset by peer', 'Broken pipe')
 
 
 def exit_status(run: Callable[[], int | None]) -> int:
-    """Call `run`; its errors for users become a line on stderr and the exit status 2 (usage), 1 (run) or 130 (Ctrl-C).
+    """Call `run`; user errors become a line on stderr and exit status 2 (usage), 1 (run) or 130 (Ctrl-C).
 
-    Other exceptions are bugs and keep their traceback.
+    All other exceptions are bugs and keep their traceback.
     """
     try:
         return run() or 0
@@ -86,8 +92,8 @@ def exit_status(run: Callable[[], int | None]) -> int:
         if not any(sign in str(e) for sign in LOST_PROCESS):
             raise
         print(
-            'error: another process of this run ended first: see its message (one killed for lack of memory leaves '
-            'none), fix the cause, then resume',
+            'error: another process of this run ended first: see its message (a process killed for lack of memory '
+            'leaves none), fix the cause, then resume',
             file=sys.stderr,
         )
         return 1
@@ -97,7 +103,7 @@ def exit_status(run: Callable[[], int | None]) -> int:
 
 
 def plain_message(e: BaseException) -> str:
-    """The sentence of an error, without the traceback that a loader's worker puts around it."""
+    """The message of an error, without the traceback that torch adds to errors of DataLoader workers."""
     text = str(e)
     if text.startswith('Caught '):
         text = text.strip().rpartition(f'{type(e).__name__}: ')[2]

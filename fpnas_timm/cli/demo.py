@@ -1,7 +1,7 @@
-"""The whole path on real images, in minutes: a search finds a string, which becomes a trained model that timm loads.
+"""Demo on real images: search an architecture, train it from scratch and load the trained model with timm.
 
-scikit-learn's handwritten digits (1,797 images of 8 x 8 pixels) become an image folder. `fpnas search` searches a small
-space for a network within a budget, `fpnas train` trains it from scratch, timm loads it back.
+Writes scikit-learn's handwritten digits (1,797 images of 8 x 8 pixels) to an image folder. `fpnas search` searches a
+small space for a network within a budget, `fpnas train` trains it from scratch, and timm loads the result.
 """
 import argparse
 import json
@@ -22,7 +22,7 @@ from .runs import search_main, train_main
 __all__ = ['digits_folder', 'digits_space', 'main']
 
 FILE_SIZE = 32  # pixels of the image files
-IMG_SIZE = 16  # pixels that the networks see: twice what the digits have
+IMG_SIZE = 16  # pixels of the network input: twice the size of the digits
 SEARCH = (
     '--img-size 16 --warmup-epochs 8 --joint-epoch 16 --lam 0.25 --weight-samples 2 --beta 0.5 --cost-form two-sided '
     '--temperature 32 --alpha-lr 0.03 --batch-size 32 --opt adamw --lr 4e-3 --weight-decay 0.02 --scale 0.7 1 '
@@ -48,7 +48,7 @@ def digits_space() -> MBConvSpace:
 
 
 def digits_folder(root: Path, seed: int = 0) -> None:
-    """Write the digits as `root/{train,validation}/<digit>/*.png`, a fifth of each class held out for validation."""
+    """Write the digits as `root/{train,validation}/<digit>/*.png`, with a fifth of each class for validation."""
     from PIL import Image
     from sklearn.datasets import load_digits
 
@@ -71,10 +71,10 @@ def digits_folder(root: Path, seed: int = 0) -> None:
 
 
 def check_loads_back(model: Path, weights: Path) -> float:
-    """The exported folder through timm against the checkpoint it was made from; its top-1 accuracy in %.
+    """Check that timm loads the export with the same logits as the checkpoint; returns its top-1 accuracy in %.
 
     Raises:
-        RunError: the two give other logits.
+        RunError: the logits differ.
     """
     import timm
     import torch
@@ -87,15 +87,15 @@ def check_loads_back(model: Path, weights: Path) -> float:
     with torch.inference_mode():
         difference = (loaded(images) - again(images)).abs().max().item()
     if difference > 0:
-        raise RunError(f'the model in {model} gives other logits than the run, by up to {difference:.2g}')
+        raise RunError(f'the model in {model} gives logits that differ from the run by up to {difference:.2g}')
     return json.loads((model / 'config.json').read_text())['training']['top1']
 
 
 def run(args: argparse.Namespace) -> int:
-    """Search, train, load back. Exit status 0, or that of the step that failed."""
+    """Search, train and load the result. Returns exit status 0, or that of the step that failed."""
     start, out = time.monotonic(), args.output
     out.mkdir(parents=True, exist_ok=True)
-    for name in ('search', 'train'):  # of an earlier demo; whatever else has such a name is left alone
+    for name in ('search', 'train'):  # remove an earlier demo, but no other folders
         if (out / name / 'args.yaml').exists():
             shutil.rmtree(out / name)
     digits_folder(out / 'data')
@@ -129,12 +129,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 0, 1 if a run failed or the loaded model differs, 2 if the budget is out of reach."""
+    """Exit status 0, 1 if a run failed or the loaded model differs, 2 if the budget cannot be met."""
     parser = argparse.ArgumentParser(prog='fpnas demo', description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument('--output', type=Path, default=Path('output/demo'), help='where everything is written')
+    parser.add_argument('--output', type=Path, default=Path('output/demo'), help='output folder')
     parser.add_argument('--target-macs', default='1M', help='budget of multiply-adds at 16 x 16 pixels')
-    parser.add_argument('--search-epochs', type=int, default=24, help='epochs of the search')
-    parser.add_argument('--epochs', type=int, default=12, help='epochs of the training')
+    parser.add_argument('--search-epochs', type=int, default=24, help='number of search epochs')
+    parser.add_argument('--epochs', type=int, default=12, help='number of training epochs')
     parser.add_argument('--seed', type=int, default=0, help='random seed')
     args = parser.parse_args(argv)
     return exit_status(lambda: run(args))

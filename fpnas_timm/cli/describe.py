@@ -1,6 +1,6 @@
-"""Commands that say what a model is: info, flops, draw, reconstruct.
+"""Commands that describe models: info, flops, draw, reconstruct.
 
-What needs torch or NumPy is imported where it is used: `--help`, `draw` and `flops --no-check` do without.
+Modules that need torch or NumPy are imported where they are used: `--help`, `draw` and `flops --no-check` need neither.
 """
 import argparse
 import json
@@ -43,7 +43,7 @@ def _print_all(infos: list[dict[str, Any]]) -> None:
         weights = ', '.join(i['weights']) or 'none published'
         print(f'{i["model"]:<14}{i["img_size"]:>6}{i["macs"]:>16,}{i["params"]:>13,}  {weights}')
     print("\nThe named models are reconstructions: the paper's budgets, not its encodings.")
-    print('`fpnas` is the network of any architecture string. One model in full: fpnas info NAME_OR_STRING')
+    print('`fpnas` builds the network of any architecture string. Details of one model: fpnas info NAME_OR_STRING')
 
 
 def _print_one(i: dict[str, Any]) -> None:
@@ -63,13 +63,13 @@ def _print_one(i: dict[str, Any]) -> None:
 
 
 def info_main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 0, 2 for what is neither a model nor an architecture string."""
+    """Exit status 0, or 2 if the argument is neither a model nor an architecture string."""
     parser = argparse.ArgumentParser(
         prog='fpnas info',
-        description='The models and the versions, or one model in full.',
+        description='List the models and the versions, or show one model in detail.',
         epilog='examples: fpnas info | fpnas info fpnas_l0 | fpnas info i64-cn_k3_.. --json',
     )
-    parser.add_argument('model', nargs='?', metavar='NAME_OR_STRING', help='a model or an architecture string')
+    parser.add_argument('model', nargs='?', metavar='NAME_OR_STRING', help='model name or architecture string')
     parser.add_argument('--json', action='store_true', help='print JSON')
     args = parser.parse_args(argv)
 
@@ -93,13 +93,13 @@ def info_main(argv: Sequence[str] | None = None) -> int:
 
 
 def draw_main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 0, 1 if there is no picture."""
+    """Exit status 0, or 1 if the picture cannot be drawn."""
     parser = argparse.ArgumentParser(
         prog='fpnas draw',
         epilog='examples: fpnas draw fpnas_l2 | fpnas draw fpnas_l2 -o l2.svg | fpnas draw i64-cn_k3_.. -o net.png',
-        description='Draw an architecture: a box per block, as in Figure B.1 of the supplement.',
+        description='Draw an architecture: one box per block, as in Figure B.1 of the supplement.',
     )
-    parser.add_argument('arch', metavar='NAME_OR_STRING', help='a named model, as fpnas_l2, or an architecture string')
+    parser.add_argument('arch', metavar='NAME_OR_STRING', help='model name, such as fpnas_l2, or architecture string')
     parser.add_argument('-o', '--output', metavar='FILE', help='.png or .svg (default: NAME.png, or arch.png)')
     args = parser.parse_args(argv)
     output = args.output or (f'{args.arch}.png' if re.fullmatch(r'\w+', args.arch) else 'arch.png')
@@ -114,7 +114,7 @@ def draw_main(argv: Sequence[str] | None = None) -> int:
 
 
 def _unchecked(label: str, arch: Arch, img_size: int | None) -> dict[str, Any]:
-    """A row of `flops` as `zoo.report` gives it, by arithmetic alone: what fvcore and a built model say is None."""
+    """A row of `fpnas flops` without fvcore and torch: the counts by fvcore and of the built model are None."""
     size = arch.img_size if img_size is None else img_size
     row = TABLE_B1.get(label)
     if row is not None and row.img_size != size:
@@ -128,7 +128,7 @@ def _unchecked(label: str, arch: Arch, img_size: int | None) -> dict[str, Any]:
 
 
 def _checked(label: str, arch: Arch | None, img_size: int | None) -> list[dict[str, Any]]:
-    """The rows of `flops`, each counted by fvcore too; of Table B.1 if there is no model."""
+    """The rows of `fpnas flops` with fvcore's counts; those of Table B.1 if `arch` is None."""
     from ..zoo.report import report, table_b1
 
     logging.getLogger('fvcore').setLevel(logging.ERROR)
@@ -175,16 +175,16 @@ def flops_main(argv: Sequence[str] | None = None) -> int:
         description='Check Table B.1 with fvcore, or count one model per group.',
         epilog='examples: fpnas flops | fpnas flops fpnas_l2 --img-size 224 | fpnas flops i64-cn_k3_.. --json',
     )
-    parser.add_argument('model', nargs='?', help="a model's name or an architecture string (default: Table B.1)")
-    parser.add_argument('--img-size', type=int, help="input height and width in pixels (default: the model's own)")
+    parser.add_argument('model', nargs='?', help='model name or architecture string (default: all models of Table B.1)')
+    parser.add_argument('--img-size', type=int, help="input height and width in pixels (default: the model's)")
     parser.add_argument(
         '--no-check', action='store_true',
-        help='count by arithmetic alone: at once, without torch and without the check by fvcore',
+        help='only count with the formulas of this package: fast, without torch, without the check by fvcore',
     )
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
     args = parser.parse_args(argv)
     if args.model is None and args.img_size is not None:
-        parser.error('--img-size goes with a model')
+        parser.error('--img-size needs a model')
     try:
         arch, label = (None, '') if args.model is None else resolve_arch(args.model)
         label = args.model if args.model in ARCHS else label
@@ -211,10 +211,10 @@ def reconstruct_main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog='fpnas reconstruct',
         epilog='examples: fpnas reconstruct fpnas_l2 | fpnas reconstruct fpnas_l0 --gap --json',
-        description="Print a model's architecture string, found again from Table B.1's budgets and section B's text.",
+        description="Derive a model's architecture string from Table B.1's budgets and section B's text, and print it.",
     )
     parser.add_argument('model', choices=list(TABLE_B1))
-    parser.add_argument('--gap', action='store_true', help='prove that it is the only optimum: one more solve')
+    parser.add_argument('--gap', action='store_true', help='also prove that the optimum is unique (solves once more)')
     parser.add_argument('--json', action='store_true', help='print JSON')
     args = parser.parse_args(argv)
     from ..spaces.decode import InfeasibleError, runner_up_gap

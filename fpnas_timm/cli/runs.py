@@ -1,6 +1,6 @@
-"""Commands that run something long: search, train, validate, and any of timm's scripts.
+"""Long-running commands: search, train, validate, and any of timm's scripts.
 
-What needs torch is imported after the command line has been parsed: `--help` and a wrong option are answered at once.
+torch is only imported after the command line has been parsed, so that `--help` and errors in options are fast.
 """
 import json
 import logging
@@ -20,11 +20,11 @@ from . import exit_status
 
 __all__ = ['print_recipes', 'script_main', 'search_main', 'train_main', 'validate_main']
 
-SCRIPT_USAGE = "usage: fpnas run SCRIPT args..  (SCRIPT: a file of timm's repository, such as validate.py)"
+SCRIPT_USAGE = "usage: fpnas run SCRIPT args..  (SCRIPT: a file from timm's repository, such as validate.py)"
 
 
 def script_main(argv: Sequence[str] | None = None) -> int:
-    """Run the script that is named first, with the rest as its arguments; its own exit status is passed on."""
+    """Run a script (the first argument) with the remaining arguments; its exit status is passed on."""
     argv = list(sys.argv[1:] if argv is None else argv)
 
     def run() -> int:
@@ -48,8 +48,8 @@ def search_main(argv: Sequence[str] | None = None, prog: str = 'fpnas search') -
     """Exit status 0, 1 if the run failed, 2 for a wrong option, 128 + n if signal n stopped it.
 
     Args:
-        argv: the arguments; those of the process if None.
-        prog: what the usage calls the command.
+        argv: command-line arguments; those of the process if None.
+        prog: the command name shown in the usage.
     """
 
     def run() -> int:
@@ -65,8 +65,8 @@ def train_main(argv: Sequence[str] | None = None, prog: str = 'fpnas train') -> 
     """Exit status 0, 1 if the run failed, 2 if it could not start, 130 if it was interrupted.
 
     Args:
-        argv: the arguments; those of the process if None.
-        prog: what the usage calls the command.
+        argv: command-line arguments; those of the process if None.
+        prog: the command name shown in the usage.
     """
 
     def run() -> int:
@@ -82,7 +82,7 @@ def train_main(argv: Sequence[str] | None = None, prog: str = 'fpnas train') -> 
         _set_up_logging()
         for chatty in ('timm.utils.checkpoint_saver', 'matplotlib'):
             logging.getLogger(chatty).setLevel(logging.WARNING)
-        if is_distributed_env():  # no handler: if one process stopped by itself, the others would wait for it
+        if is_distributed_env():  # no handler: if one process stopped on its own, the others would hang
             run_training(args)
             return 0
         with stop_on_signal() as stop:
@@ -93,12 +93,12 @@ def train_main(argv: Sequence[str] | None = None, prog: str = 'fpnas train') -> 
 
 
 def print_recipes() -> None:
-    """Print `--list-recipes`."""
+    """Print the table of `--list-recipes`."""
     print(recipe_table())
 
 
 def validate_main(argv: Sequence[str] | None = None) -> int:
-    """Print the result as JSON after a line `--result`, as timm's script does. Exit status 0, 1 or 2."""
+    """Print the result as JSON after a line `--result`, like timm's script. Exit status 0, 1 or 2."""
 
     def run() -> int:
         parser = build_validate_parser()
@@ -119,7 +119,7 @@ def validate_main(argv: Sequence[str] | None = None) -> int:
 
 
 def _set_up_logging() -> None:
-    """timm's log format, unless the caller has set up logging."""
+    """Set up timm's log format, unless the caller has configured logging."""
     from timm.utils import setup_default_logging
 
     if not logging.root.handlers:

@@ -1,4 +1,4 @@
-"""Pictures; the only room that imports matplotlib, and only when something is drawn.
+"""Pictures. matplotlib is only imported here, and only when something is drawn.
 
 * `arch`: an architecture, as Figure B.1
 * `search`: the course of a search

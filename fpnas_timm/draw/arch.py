@@ -1,4 +1,4 @@
-"""Pictures of architectures: Figure B.1 of the supplement for any architecture, as PNG or SVG.
+"""Pictures of architectures in the style of Figure B.1 of the supplement, as PNG or SVG.
 
 One box per MBConv block. Colour: depthwise kernel size. Height: output channels. Hatching: non-linearity. Number on
 top: splits. Number below (the paper leaves it out): expansion. Vertical bars: between stages.
@@ -23,13 +23,13 @@ __all__ = ['draw_arch']
 NEUTRAL, INK, FAINT = '#D9D9D9', '#262626', '#6E6E6E'
 KERNEL_COLORS = {kernel: color or NEUTRAL for kernel, color in KERNELS.items() if kernel}
 
-# Inches. x runs in inches, so that text of a fixed size fits whatever the number of blocks is.
+# Inches. The x axis is in inches, so that text of fixed size fits for any number of blocks.
 BOX, SLIM = 0.22, 0.14
 BLOCK_GAP, GROUP_GAP, STAGE_GAP, END_GAP = 0.025, 0.12, 0.28, 0.18
 LEFT, RIGHT, HEIGHT, HEADROOM, MARGIN, UNDER = 0.9, 1.5, 2.6, 0.34, 0.15, 0.07
 LABEL, SMALL = 7.5, 6.0  # points
 
-# On top of matplotlib's own defaults, so that a user's matplotlibrc changes nothing; the salt makes SVG ids repeatable.
+# Changes to matplotlib's defaults (a user's matplotlibrc is ignored); the salt makes SVG ids reproducible.
 _RC = {
     'svg.hashsalt': 'fpnas_timm',
     'hatch.linewidth': 0.6,
@@ -43,9 +43,9 @@ def draw_arch(arch: Arch | str, path: str | Path | None = None, title: str | Non
 
     Args:
         arch: an architecture or its string.
-        path: a `.png` or `.svg` file to write, replaced in one step; None writes nothing. Equal input and equal
-            versions give equal bytes.
-        title: a line above the picture.
+        path: a `.png` or `.svg` file to write atomically; None writes nothing. The same input and package versions
+            give identical files.
+        title: a title above the picture.
 
     Returns:
         The figure. Its boxes have ids, in the SVG too: `stem`, `head`, `block-G-B` (block B of group G, from 1).
@@ -76,7 +76,7 @@ def _figure(arch: Arch, title: str | None) -> 'Figure':
 
     lefts, bars, width = _layout(arch)
     labels = [f'{g.expansion:g}' if g.kernel else '' for g in arch.groups]
-    rotation, row = (90, 0.44) if max(map(len, labels)) > 4 else (0, 0.22)  # a long number does not fit across its box
+    rotation, row = (90, 0.44) if max(map(len, labels)) > 4 else (0, 0.22)  # long numbers are rotated to fit
     lines = textwrap.wrap(title or '', int((LEFT + width + RIGHT) * 10), max_lines=2, placeholder=' ...')
     top, bottom = MARGIN + 0.2 * len(lines), MARGIN + row + 0.18
     size = LEFT + width + RIGHT, bottom + HEIGHT + HEADROOM + top
@@ -106,7 +106,7 @@ def _figure(arch: Arch, title: str | None) -> 'Figure':
 
 
 def _layout(arch: Arch) -> tuple[list[list[float]], list[float], float]:
-    """Left edges of the boxes (stem, groups, head), the places of the stage bars and the total width, in inches."""
+    """Left edges of the boxes (stem, groups, head), positions of the stage bars and total width, in inches."""
     lefts, bars, x = [[END_GAP]], [], END_GAP + SLIM
     for group, blocks in zip(arch.groups, arch.blocks):
         gap = STAGE_GAP if group.stride == 2 else GROUP_GAP
@@ -141,7 +141,7 @@ def _block_label(block: Block) -> str:
 
 
 def _conv_box(ax: 'Axes', conv: Conv, name: str, left: float, tallest: int) -> None:
-    """The stem or the head. Wider than every block, it is cut off there, so that it does not squash them."""
+    """Draw the stem or the head; cut off at the height of the tallest block, so that blocks remain visible."""
     from matplotlib.patches import Polygon, Rectangle
 
     height, middle = min(conv.channels, tallest), left + SLIM / 2
@@ -169,7 +169,7 @@ def _stages(ax: 'Axes', arch: Arch, bars: list[float], width: float, row: float)
 
 
 def _note(ax: 'Axes', x: float, y: float, text: str, gid: str) -> None:
-    """Text on top of a box: large and bold for a number of splits, small for words."""
+    """Draw text on top of a box: large and bold for a number of splits, small for words."""
     size: dict[str, Any] = {'fontsize': LABEL, 'fontweight': 'bold'} if text.isdigit() else {'fontsize': SMALL}
     ax.annotate(
         text, (x, y), (0, 1.5), textcoords='offset points', ha='center', va='bottom', linespacing=1, gid=gid, **size
@@ -177,7 +177,7 @@ def _note(ax: 'Axes', x: float, y: float, text: str, gid: str) -> None:
 
 
 def _below(ax: 'Axes', x: float, inches: float, text: str, gid: str, **kwargs: Any) -> None:
-    """Text whose top is `inches` below the axes."""
+    """Draw text whose top is `inches` below the axes."""
     look = {'fontsize': SMALL, 'color': FAINT, 'ha': 'center', 'va': 'top', **kwargs}
     ax.annotate(
         text, (x, 0), (0, -72 * inches), xycoords=ax.get_xaxis_transform(), textcoords='offset points',
@@ -197,7 +197,7 @@ def _style_axes(ax: 'Axes') -> None:
 
 
 def _legend(arch: Arch) -> tuple[list['Artist'], list[str]]:
-    """Handles and labels of what the picture shows, and of nothing else."""
+    """Legend handles and labels for exactly those elements that the picture contains."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

@@ -26,11 +26,11 @@ def draw_search(
         groups: Sequence[Mapping[str, Sequence[Any]]],
         target: float | None = None,
 ) -> list[Path]:
-    """Draw `course.png`, `distribution.png` and `arch.png` (Fig. B.1 of the result) into a folder.
+    """Draw `course.png`, `distribution.png` and `arch.png` (the result in the style of Fig. B.1) in a folder.
 
     Args:
         history: `Search.history`, one row per epoch.
-        arch: the architecture that was found.
+        arch: the resulting architecture.
         folder: the folder to write to.
         groups: `SearchSpace.groups`, for the names of the choices.
         target: the target in multiply-adds, drawn as a line.
@@ -61,7 +61,7 @@ def course(history: Sequence[Mapping[str, Any]], target: float | None = None) ->
     twin = left.twinx()
     twin.plot(epochs, [row['k'] for row in history], color=CLOSE[1], linestyle='--')
     twin.set(ylim=(0, None))
-    twin.set_ylabel('K, architectures sampled a step', color=CLOSE[1])
+    twin.set_ylabel('K, architectures sampled per step', color=CLOSE[1])
     left.yaxis.label.set_color(CLOSE[0])
     middle.plot(epochs, [row['cost'] / 1e6 for row in history], color=CLOSE[0], label='expected')
     middle.plot(
@@ -73,7 +73,7 @@ def course(history: Sequence[Mapping[str, Any]], target: float | None = None) ->
     middle.set(ylabel='multiply-adds, millions', ylim=(0, None))
     middle.legend(frameon=False)
     right.plot(epochs, [row['train_loss'] for row in history], color=CLOSE[0])
-    right.set(ylabel='training loss of the samples, nats an image')
+    right.set(ylabel='training loss of the samples, nats per image')
     for axes in (left, middle, right):
         _phases(axes, history)
         axes.set_xlabel('epochs')
@@ -82,7 +82,7 @@ def course(history: Sequence[Mapping[str, Any]], target: float | None = None) ->
 
 
 def _phases(axes: 'Axes', history: Sequence[Mapping[str, Any]]) -> None:
-    """A line where the warm-up ends and where the distribution becomes joint."""
+    """Draw lines at the end of the warm-up and where the distribution becomes joint."""
     for before, row in itertools.pairwise(history):
         if row['phase'] != before['phase']:
             axes.axvline(row['epoch'] + 0.5, color=FAINT, linewidth=0.8, linestyle=':')
@@ -95,9 +95,9 @@ def _phases(axes: 'Axes', history: Sequence[Mapping[str, Any]]) -> None:
 def distribution_over_time(
         history: Sequence[Mapping[str, Any]], groups: Sequence[Mapping[str, Sequence[Any]]]
 ) -> 'Figure':
-    """A cell per group (across) and variable (down): the probability of each choice over the epochs, stacked.
+    """One panel per group (columns) and variable (rows): stacked probabilities of the choices over the epochs.
 
-    Arguments as `draw_search`.
+    Arguments as in `draw_search`.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -126,7 +126,7 @@ def distribution_over_time(
             shades = colors(np.linspace(0.05, 0.95, len(probs)))
             axes.stackplot(epochs, probs, colors=shades, linewidth=0)
             for choice, prob, top in zip(group[variable], probs[:, -1], probs[:, -1].cumsum()):
-                if prob > 0.14:  # there is room for its name
+                if prob > 0.14:  # enough room for its name
                     place = (0.98, top - prob / 2)
                     ink = 'black' if top > 1 - 1e-3 else 'white'
                     look: dict[str, Any] = {'ha': 'right', 'va': 'center', 'fontsize': 7, 'color': ink}

@@ -13,7 +13,7 @@ _logger = logging.getLogger('train')
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str = '') -> None:
-    """Draw losses, accuracies and learning rate over the epochs as a PNG; without matplotlib, say so."""
+    """Draw losses, accuracies and learning rate over the epochs as a PNG; if matplotlib is missing, log that."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -36,7 +36,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str = '') 
         points = [(row['epoch'] + 1, row[key]) for row in rows if row.get(key) is not None]
         if points:
             axes.plot(*zip(*points), color=color, label=label, marker='.' if len(points) < 40 else None)
-    if weights_top1:  # with a moving average, `eval_` is the average's
+    if weights_top1:  # with a moving average, `eval_` are its values
         axes = accuracies
         axes.plot(
             [row['epoch'] + 1 for row in weights_top1], [row['weights_top1'] for row in weights_top1],

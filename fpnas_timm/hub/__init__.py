@@ -1,4 +1,8 @@
-"""To and from the Hub, in timm's own format.
+"""Exchanging models with the Hugging Face Hub in timm's format.
+
+* `push`: uploading a model
+* `pull`: downloading and verifying a model
+* `card`: the model card
 
     from fpnas_timm.hub import pull, push, verify
 

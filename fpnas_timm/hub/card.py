@@ -1,6 +1,6 @@
-"""The model card: where a network comes from, its budgets, what was measured, how to use it.
+"""The model card: origin of the network, budgets, measurements and usage.
 
-timm's `generate_readme` writes the text from the facts that are collected here.
+Collects the facts from which timm's `generate_readme` writes the text.
 """
 from collections.abc import Mapping
 from typing import Any
@@ -29,8 +29,8 @@ def model_card(config: Mapping[str, Any], arch: Arch, repo_id: str, origin: str,
         config: the folder's `config.json`.
         arch: the network.
         repo_id: `ORG/NAME`.
-        origin: where the architecture comes from, a sentence.
-        license: of the weights.
+        origin: a sentence that says where the architecture comes from.
+        license: license of the weights.
     """
     cfg = config.get('pretrained_cfg', {})
     num_classes, (in_chans, height, width) = config['num_classes'], cfg['input_size']
@@ -81,7 +81,7 @@ Other classes: `num_classes=N`. Feature maps: `features_only=True`."""
 
 
 def origin_of(config: Mapping[str, Any], arch: Arch) -> str:
-    """Where an architecture comes from, a sentence, as far as its string and `config.json` say."""
+    """A sentence that says where an architecture comes from, derived from its string and `config.json`."""
     name = next((n for n, string in ARCHS.items() if string == str(arch)), None)
     if name:
         return (

@@ -1,4 +1,4 @@
-"""A model's folder or repo: fetched, and checked by hash, string, budgets and a forward pass."""
+"""Downloads models from the Hub and verifies them: hash, string, budgets and a forward pass."""
 import re
 import shutil
 from dataclasses import dataclass
@@ -21,17 +21,17 @@ __all__ = ['Report', 'fetch', 'is_repo', 'pull', 'verify']
 
 @dataclass(frozen=True)
 class Report:
-    """What `verify` found; all of it is right, or it would have raised an error.
+    """The properties of a model that `verify` has checked; if a check fails, `verify` raises an error instead.
 
     Attributes:
-        source: what was verified.
+        source: the folder, repository or name that was verified.
         arch: architecture string.
-        num_classes: outputs of the classifier.
-        img_size: input height and width, pixels.
-        macs: multiply-adds at that size, batch 1.
+        num_classes: number of classifier outputs.
+        img_size: input height and width in pixels.
+        macs: multiply-adds at that size and batch size 1.
         params: learnable parameters.
-        sha256: hash of `model.safetensors`, hexadecimal.
-        hash_known: the expected hash was known, and so compared.
+        sha256: hash of `model.safetensors` in hexadecimal.
+        hash_known: whether the expected hash was known and compared.
     """
 
     source: str
@@ -48,12 +48,12 @@ def verify(source: str | Path, sha256: str | None = None) -> Report:
     """Load weights and check them: hash, string, budgets, a forward pass.
 
     Args:
-        source: a model's folder or a run's, `ORG/NAME[@REVISION]`, or `name.tag` of a manifest.
-        sha256: expected hash, hexadecimal; if None, the manifest's if it has one.
+        source: folder of a model or a run, `ORG/NAME[@REVISION]`, or `name.tag` of a manifest.
+        sha256: expected hash in hexadecimal; if None, that of the manifest, if any.
 
     Raises:
-        UsageError: there is no model there, or its `config.json` cannot be used.
-        RunError: it cannot be fetched, or the weights are not what hash, string and config say.
+        UsageError: there is no model, or its `config.json` is invalid.
+        RunError: the download failed, or the weights do not match hash, string or config.
 
     Example:
         ```python
@@ -85,7 +85,7 @@ def _verify_folder(folder: Path, source: str, sha256: str, hash_known: bool) -> 
     except ArchError as e:
         raise RunError(f'{source}: {CONFIG_FILE}: {e}') from None
     except (KeyError, TypeError, ValueError, AssertionError) as e:
-        raise RunError(f'{source}: {CONFIG_FILE} makes no model: {type(e).__name__}: {one_line(e)}') from None
+        raise RunError(f'{source}: {CONFIG_FILE} is no valid model: {type(e).__name__}: {one_line(e)}') from None
     if not isinstance(model, FPNAS):
         raise UsageError(f'{source}: {config["architecture"]} is no network of this package')
     if string is not None and string != str(model.arch):
@@ -102,12 +102,12 @@ def _verify_folder(folder: Path, source: str, sha256: str, hash_known: bool) -> 
 
 
 def is_repo(source: str) -> bool:
-    """Whether it reads as `ORG/NAME[@REVISION]` and is no folder."""
+    """Whether `source` has the form `ORG/NAME[@REVISION]` and is not a folder."""
     return re.fullmatch(r'[\w.-]+/[\w.-]+(@[\w./-]+)?', source) is not None and not Path(source).is_dir()
 
 
 def fetch(hub_id: str, force: bool = False, extras: bool = False) -> Path:
-    """The cache's folder with `config.json` and weights of a repo, of one commit; `extras`: card and picture too."""
+    """Download `config.json` and weights of one commit (`extras`: also card and picture); returns the cache folder."""
     repo_id = hub_id.partition('@')[0]
     config = download(hub_id, CONFIG_FILE, 1 << 24, force=force)
     at_commit = f'{repo_id}@{config.parent.name}'
@@ -122,7 +122,7 @@ def fetch(hub_id: str, force: bool = False, extras: bool = False) -> Path:
 
 
 def _weights_limit(folder: Path, hub_id: str) -> int:
-    """The most bytes that the weights of a config can take."""
+    """The maximum size in bytes of the weights described by a config."""
     config = read_config(folder)
     name, cfg = config['architecture'], {**config['pretrained_cfg'], 'num_classes': config['num_classes']}
     string = config.get('model_args', {}).get('arch')
@@ -134,19 +134,19 @@ def _weights_limit(folder: Path, hub_id: str) -> int:
 
 
 def pull(source: str, output: str | Path | None = None, force: bool = False) -> tuple[Path, Report]:
-    """Fetch a model from the Hub into the cache, and into a folder if one is given, and verify it.
+    """Download a model from the Hub to the cache, verify it, and optionally copy it to a folder.
 
     Args:
         source: `ORG/NAME[@REVISION]`, or `name.tag` of a manifest.
-        output: copy the files there; must not exist or be empty. If None, they stay in the cache only.
-        force: fetch it even if it is in the cache.
+        output: folder to copy the files to; must be empty or not exist. If None, they are only in the cache.
+        force: download the files even if they are in the cache.
 
     Returns:
-        The folder, ready for `local-dir:`, and what `verify` found.
+        The folder, ready for `local-dir:`, and the report of `verify`.
 
     Raises:
-        UsageError: an argument is wrong.
-        RunError: it cannot be fetched, or the weights are not what hash, string and config say.
+        UsageError: an invalid argument.
+        RunError: the download failed, or the weights do not match hash, string or config.
 
     Example:
         ```python

@@ -1,4 +1,4 @@
-"""Publish a model in a repo of the Hub: weights, config, card and picture; and the manifest entry for it."""
+"""Uploads a model to the Hub (weights, config, card and picture) and makes the manifest entry for it."""
 import json
 import re
 import shutil
@@ -39,28 +39,28 @@ def push(
         origin: str | None = None,
         license: str | None = None,
 ) -> tuple[ManifestEntry, Path | None]:
-    """Publish a model: weights, `config.json`, a card and a picture in a repo of the Hub.
+    """Upload a model to a repository on the Hub: weights, `config.json`, model card and picture.
 
-    A token that may write there is needed: `hf auth login` or HF_TOKEN. `config.json` always says `fpnas` and the
-    string, since a name may be known nowhere else and the architecture behind it may change.
+    Needs a token with write access: `hf auth login` or HF_TOKEN. `config.json` always contains `fpnas` and the string,
+    since other users may not know the model's name, and the architecture of a named model may change.
 
     Args:
         run_or_dir: folder of a training run or of a search, or a `local-dir:` folder.
         repo_id: `ORG/NAME`; created if it does not exist.
-        private: create a private repo.
-        dry_run: prepare all files in a folder that is kept, and send nothing.
-        output: keep the prepared files there; must not exist or be empty. If None, a temporary folder.
-        model: `name.tag` for the manifest entry; made from the repo's name if None.
-        origin: a sentence for the card: where the architecture comes from. If None, what `config.json` records.
-        license: of the weights; the config's if None.
+        private: create a private repository.
+        dry_run: prepare all files in a folder, which is kept, without uploading them.
+        output: folder in which to keep the prepared files; must be empty or not exist. If None, a temporary folder.
+        model: `name.tag` for the manifest entry; made from the repository's name if None.
+        origin: a sentence for the card that says where the architecture comes from; if None, from `config.json`.
+        license: license of the weights; that in the config if None.
 
     Returns:
-        The manifest entry (after a dry run with a revision of zeros), and the folder of the prepared files if it was
+        The manifest entry (after a dry run its revision is all zeros), and the folder of the prepared files if it was
         kept, else None.
 
     Raises:
-        UsageError: an argument is wrong, or matplotlib is missing; nothing was sent.
-        RunError: the weights are damaged, or the Hub did not take the files.
+        UsageError: an invalid argument, or matplotlib is missing; nothing was uploaded.
+        RunError: the weights are damaged, or the upload failed.
 
     Example:
         ```python
@@ -116,18 +116,18 @@ def _draw(arch: Arch, path: Path, title: str) -> None:
 
 
 def _manifest_name(arch: str, repo_id: str) -> str:
-    """`name.v1`: the model's name if the string is a named model's, or else the repo's."""
+    """`name.v1`, with the name of the model if the string is that of a named model, else that of the repository."""
     named = next((name for name, string in ARCHS.items() if string == arch), None)
     return f'{named or re.sub("[^a-z0-9]+", "_", repo_id.partition("/")[2].lower())}.v1'
 
 
 def _upload(folder: Path, repo_id: str, private: bool) -> str:
-    """Send a folder; returns the commit, 40 hexadecimal digits."""
+    """Upload a folder; returns the commit, 40 hexadecimal digits."""
     api = HfApi(library_name='fpnas_timm')
     try:
         api.create_repo(repo_id, private=private, exist_ok=True)
         return api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message='Add the model').oid
-    except Exception as e:  # the client's network library, and so its errors, differ between its versions
+    except Exception as e:  # error types depend on the client's version
         status = getattr(getattr(e, 'response', None), 'status_code', None)
         if status in (401, 403):
             reason = 'no token that may write there: log in with `hf auth login` or set HF_TOKEN'

@@ -1,8 +1,8 @@
-"""The network of an architecture, and the supernet that shares its weights among all architectures of a space.
+"""The network of an architecture, and the supernet, which shares weights among all architectures of a space.
 
 * `blocks`: `ConvNormAct`, `SplitAttention`, `MBConv`
-* `network`: `FPNAS`, with timm's whole model API
-* `elastic`: the same layers at any width, as slices of shared weights
+* `network`: `FPNAS`, with timm's complete model API
+* `elastic`: the supernet's layers, which run at any width with slices of shared weights
 * `supernet`: `SuperNet`
 """
 from typing import TYPE_CHECKING

@@ -1,6 +1,6 @@
 """The blocks of an FP-NAS network: MBConv with Split-Attention, and the convolution of stem, head and bypass.
 
-Micro-architecture of the main paper, Table 2 and Figure 2; `docs/design.md` lists the details that it leaves open.
+Micro-architecture of the main paper, Table 2 and Figure 2; `docs/design.md` lists details that the paper leaves open.
 """
 import math
 from typing import Any
@@ -23,7 +23,7 @@ ACT_LAYERS = {letters: act.layer for letters, act in ACTS.items()}
 
 
 class ConvNormAct(nn.Module):
-    """Convolution (no bias, padding k // 2 times the dilation), batch norm, and the activation if there is one."""
+    """Convolution (no bias, padding `k // 2 * dilation`), batch norm and optional activation."""
 
     def __init__(
             self,
@@ -61,7 +61,7 @@ class ConvNormAct(nn.Module):
 
     @torch.jit.ignore
     def fuse(self) -> nn.Module:
-        """For inference: batch norm folded into the convolution. `timm.utils.reparameterize_model` calls it."""
+        """Fold the batch norm into the convolution, for inference; called by `timm.utils.reparameterize_model`."""
         if not isinstance(self.bn, nn.BatchNorm2d) or self.bn.running_mean is None:
             return self
         conv = fuse_conv_bn_eval(self.conv.eval(), self.bn.eval())
@@ -69,10 +69,10 @@ class ConvNormAct(nn.Module):
 
 
 class Subsample(nn.Module):
-    """Every `stride`-th pixel: the input that a 1x1 convolution with a stride uses.
+    """Selects every `stride`-th pixel, which is the input that a strided 1x1 convolution uses.
 
-    oneDNN's own backward pass of such a convolution writes beyond its memory and kills the process for fewer than 16
-    input channels in channels_last (torch 2.14.1, `Conv2d(12, 16, 1, stride=2)` on 64 x 64 pixels).
+    Works around a crash: with fewer than 16 input channels in channels_last, oneDNN's backward pass of such a
+    convolution writes out of bounds (torch 2.14.1, `Conv2d(12, 16, 1, stride=2)` on 64 x 64 pixels).
     """
 
     def __init__(self, stride: int) -> None:
@@ -85,10 +85,10 @@ class Subsample(nn.Module):
 
 
 class SplitAttention(nn.Module):
-    """The weighted sum of the maps of `splits` parallel depthwise convolutions, weighted by attention.
+    """Sum of the feature maps of `splits` parallel depthwise convolutions, weighted by attention.
 
-    With one split this is Squeeze-Excite (a sigmoid gate); with more, a softmax across the splits, per channel
-    (main paper, Figure 2; ResNeSt, https://arxiv.org/abs/2004.08955).
+    With one split this is Squeeze-Excite (a sigmoid gate); with more, the weights are a softmax across the splits for
+    each channel (main paper, Figure 2; ResNeSt, https://arxiv.org/abs/2004.08955).
     """
 
     def __init__(
@@ -108,12 +108,12 @@ class SplitAttention(nn.Module):
         self.fc2 = nn.Linear(reduced, splits * channels, **dd)
 
     def forward(self, xs: list[torch.Tensor]) -> torch.Tensor:
-        """`splits` maps (B, C, H, W) -> one of the same shape."""
+        """`splits` feature maps (B, C, H, W) -> one feature map of the same shape."""
         return weigh_splits(xs, self.fc2(self.act(self.fc1(pool_splits(xs)))))
 
 
 def pool_splits(xs: list[torch.Tensor]) -> torch.Tensor:
-    """Maps (B, C, H, W), one per split -> the global average of their sum (B, C)."""
+    """Feature maps (B, C, H, W), one per split -> the global average of their sum (B, C)."""
     pooled = xs[0].mean((2, 3))
     for x in xs[1:]:  # the sum of the means is the mean of the sum, and cheaper
         pooled = pooled + x.mean((2, 3))
@@ -121,7 +121,7 @@ def pool_splits(xs: list[torch.Tensor]) -> torch.Tensor:
 
 
 def weigh_splits(xs: list[torch.Tensor], logits: torch.Tensor) -> torch.Tensor:
-    """Maps (B, C, H, W), one per split, and logits (B, splits * C) -> the sum of the maps, weighted per channel."""
+    """Feature maps (B, C, H, W), one per split, and logits (B, splits * C) -> their sum, weighted per channel."""
     if len(xs) == 1:
         return xs[0] * logits.sigmoid().unsqueeze(-1).unsqueeze(-1)
     weights = logits.unflatten(1, (len(xs), -1)).softmax(1).unsqueeze(-1).unsqueeze(-1)
@@ -134,8 +134,9 @@ def weigh_splits(xs: list[torch.Tensor], logits: torch.Tensor) -> torch.Tensor:
 class MBConv(nn.Module):
     """Inverted residual with `splits` parallel depthwise convolutions and Split-Attention over them.
 
-    1x1 expansion (none at expansion 1), depthwise convolutions each with its own batch norm and activation, attention,
-    1x1 projection without activation, and the residual sum where stride is 1 and the channels agree.
+    1x1 expansion (omitted if the expansion is 1), depthwise convolutions, each with its own batch norm and activation,
+    attention, 1x1 projection without activation, and a residual connection if the stride is 1 and the numbers of input
+    and output channels are equal.
     """
 
     def __init__(
@@ -151,8 +152,8 @@ class MBConv(nn.Module):
         """
         Args:
             block: the block of the architecture.
-            stride: the block's, or 1 if `output_stride` turned it into dilation.
-            dilation: of the depthwise convolutions.
+            stride: the stride of the block, or 1 if `output_stride` replaced it by dilation.
+            dilation: dilation of the depthwise convolutions.
             drop_path: probability of dropping the residual branch.
             bn_args: `momentum` and `eps` of the batch norms.
         """
@@ -183,10 +184,10 @@ class MBConv(nn.Module):
 
 @register_notrace_function
 def to_fast_memory_format(x: torch.Tensor) -> torch.Tensor:
-    """Images (B, C, H, W) in channels_last on a CPU; unchanged elsewhere.
+    """Convert images (B, C, H, W) to channels_last on a CPU; no change on other devices.
 
-    oneDNN's depthwise convolutions are up to 30x faster in that layout (`docs/performance.md`), and later layers keep
-    it, so one cheap copy of the image is enough.
+    oneDNN's depthwise convolutions are up to 30x faster in this format (`docs/performance.md`). All later layers keep
+    the format of the image, so one cheap copy is enough.
     """
     if x.device.type == 'cpu' and x.dim() == 4:
         return x.contiguous(memory_format=torch.channels_last)
@@ -194,7 +195,7 @@ def to_fast_memory_format(x: torch.Tensor) -> torch.Tensor:
 
 
 def init_weights(model: nn.Module) -> None:
-    """Initialise in place as timm does its EfficientNets: normal by fan-out, batch norms 1 and 0, linear uniform."""
+    """Initialise in place like timm's EfficientNets: normal by fan-out, batch norms 1 and 0, linear layers uniform."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups

@@ -1,4 +1,4 @@
-"""The supernet's layers: each is as wide as the widest choice, and runs only the slice that an architecture needs."""
+"""The supernet's layers: each has the weights of the widest choice, and runs only the slice an architecture needs."""
 from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
@@ -18,7 +18,7 @@ Layer = TypeVar('Layer', bound=nn.Module)
 
 
 class ElasticConvNormAct(nn.Module):
-    """`ConvNormAct` of any width and kernel up to its own; `conv` and `bn` hold the shared weights."""
+    """`ConvNormAct` of any width and kernel size up to its maximum; `conv` and `bn` hold the shared weights."""
 
     def __init__(
             self, max_in_chs: int, max_out_chs: int, kernel_size: int = 1, stride: int = 1, depthwise: bool = False
@@ -35,13 +35,13 @@ class ElasticConvNormAct(nn.Module):
         """The convolution, batch norm and activation of one architecture.
 
         Args:
-            x: map (B, C, H, W), C at most `max_in_chs`.
+            x: feature map (B, C, H, W), C at most `max_in_chs`.
             out_chs: output channels, at most `max_out_chs`.
-            act: activation as in the string; none if None.
-            kernel: kernel size, at most the layer's own, which it is if None.
+            act: activation, as in the architecture string; no activation if None.
+            kernel: kernel size, at most that of the layer; that of the layer if None.
 
         Returns:
-            Map (B, out_chs, ceil(H / stride), ceil(W / stride)).
+            Feature map (B, out_chs, ceil(H / stride), ceil(W / stride)).
         """
         conv, bn = self.conv, self.bn
         kernel = kernel or conv.kernel_size[0]
@@ -54,14 +54,14 @@ class ElasticConvNormAct(nn.Module):
         return x if act is None else get_act_fn(ACT_LAYERS[act])(x, inplace=True)
 
     def copy_to(self, plain: ConvNormAct) -> None:
-        """Copy this layer's weights to a plain layer of at most its width and kernel."""
+        """Copy the weights to a plain layer of at most this layer's width and kernel size."""
         _copy_corner(self.conv.weight, plain.conv.weight)
         _copy_corner(self.bn.weight, plain.bn.weight)
         _copy_corner(self.bn.bias, plain.bn.bias)
 
 
 class ElasticSplitAttention(nn.Module):
-    """`SplitAttention` of any width and any of a row's numbers of splits."""
+    """`SplitAttention` of any width, with any number of splits that the row allows."""
 
     def __init__(self, max_chs: int, splits: tuple[int, ...]) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class ElasticSplitAttention(nn.Module):
         return [_existing(self.gate)] if splits == 1 else cast(list[nn.Linear], list(self.mix[:splits]))
 
     def forward(self, xs: list[torch.Tensor], act: str) -> torch.Tensor:
-        """Maps (B, C, H, W), one per split, -> one of the same shape; `act` is the activation as in the string."""
+        """Feature maps (B, C, H, W), one per split -> one of the same shape; `act` as in the architecture string."""
         chs = xs[0].shape[1]
         reduced = attention_channels(chs)
         layers = self._fc2(len(xs))
@@ -89,7 +89,7 @@ class ElasticSplitAttention(nn.Module):
         return weigh_splits(xs, F.linear(x, weight, bias))
 
     def copy_to(self, plain: SplitAttention) -> None:
-        """Copy this layer's weights to a plain layer of at most its width."""
+        """Copy the weights to a plain layer of at most this layer's width."""
         _copy_corner(self.fc1.weight, plain.fc1.weight)
         _copy_corner(self.fc1.bias, plain.fc1.bias)
         layers = self._fc2(plain.splits)
@@ -101,7 +101,7 @@ class ElasticSplitAttention(nn.Module):
 
 
 class ElasticMBConv(nn.Module):
-    """Every block that a row of the search space allows, in one of the row's repeats."""
+    """All blocks that a row of the search space allows, for one of the row's repeats."""
 
     def __init__(self, row: Row, max_in_chs: int, stride: int, has_bypass: bool) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class ElasticMBConv(nn.Module):
         return x + shortcut if block.stride == 1 and block.in_chs == block.out_chs else x
 
     def copy_to(self, plain: MBConv | ConvNormAct | nn.Identity) -> None:
-        """Copy this block's weights to a plain block of the row."""
+        """Copy the weights to a plain block that the row allows."""
         if isinstance(plain, ConvNormAct):
             _existing(self.bypass).copy_to(plain)
         elif isinstance(plain, MBConv):
@@ -147,22 +147,22 @@ class ElasticMBConv(nn.Module):
 
     @property
     def depthwise(self) -> list[ElasticConvNormAct]:
-        """The depthwise convolutions, one per split; none if the row only allows the bypass."""
+        """The depthwise convolutions, one per split; empty if the row only allows the bypass."""
         return cast(list[ElasticConvNormAct], list(self.conv_dw))
 
 
 def _existing(layer: Layer | None) -> Layer:
-    """A layer that is there in every row whose choices use it."""
+    """Return the layer; it is None only if no choice of the row uses it."""
     assert layer is not None, 'the architecture is not of this space'
     return layer
 
 
 @torch.no_grad()
 def align(block: ElasticMBConv) -> None:
-    """Make all choices of a block start as nearly the same function: the identity plus a small random part.
+    """Initialise all choices of a block to nearly the same function: the identity plus a small random part.
 
-    The 1x1 convolutions and the bypass get a diagonal of ones, the depthwise convolutions a one in the centre and all
-    splits the same weights; the random part is scaled down accordingly.
+    The 1x1 convolutions and the bypass get ones on the diagonal. The depthwise convolutions get a one at the centre of
+    the kernel, and the same weights for all splits. The random part is scaled down accordingly.
     """
     for layer in (block.conv_pw, block.conv_pwl, block.bypass):
         if layer is not None:
@@ -176,11 +176,11 @@ def align(block: ElasticMBConv) -> None:
 
 
 class _Corners(torch.autograd.Function):
-    """Parts of some weights, with a gradient that costs what the parts cost.
+    """Slices of weights whose backward pass only touches the slices.
 
-    The backward pass of plain indexing fills a gradient of the full weight with zeros and adds all of it, for every
-    sampled architecture. Here the gradient is added directly to that part of `weight.grad`. The price: gradients appear
-    in `.grad` only, so use `backward`, not `autograd.grad`.
+    The backward pass of plain indexing allocates a zero-filled gradient of the full weight and adds all of it, for
+    every sampled architecture. Here the gradient is added directly to the slice of `weight.grad`. As a consequence,
+    gradients only appear in `.grad`: use `backward`, not `autograd.grad`.
     """
 
     @staticmethod
@@ -193,12 +193,12 @@ class _Corners(torch.autograd.Function):
         for (weight, index), grad in zip(ctx.parts, grads):
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
-            weight.grad[index].add_(grad)  # `+=` would copy it back once more
+            weight.grad[index].add_(grad)  # `+=` would copy the slice back
         return None, *(None for _ in grads)
 
 
 def _corners(*corners: tuple[torch.Tensor, tuple[int, ...]]) -> Sequence[torch.Tensor]:
-    """The first channels and the centre of the kernel of each weight; unchanged if that is everything."""
+    """The first channels and the centre of the kernel of each weight; unchanged if that is the whole weight."""
     weights = [weight for weight, _ in corners]
     if all(w.shape == shape for w, shape in corners):
         return weights
@@ -209,12 +209,12 @@ def _corners(*corners: tuple[torch.Tensor, tuple[int, ...]]) -> Sequence[torch.T
 
 
 def _part(weight: torch.Tensor, shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """The slices of a part of that shape: the first channels (axes 0 and 1), the centre of the kernel (2 and 3)."""
+    """Slices that select a given shape: the first channels (axes 0 and 1) and the centre of the kernel (2 and 3)."""
     rings = [(whole - size) // 2 for whole, size in zip(weight.shape[2:], shape[2:])]
     return (*map(slice, shape[:2]), *(slice(r, r + size) for r, size in zip(rings, shape[2:])))
 
 
 def _copy_corner(weight: torch.Tensor, plain: torch.Tensor) -> None:
-    """Fill `plain` from its part of `weight`."""
+    """Copy the corresponding slice of `weight` to `plain`."""
     with torch.no_grad():
         plain.copy_(weight[_part(weight, tuple(plain.shape))])

@@ -1,4 +1,4 @@
-"""The network of an architecture string, with timm's whole model API.
+"""The network of an architecture string, with timm's complete model API.
 
 Paper: `FP-NAS: Fast Probabilistic Neural Architecture Search` - https://arxiv.org/abs/2011.10949
 """
@@ -43,16 +43,16 @@ class FPNAS(nn.Module):
         """
         Args:
             arch: architecture string (`docs/format.md`).
-            num_classes: outputs of the classifier; 0 leaves it out.
-            in_chans: channels of the input image.
-            global_pool: pooling before the classifier, as timm names it; '' leaves it out.
-            output_stride: input pixels per pixel of the last map (8, 16 or 32); strides beyond it become dilation.
-            drop_rate: dropout before the classifier.
-            drop_path_rate: stochastic depth, growing linearly with the block from 0 towards this, as in timm.
-            bn_momentum: of all batch norms; torch's default if None.
-            bn_eps: of all batch norms; torch's default if None.
-            device: of the parameters, 'meta' for none; torch's default if None.
-            dtype: of the parameters; torch's default if None.
+            num_classes: number of classifier outputs; 0 for no classifier.
+            in_chans: number of image channels.
+            global_pool: pooling before the classifier, by timm's name; '' for no pooling.
+            output_stride: total stride of the last feature map (8, 16 or 32); further strides become dilation.
+            drop_rate: dropout rate before the classifier.
+            drop_path_rate: stochastic depth rate; increases linearly with the block, from 0 towards this, as in timm.
+            bn_momentum: momentum of all batch norms; torch's default if None.
+            bn_eps: epsilon of all batch norms; torch's default if None.
+            device: device of the parameters ('meta' allocates no memory); torch's default if None.
+            dtype: dtype of the parameters; torch's default if None.
 
         Raises:
             ArchError: `arch` is not an architecture string.
@@ -98,7 +98,7 @@ class FPNAS(nn.Module):
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute activations in the backward pass instead of keeping them."""
+        """Recompute activations in the backward pass instead of storing them."""
         self.grad_checkpointing = enable
 
     @torch.jit.ignore
@@ -107,11 +107,11 @@ class FPNAS(nn.Module):
         return self.classifier
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by a new one.
+        """Replace the classifier with a new one.
 
         Args:
-            num_classes: its outputs; 0 leaves it out.
-            global_pool: pooling before it; the current one if None.
+            num_classes: number of outputs; 0 for no classifier.
+            global_pool: pooling before the classifier; the current one if None.
         """
         dd = get_device_dtype(self)
         self.num_classes = num_classes
@@ -137,14 +137,14 @@ class FPNAS(nn.Module):
 
         Args:
             x: images (B, C, H, W).
-            indices: which levels of `feature_info`: the last n if int, all if None.
-            norm: has no effect, every level ends in a batch norm already.
-            stop_early: do not run the blocks after the last level that is asked for.
-            output_fmt: 'NCHW', the only one there is.
-            intermediates_only: return only the list.
+            indices: levels of `feature_info` to return: the last n if int, all if None.
+            norm: has no effect, since every level already ends in a batch norm.
+            stop_early: do not run the blocks after the last requested level.
+            output_fmt: only 'NCHW' is supported.
+            intermediates_only: return only the feature maps.
 
         Returns:
-            The maps, or the output of `forward_features` and the maps.
+            The list of feature maps, or the output of `forward_features` and that list.
         """
         assert output_fmt == 'NCHW', 'Output format must be NCHW.'
         intermediates: list[torch.Tensor] = []
@@ -180,7 +180,7 @@ class FPNAS(nn.Module):
             prune_norm: bool = False,
             prune_head: bool = True,
     ) -> list[int]:
-        """Remove all that the given levels (as in `forward_intermediates`) do not need; returns their indices."""
+        """Remove all layers not needed for the given levels (as in `forward_intermediates`); return their indices."""
         take_indices, max_index = feature_take_indices(len(self.stage_ends), indices)
         num_chs = self.feature_info[max_index]['num_chs']
         last = self.stage_ends[max_index]
@@ -194,7 +194,7 @@ class FPNAS(nn.Module):
         return take_indices
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        """Images (B, C, H, W) -> the unpooled map of the head convolution (B, num_features, H', W')."""
+        """Images (B, C, H, W) -> the unpooled feature map of the head convolution (B, num_features, H', W')."""
         x = self.stem(to_fast_memory_format(x))
         if self.grad_checkpointing and not torch.jit.is_scripting():
             x = checkpoint_seq(self.blocks, x, flatten=True)
@@ -203,7 +203,7 @@ class FPNAS(nn.Module):
         return self.conv_head(x)
 
     def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """The map of `forward_features` -> logits (B, num_classes), or pooled features (B, head_hidden_size)."""
+        """Output of `forward_features` -> logits (B, num_classes), or pooled features (B, head_hidden_size)."""
         x = self.global_pool(x)
         if self.drop_rate > 0.0:
             x = F.dropout(x, p=self.drop_rate, training=self.training)
@@ -215,7 +215,7 @@ class FPNAS(nn.Module):
 
     @torch.jit.ignore
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As `nn.Module.load_state_dict`, but weights of another architecture are refused in one sentence."""
+        """Like `nn.Module.load_state_dict`, but with a short error for weights of a different architecture."""
         check_same_arch(self, state_dict)
         return super().load_state_dict(state_dict, strict=strict, assign=assign)
 
@@ -231,7 +231,7 @@ def _make_groups(
         layers: list[nn.Module] = []
         for block in group:
             stride, next_dilation = block.stride, dilation
-            if stride > 1 and current_stride * stride > output_stride:  # keep the map, dilate the kernels after it
+            if stride > 1 and current_stride * stride > output_stride:  # keep the resolution, dilate later kernels
                 stride, next_dilation = 1, dilation * stride
             current_stride *= stride
             if block.is_identity:
@@ -247,7 +247,7 @@ def _make_groups(
 
 
 def feature_levels(arch: Arch, output_stride: int = 32) -> list[dict[str, Any]]:
-    """timm's `feature_info`: the end of each resolution, with `stage` 0 the stem and i the i-th group."""
+    """timm's `feature_info`: the last layer at each resolution; `stage` is 0 for the stem and i for the i-th group."""
     levels: list[dict[str, Any]] = []
     reduction, num_chs, module = arch.stem.stride, arch.stem.channels, 'stem'
     for i, group in enumerate(arch.groups):
@@ -262,9 +262,9 @@ def feature_levels(arch: Arch, output_stride: int = 32) -> list[dict[str, Any]]:
 
 
 def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Any]:
-    """The state dict of a training checkpoint or a wrapped model, with the names of the plain model.
+    """Convert the state dict of a training checkpoint or a wrapped model to the names of the plain model.
 
-    Unpacks `state_dict` and `model` entries, strips the prefixes of DDP (`module.`) and torch.compile (`_orig_mod.`).
+    Unpacks `state_dict` and `model` entries; strips the prefixes of DDP (`module.`) and torch.compile (`_orig_mod.`).
     """
     for key in ('state_dict', 'model'):
         if isinstance(state_dict.get(key), dict):
@@ -278,24 +278,24 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[s
 
 
 def check_same_arch(model: FPNAS, state_dict: Mapping[str, Any]) -> None:
-    """Raise RuntimeError if `state_dict` is an FP-NAS network's, but not of `model.arch`."""
+    """Raise RuntimeError if `state_dict` belongs to an FP-NAS network with an architecture other than `model.arch`."""
     own = model.state_dict()
     body, theirs = (
         {n: t.shape for n, t in sd.items() if n.startswith(('stem.', 'blocks.', 'conv_head.')) and n.endswith('weight')}
         for sd in (own, state_dict)
     )
     if not any(n.startswith('blocks.') for n in theirs):
-        return  # not an FP-NAS network: torch's own message fits better
-    if 'stem.conv.weight' in body and 'stem.conv.weight' in theirs:  # images may have other channels
+        return  # not an FP-NAS network: torch's own message is clearer
+    if 'stem.conv.weight' in body and 'stem.conv.weight' in theirs:  # the number of image channels may differ
         theirs['stem.conv.weight'] = (*theirs['stem.conv.weight'][:1], model.in_chans, *theirs['stem.conv.weight'][2:])
     wrong = [n for n in body if n in theirs and theirs[n] != body[n]]
     missing, other = [n for n in body if n not in theirs], [n for n in theirs if n not in body]
-    are_whole = 'conv_head.conv.weight' in body and 'conv_head.conv.weight' in theirs  # neither a part of a network
+    are_whole = 'conv_head.conv.weight' in body and 'conv_head.conv.weight' in theirs  # neither is a part of a network
     if wrong:
         name = wrong[0]
-        what = f'{name} is {tuple(theirs[name])} there and {tuple(body[name])} here'
+        what = f'{name} is {tuple(theirs[name])} in the weights and {tuple(body[name])} in the model'
     elif (missing and other) or (are_whole and (missing or other)):
-        what = f'{(missing or other)[0]} is only {"here" if missing else "there"}'
+        what = f'{(missing or other)[0]} is only in the {"model" if missing else "weights"}'
     else:
         return
     raise RuntimeError(

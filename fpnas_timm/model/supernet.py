@@ -1,6 +1,7 @@
-"""The supernet: one network with shared weights for all architectures of an `MBConvSpace`; any can be extracted.
+"""The supernet: one network with shared weights for all architectures of an `MBConvSpace`, each of them extractable.
 
-A sampled architecture is passed in the call and runs only its own slice of the weights; no state of it is kept.
+The architecture is an argument of the forward call, which runs only that architecture's slice of the weights. No state
+is kept between calls.
 """
 from collections.abc import Iterable
 from typing import Any, TypeVar, cast
@@ -26,31 +27,33 @@ class SuperNet(nn.Module):
 
     What shares weights, and why:
 
-    * **Channels and expansions** use the first channels of the widest layer. Nearly all of the weights are in the 1x1
-      convolutions: one layer for each pair of widths would make the supernet tens of times larger, and each of them
-      would be trained on that much less.
-    * **Kernels** use the centre of the largest. With separate kernels, a layer's output would mean something else for
-      each of them, and the layers after it would learn much more slowly (`docs/method.md` has the figures).
-    * **Splits** use the first of the depthwise convolutions, so that the first one is the same with and without
-      attention. The layer before the sigmoid gate of Squeeze-Excite is separate from the one before the softmax across
-      splits, since the two outputs mean different things; the reduction before them is shared.
+    * **Channels and expansions** use the first channels of the widest layer. Nearly all weights are in the 1x1
+      convolutions: with separate layers for each pair of widths, the supernet would be tens of times larger, and each
+      layer would be trained that much less often.
+    * **Kernels** use the centre of the largest kernel. With separate weights per kernel size, a layer's output would
+      have a different meaning for each of them, and the following layers would learn much more slowly (figures in
+      `docs/method.md`).
+    * **Splits**: n splits use the first n depthwise convolutions; without attention, the first one is used. The layer
+      before the sigmoid gate of Squeeze-Excite and the layer before the softmax across splits are separate, since
+      their outputs have different meanings; the reduction layer before them is shared.
     * **Non-linearities** have no weights; all other weights are shared between them.
-    * **Bypass**: where the shape changes, a separate 1x1 convolution.
+    * **Bypass**: a separate 1x1 convolution if the shape changes.
     * **Repeats**: each repeat of a group has its own weights, as in the stand-alone network.
 
-    The choices of a block are initialised as nearly the same function (`align`): otherwise sampled paths start
+    The choices of a block are initialised to nearly the same function (`align`): otherwise sampled paths start
     unrelated and training stalls.
 
-    Batch norm always uses the statistics of the batch, in evaluation too: those of one architecture say nothing about
-    another. So `train` and `eval` mode are the same, and the images of a batch are scored together.
+    Batch norm always uses batch statistics, also in evaluation, since running statistics would mix different
+    architectures. `train` and `eval` mode are therefore the same, and an image's logits depend on the other images in
+    the batch.
     """
 
     def __init__(self, space: MBConvSpace, num_classes: int = 1000, in_chans: int = 3) -> None:
         """
         Args:
             space: the search space.
-            num_classes: outputs of the classifier.
-            in_chans: channels of the input image.
+            num_classes: number of classifier outputs.
+            in_chans: number of image channels.
         """
         super().__init__()
         self.space = space
@@ -85,7 +88,7 @@ class SuperNet(nn.Module):
         """Logits of one architecture.
 
         Args:
-            x: images (B, C, H, W), at least 2.
+            x: images (B, C, H, W), B at least 2.
             arch: an architecture of the space.
 
         Returns:
@@ -101,17 +104,17 @@ class SuperNet(nn.Module):
 
     @torch.no_grad()
     def extract(self, arch: Arch, batches: Iterable[torch.Tensor] | None = None, **kwargs: Any) -> FPNAS:
-        """The stand-alone timm model of an architecture with the supernet's weights.
+        """The stand-alone timm model of an architecture, with the supernet's weights.
 
         Args:
             arch: an architecture of the space.
-            batches: image batches (B, C, H, W) for the statistics of its batch norms (`recalibrate`). After a single
-                batch, its outputs in evaluation on that batch are the supernet's. If None, it has no statistics and
-                must be trained further.
-            kwargs: of `timm.create_model`.
+            batches: image batches (B, C, H, W) for the batch-norm statistics (`recalibrate`). With a single batch, the
+                model's outputs on that batch in eval mode equal the supernet's. If None, the batch norms have no
+                statistics and the model must be trained further.
+            kwargs: further arguments of `timm.create_model`.
 
         Raises:
-            ValueError: `arch` is not of the space.
+            ValueError: `arch` is not in the space.
         """
         self.space.from_arch(arch)
         model = cast(FPNAS, timm.create_model(
@@ -129,17 +132,18 @@ class SuperNet(nn.Module):
 
 @torch.no_grad()
 def recalibrate(model: Model, batches: Iterable[torch.Tensor]) -> Model:
-    """Set the running statistics of all batch norms to the average over `batches`; returns the model, in eval mode.
+    """Set the running statistics of all batch norms to their averages over `batches`; returns the model in eval mode.
 
-    The statistics are those of a forward pass in training mode. Variances are divided by n, as those that normalise a
-    batch (torch's own running average divides by n - 1), so that after a single batch both modes give the same outputs.
+    The statistics are those of forward passes in training mode. Variances are divided by n, like those used to
+    normalise a batch in training (torch's running variance divides by n - 1 instead), so that after a single batch both
+    modes give the same outputs.
 
     Args:
         model: any network with batch norms.
-        batches: images (B, C, H, W), B of at least 2.
+        batches: images (B, C, H, W), B at least 2.
 
     Raises:
-        ValueError: there is no batch.
+        ValueError: `batches` is empty.
     """
     buffers: dict[nn.Module, tuple[torch.Tensor, torch.Tensor]] = {
         norm: (norm.running_mean, norm.running_var)

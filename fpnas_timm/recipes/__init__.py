@@ -1,6 +1,6 @@
-"""The paper's training recipes (supplement, section C): YAML that timm's own `train.py -c FILE` reads as it is.
+"""The paper's training recipes (supplement, section C): YAML files that timm's own `train.py -c FILE` reads unchanged.
 
-* `table`: every option with its source, from which the files are generated; their comments repeat the source
+* `table`: every option with its source; the YAML files and their comments are generated from it
 """
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ __all__ = ['Recipe', 'find_recipe', 'recipe_names', 'recipe_table']
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe as found: the name asked for, its file, and the file's options."""
+    """A recipe: the name it was looked up by, its file, and the options in the file."""
 
     name: str
     path: Path
@@ -23,15 +23,15 @@ class Recipe:
 
 
 def recipe_names() -> list[str]:
-    """All names, aliases included."""
+    """All names, including aliases."""
     return sorted([*FILES, *ALIASES])
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of that name.
+    """Look up a recipe by name.
 
     Raises:
-        UsageError: there is none; the nearest name is in the message.
+        UsageError: there is no such recipe; the message suggests a similar name.
     """
     if name not in FILES and name not in ALIASES:
         hint = did_you_mean(name, recipe_names())
@@ -41,7 +41,7 @@ def find_recipe(name: str) -> Recipe:
 
 
 def recipe_table() -> str:
-    """All recipes, a line each, with the accuracy that the paper prints."""
+    """A table of all recipes, one line each, with the paper's accuracy."""
     rows = [('recipe', 'model', 'toggles', 'paper top-1 (%)', 'source')]
     for name in recipe_names():
         file = FILES[ALIASES.get(name, name)]

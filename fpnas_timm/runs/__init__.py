@@ -1,9 +1,9 @@
-"""What a search and a training run share.
+"""Code shared by searches and training runs.
 
-* `options`: options of the command lines, YAML files
+* `options`: command-line options and YAML files
 * `datasets`: images and their classes
 * `device`: device and precision
-* `processes`: signals, several processes
-* `files`, `checkpoints`: whole files or none
+* `processes`: signals and distributed processes
+* `files`, `checkpoints`: atomic writes
 * `tracking`: progress bars, history, TensorBoard and Weights & Biases
 """

@@ -1,4 +1,4 @@
-"""Checkpoints that fall back to the one before, and the random state that belongs in them."""
+"""Checkpoints that fall back to the previous one if damaged, and the random state stored in them."""
 import logging
 import pickle
 import random
@@ -21,38 +21,38 @@ _logger = logging.getLogger(__name__)
 
 
 def previous(path: str | Path) -> Path:
-    """Where the checkpoint before the one at `path` is kept."""
+    """The path at which the predecessor of the checkpoint at `path` is kept."""
     path = Path(path)
     return path.with_name(f'{path.stem}.previous{path.suffix}')
 
 
 def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint atomically and keep the one before it as `previous(path)`.
+    """Write a checkpoint atomically and keep its predecessor as `previous(path)`.
 
     Args:
         path: a `.pt` file.
-        state: what `torch.load(weights_only=True)` reads: tensors, numbers, strings, lists, dicts.
+        state: only types that `torch.load(weights_only=True)` can read: tensors, numbers, strings, lists, dicts.
 
     Raises:
-        RunError: it cannot be written (a full disk, say); the checkpoints that were there are still there.
+        RunError: the file cannot be written, e.g. on a full disk; existing checkpoints are unchanged.
     """
     path = Path(path)
     try:
         with replacing(path) as temporary:
             torch.save(dict(state), temporary)
-            if _is_intact(path):  # a damaged one must not replace the good one before it
-                with replacing(previous(path)) as copy:  # a copy: there is always a checkpoint at `path`
+            if _is_intact(path):  # a damaged checkpoint must not replace its intact predecessor
+                with replacing(previous(path)) as copy:  # copy, not rename: `path` must exist at all times
                     shutil.copyfile(path, copy)
     except (OSError, RuntimeError) as e:  # torch reports a full disk as a RuntimeError
         raise RunError(f'{path}: cannot be written ({one_line(e)}); the last good checkpoint is kept') from None
 
 
 def load_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu') -> dict[str, Any]:
-    """The state saved at `path`, or the one before it if that file is damaged (with a warning that says so).
+    """Load the state saved at `path` or, if that file is damaged, the previous one (logs a warning).
 
     Raises:
-        FileNotFoundError: there is neither.
-        RunError: both are damaged.
+        FileNotFoundError: neither file exists.
+        RunError: no intact checkpoint is left.
     """
     path = Path(path)
     problems = []
@@ -66,7 +66,7 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu') 
             problems.append(f'{candidate} is damaged ({one_line(e)})')
             continue
         for problem in problems:
-            _logger.warning('%s: going on from %s', problem, candidate)
+            _logger.warning('%s: continuing from %s', problem, candidate)
         return state
     if problems:
         raise RunError(f'{"; ".join(problems)}: no good checkpoint is left')
@@ -74,7 +74,7 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu') 
 
 
 def _check_intact(path: Path) -> None:
-    """Compare every record with its checksum, which torch itself ignores; ValueError at the first that differs."""
+    """Verify the checksum of every record, which torch itself does not; ValueError at the first mismatch."""
     with zipfile.ZipFile(path) as archive:
         bad = archive.testzip()
     if bad is not None:
@@ -89,18 +89,18 @@ def _is_intact(path: Path) -> bool:
     return True
 
 
-# length of a Mersenne twister's state: 624 words, the position, and the cached half of a Gaussian pair (whether there
-# is one, its value)
+# Length of the state of a Mersenne Twister: 624 words, the position, and the cached second value of a Gaussian pair (a
+# flag and the value).
 PYTHON, NUMPY = 627, 627
 
 
 def random_state() -> Tensor:
     """The states of Python's, NumPy's and torch's (CPU) generators as one float64 vector.
 
-    Nothing is lost: the states are integers below 2^32, and the two cached Gaussian numbers are float64.
+    The conversion is exact: the states are integers below 2^32, and the two cached Gaussian values are float64.
     """
     _, words, gauss = random.getstate()
-    numpy: Any = np.random.get_state()  # its hint is that of another kind of generator
+    numpy: Any = np.random.get_state()  # NumPy's type hint is that of a different generator
     _, keys, position, has_gauss, cached = numpy
     return torch.cat([
         torch.tensor([*words, float(gauss is not None), gauss or 0.0], dtype=torch.float64),
@@ -110,7 +110,7 @@ def random_state() -> Tensor:
 
 
 def set_random_state(state: Tensor) -> None:
-    """Restore the generators from a vector of `random_state`."""
+    """Restore the generators from a vector returned by `random_state`."""
     python, numpy, generator = state[:PYTHON], state[PYTHON:PYTHON + NUMPY], state[PYTHON + NUMPY:]
     words = tuple(int(w) for w in python[:-2].tolist())
     random.setstate((3, words, python[-1].item() if python[-2].item() else None))

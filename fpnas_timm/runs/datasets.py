@@ -1,4 +1,4 @@
-"""Datasets opened by timm, with errors for users: missing folders, empty ones, images that cannot be read."""
+"""Opens datasets with timm, with clear errors for missing or empty folders and unreadable images."""
 from collections.abc import Sized
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +14,7 @@ __all__ = ['StrictImages', 'class_indices', 'class_names', 'open_dataset', 'plai
 
 
 class StrictImages(Dataset):
-    """An image dataset of timm's that names the file it cannot read, where timm's own takes the next one instead."""
+    """A timm image dataset that raises an error for an unreadable file, instead of using the next image like timm."""
 
     def __init__(self, dataset: ImageDataset) -> None:
         self.dataset = dataset
@@ -39,32 +39,35 @@ def open_dataset(name: str, root: str | Path | None, split: str, **kwargs: Any) 
     """timm's `create_dataset`, for a finite dataset with random access.
 
     Args:
-        name: as timm's `--dataset`: '' for an image folder, 'torch/NAME', 'hfds/NAME', ..
-        root: its folder.
-        split: as timm's `--train-split`.
-        kwargs: more arguments of `create_dataset`.
+        name: as in timm's `--dataset`: '' for an image folder, 'torch/NAME', 'hfds/NAME', ..
+        root: folder of the data.
+        split: as in timm's `--train-split`.
+        kwargs: further arguments of `create_dataset`.
 
     Raises:
-        UsageError: no such folder or dataset, or it holds no image.
+        UsageError: no such folder or dataset, or it contains no images.
     """
     where = f'{name or "image folder"} {root or ""} (split {split!r})'.replace('  ', ' ')
     remote = kwargs.get('download') or name.partition('/')[0] in ('hfds', 'hfids', 'tfds', 'wds')
     if not remote and (root is None or not Path(root).exists()):
-        raise UsageError(f'{root or "the data folder"}: no such folder: name the folder of the images with --data-dir')
+        raise UsageError(f'{root or "the data folder"}: no such folder: pass the image folder with --data-dir')
     if not name and root is not None and not _has_split(Path(root), split):
-        raise UsageError(f'{root}: has no folder for the split {split!r}, only for others: timm would use all of them')
+        raise UsageError(f'{root}: has no folder for the split {split!r}, only for others (timm would use all)')
     try:
         dataset = create_dataset(name, root=None if root is None else str(root), split=split, **kwargs)
         empty = len(dataset) == 0
     except (AssertionError, ImportError, OSError, RuntimeError, TypeError, ValueError) as e:
         raise UsageError(f'{where}: cannot be opened: {one_line(e)}') from None
     if empty:
-        raise UsageError(f'{where}: holds no image')
+        raise UsageError(f'{where}: contains no images')
     return StrictImages(dataset) if type(dataset) is ImageDataset else dataset
 
 
 def _has_split(root: Path, split: str) -> bool:
-    """Whether `root` has a folder for `split`, or no folder of any split: then the split is all of `root`."""
+    """Whether `root` has a folder for `split`, or no split folders at all (then timm uses all of `root`).
+
+    If there are folders for other splits only, timm would use all of them.
+    """
     kinds = (('train', 'training'), ('val', 'valid', 'validation', 'eval', 'evaluation'), ('test',))  # timm's synonyms
     names = next((kind for kind in kinds if split in kind), (split,))
     known = [name for kind in kinds for name in kind if (root / name).is_dir()]
@@ -72,7 +75,7 @@ def _has_split(root: Path, split: str) -> bool:
 
 
 def class_indices(dataset: Dataset) -> list[int]:
-    """The class of every image, without reading the images where the dataset knows it otherwise."""
+    """The class of every image; reads the images only if the dataset has no list of classes."""
     source = dataset.dataset if isinstance(dataset, StrictImages) else dataset
     samples = getattr(getattr(source, 'reader', None), 'samples', None)
     if samples is not None:
@@ -84,14 +87,14 @@ def class_indices(dataset: Dataset) -> list[int]:
 
 
 def class_names(dataset: Dataset) -> list[str]:
-    """The names of a data set's classes in the order of their indices; empty if it does not know them."""
+    """The class names of a dataset, in the order of their indices; empty if it has none."""
     source = getattr(dataset, 'dataset', dataset)
     to_index = getattr(getattr(source, 'reader', source), 'class_to_idx', None) or {}
     return [str(name) for name, _ in sorted(to_index.items(), key=lambda item: item[1])]
 
 
 def plain_message(e: BaseException) -> str:
-    """What an error says, without the traceback that torch puts around one from a loader's worker."""
+    """The message of an error, without the traceback that torch adds to errors of DataLoader workers."""
     text = str(e)
     if text.startswith('Caught '):
         text = text.strip().rpartition(f'{type(e).__name__}: ')[2]

@@ -1,4 +1,4 @@
-"""The device of a run, its place among the processes of the run, and its precision."""
+"""The device of a run, the rank of its processes, and the precision."""
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -17,26 +17,26 @@ __all__ = ['Precision', 'Process', 'low_precision', 'model_dtype', 'start_device
 
 @dataclass(frozen=True)
 class Process:
-    """This process of a run: its device, and its place among all processes."""
+    """This process of a run: its device and its rank."""
 
     device: torch.device
     distributed: bool = False
     world_size: int = 1  # number of processes
-    rank: int = 0  # of this one, over all machines
-    local_rank: int = 0  # of this one, on its machine
+    rank: int = 0  # global rank of this process
+    local_rank: int = 0  # rank on this machine
 
     @property
     def primary(self) -> bool:
-        """Whether this is the process that writes files and log lines."""
+        """Whether this is rank 0, which writes the files and the log."""
         return self.rank == 0
 
 
 @dataclass(frozen=True)
 class Precision:
-    """The number and memory format of a forward pass."""
+    """The numeric precision and the memory format of a forward pass."""
 
-    autocast: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext  # around the forward pass
-    dtype: torch.dtype | None = None  # of weights and images; None: float32
+    autocast: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext  # context of the forward pass
+    dtype: torch.dtype | None = None  # dtype of weights and images; None: float32
     channels_last: bool = False
 
     def layout(self, images: torch.Tensor) -> torch.Tensor:
@@ -45,13 +45,13 @@ class Precision:
 
 
 def start_device(name: str) -> Process:
-    """Find the device of this process, and join the process group of `torchrun` if there is one.
+    """Set up the device of this process, and join the process group of `torchrun` if there is one.
 
     Args:
-        name: as `--device`: 'cuda', 'cuda:1', 'cpu', 'mps', .. In a distributed run each process gets a GPU of its own.
+        name: as in `--device`: 'cuda', 'cuda:1', 'cpu', 'mps', .. In a distributed run each process gets its own GPU.
 
     Raises:
-        UsageError: torch has no such device here.
+        UsageError: torch has no such device on this machine.
     """
     kind = name.partition(':')[0]
     try:
@@ -74,15 +74,15 @@ def start_device(name: str) -> Process:
 def low_precision(
         amp: bool, amp_dtype: str, device: torch.device
 ) -> tuple[Callable[[], AbstractContextManager[Any]], NativeScaler | None]:
-    """The context of a forward pass, and timm's gradient scaler.
+    """The autocast context of a forward pass, and timm's gradient scaler.
 
     Args:
-        amp: mixed precision; without it the context does nothing.
+        amp: use mixed precision; if False, the context does nothing.
         amp_dtype: 'float16' or 'bfloat16'.
-        device: of the run.
+        device: device of the run.
 
     Returns:
-        The context, and the scaler, which only float16 needs (else None).
+        The context, and the scaler (None unless mixed precision is float16).
     """
     if not amp:
         return contextlib.nullcontext, None
@@ -91,7 +91,7 @@ def low_precision(
 
 
 def model_dtype(name: str | None) -> torch.dtype | None:
-    """The dtype that `--model-dtype` names (default: none).
+    """The torch dtype for `--model-dtype`, or None if not given.
 
     >>> model_dtype('bfloat16')
     torch.bfloat16

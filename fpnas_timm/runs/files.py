@@ -1,4 +1,4 @@
-"""Atomic writes: a file is complete, or it is the old one; and JSON lines."""
+"""Atomic writes (readers see either the old or the complete new file), and JSON lines."""
 import contextlib
 import json
 import os
@@ -11,9 +11,9 @@ __all__ = ['read_jsonl', 'replacing', 'write_jsonl', 'write_text']
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path to write to, beside `path`; it replaces `path` at the end, unless there was an error.
+    """Yield a temporary path next to `path`; on exit without an error, the file written there replaces `path`.
 
-    The bytes are synced to the disk before the file is renamed: a power cut leaves the old file or the new one.
+    The data are synced to disk before the file is renamed, so that a power failure leaves the old or the new file.
     """
     path = Path(path)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
@@ -33,12 +33,12 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write one JSON object a line, atomically."""
+    """Write one JSON object per line, atomically."""
     write_text(path, ''.join(json.dumps(row) + '\n' for row in rows))
 
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
-    """The objects in a file of `write_jsonl`, one a line; none if there is no such file."""
+    """Read the objects of a file written by `write_jsonl`; an empty list if there is no such file."""
     path = Path(path)
     if not path.exists():
         return []

@@ -1,4 +1,4 @@
-"""Options of the command lines: from YAML files, shared between commands, checked by name and value."""
+"""Command-line options: options shared between commands, YAML files, and checks of names and values."""
 import argparse
 import ast
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ __all__ = [
 
 
 class ParseKwargs(argparse.Action):
-    """KEY=VALUE arguments as a dict, values read as Python literals where they are; timm's action, without torch."""
+    """Parses KEY=VALUE arguments to a dict and evaluates values that are Python literals; as in timm, without torch."""
 
     def __call__(
             self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
@@ -33,55 +33,55 @@ class ParseKwargs(argparse.Action):
         setattr(namespace, self.dest, given)
 
 
-# The options that more than one of `search`, `train` and `validate` have, by name: flags, default, help, and further
-# arguments of `OptionGroup`. A command whose default or choices differ says so where it adds the option.
+# Options of more than one of `search`, `train` and `validate`, by name: flags, default, help, and further arguments of
+# `OptionGroup`. A command overrides the default or choices where it adds the option.
 SHARED: dict[str, tuple[str, Any, str, dict[str, Any]]] = {
     # data
     'data_dir': ('--data-dir', None, 'data folder', {'metavar': 'DIR'}),
-    'dataset': ('--dataset', '', "timm's TYPE/NAME of a data set", {'otherwise': 'an image folder'}),
+    'dataset': ('--dataset', '', "dataset as timm's TYPE/NAME", {'otherwise': 'an image folder'}),
     'train_split': ('--train-split', 'train', 'name of the training split', {}),
-    'dataset_download': ('--dataset-download', False, 'let torch/ and tfds/ data sets download', {}),
+    'dataset_download': ('--dataset-download', False, 'allow torch/ and tfds/ datasets to download', {}),
     'class_map': ('--class-map', '', 'file that maps class names to indices', {'metavar': 'FILE'}),
-    'input_img_mode': ('--input-img-mode', None, 'PIL mode that images are converted to',
+    'input_img_mode': ('--input-img-mode', None, 'PIL mode to convert images to',
                        {'otherwise': "'RGB' for three channels, 'L' for one"}),
-    'num_classes': ('--num-classes', None, 'outputs of the classifier',
-                    {'type': int, 'otherwise': "the model's own"}),
+    'num_classes': ('--num-classes', None, 'number of classifier outputs',
+                    {'type': int, 'otherwise': "the model's"}),
     'img_size': ('--img-size', None, 'height and width of the images in pixels',
-                 {'type': int, 'otherwise': "the model's own"}),
-    'in_chans': ('--in-chans', None, 'channels of the images', {'type': int, 'otherwise': '3'}),
+                 {'type': int, 'otherwise': "the model's"}),
+    'in_chans': ('--in-chans', None, 'number of image channels', {'type': int, 'otherwise': '3'}),
     'input_size': ('--input-size', None, 'channels, height and width of the images',
-                   {'nargs': 3, 'type': int, 'otherwise': "the model's own"}),
-    'batch_size': ('-b --batch-size', 128, 'images in a batch, per process', {}),
-    'grad_accum_steps': ('--grad-accum-steps', 1, 'batches whose gradients are added up before an update', {}),
-    'mean': ('--mean', None, 'mean of the pixels, per channel',
-             {'nargs': '+', 'type': float, 'otherwise': "the model's own"}),
-    'std': ('--std', None, 'standard deviation of the pixels, per channel',
-            {'nargs': '+', 'type': float, 'otherwise': "the model's own"}),
+                   {'nargs': 3, 'type': int, 'otherwise': "the model's"}),
+    'batch_size': ('-b --batch-size', 128, 'batch size, per process', {}),
+    'grad_accum_steps': ('--grad-accum-steps', 1, 'batches to accumulate gradients over per update', {}),
+    'mean': ('--mean', None, 'mean pixel value per channel',
+             {'nargs': '+', 'type': float, 'otherwise': "the model's"}),
+    'std': ('--std', None, 'standard deviation of the pixels per channel',
+            {'nargs': '+', 'type': float, 'otherwise': "the model's"}),
     'crop_pct': ('--crop-pct', None, 'centre crop of the validation images, as a fraction of the image',
-                 {'type': float, 'otherwise': "the model's own"}),
-    'interpolation': ('--interpolation', '', 'interpolation of the validation images',
-                      {'otherwise': "the model's own"}),
-    'workers': ('-j --workers', 4, 'processes that load images', {}),
-    'pin_mem': ('--pin-mem', False, 'keep the batches of the loader in pinned memory', {}),
-    'no_prefetcher': ('--no-prefetcher', False, 'normalise (and mix) images one by one, not in batches', {}),
+                 {'type': float, 'otherwise': "the model's"}),
+    'interpolation': ('--interpolation', '', 'interpolation for the validation images',
+                      {'otherwise': "the model's"}),
+    'workers': ('-j --workers', 4, 'number of DataLoader workers', {}),
+    'pin_mem': ('--pin-mem', False, 'use pinned memory in the DataLoader', {}),
+    'no_prefetcher': ('--no-prefetcher', False, "disable timm's prefetcher (normalises and mixes whole batches)", {}),
     # model
-    'model': ('--model', 'fpnas', "any model of timm's, `fpnas` with an architecture string, or a `local-dir:` folder",
+    'model': ('--model', 'fpnas', "any timm model, `fpnas` with an architecture string, or a `local-dir:` folder",
               {}),
     'model_kwargs': ('--model-kwargs', {}, 'KEY=VALUE arguments of the model, such as arch=STRING',
                      {'nargs': '*', 'action': ParseKwargs}),
     'arch_file': ('--arch-file', None, 'file with an architecture string (the arch.txt of a search), for --model fpnas',
                   {'metavar': 'FILE'}),
-    'pretrained': ('--pretrained', False, "start from the model's published weights, or the folder's", {}),
-    'gp': ('--gp', None, 'global pooling', {'otherwise': "the model's own"}),
+    'pretrained': ('--pretrained', False, "start from the model's published weights or those in the folder", {}),
+    'gp': ('--gp', None, 'global pooling', {'otherwise': "the model's"}),
     'torchcompile': ('--torchcompile', None, 'compile the model with this backend of torch.compile',
                      {'nargs': '?', 'const': 'inductor'}),
     # device and precision
-    'device': ('--device', 'cuda', 'cuda, cpu, mps, ..; in a distributed run, each process has its own', {}),
+    'device': ('--device', 'cuda', 'cuda, cpu, mps, ..; in a distributed run, one GPU per process', {}),
     'amp': ('--amp', False, 'mixed precision', {}),
-    'amp_dtype': ('--amp-dtype', 'float16', 'low precision of --amp', {'choices': ('float16', 'bfloat16')}),
-    'model_dtype': ('--model-dtype', None, 'precision of the whole model, without --amp',
+    'amp_dtype': ('--amp-dtype', 'float16', 'low-precision dtype of --amp', {'choices': ('float16', 'bfloat16')}),
+    'model_dtype': ('--model-dtype', None, 'dtype of the whole model, without --amp',
                     {'choices': ('float32', 'float16', 'bfloat16'), 'otherwise': 'float32'}),
-    'channels_last': ('--channels-last', False, 'keep tensors in the channels_last memory format', {}),
+    'channels_last': ('--channels-last', False, 'use the channels_last memory format', {}),
     'device_modules': ('--device-modules', None, 'Python modules to import first', {'nargs': '+'}),
     # optimizer and schedule
     'opt': ('--opt', 'sgd', "timm's name of the optimizer", {}),
@@ -93,7 +93,7 @@ SHARED: dict[str, tuple[str, Any, str, dict[str, Any]]] = {
     'min_lr': ('--min-lr', 0.0, 'learning rate at the end of the schedule', {}),
     'smoothing': ('--smoothing', 0.1, 'label smoothing', {}),
     # augmentation
-    'no_aug': ('--no-aug', False, 'no augmentation at all', {}),
+    'no_aug': ('--no-aug', False, 'disable augmentation', {}),
     'scale': ('--scale', [0.08, 1.0], 'range of the area of a random crop, as a fraction of the image',
               {'nargs': '+', 'type': float}),
     'ratio': ('--ratio', [3 / 4, 4 / 3], 'range of the aspect ratio of a random crop', {'nargs': '+', 'type': float}),
@@ -102,22 +102,22 @@ SHARED: dict[str, tuple[str, Any, str, dict[str, Any]]] = {
     'color_jitter': ('--color-jitter', 0.4, 'strength of the colour jitter; unused with --aa', {}),
     'aa': ('--aa', None, "AutoAugment policy: 'original', 'v0', 'rand-..', 'augmix-..'", {}),
     'reprob': ('--reprob', 0.0, 'probability of random erasing', {}),
-    'remode': ('--remode', 'pixel', "what erased pixels become: 'pixel', 'rand' or 'const'", {}),
-    'train_interpolation': ('--train-interpolation', 'random', "interpolation of the training images; '' for the "
-                            "model's own", {}),
+    'remode': ('--remode', 'pixel', "how erased pixels are filled: 'pixel', 'rand' or 'const'", {}),
+    'train_interpolation': ('--train-interpolation', 'random', "interpolation for the training images; '' for the "
+                            "model's", {}),
     # run
     'seed': ('--seed', 42, 'random seed', {}),
-    'log_interval': ('--log-interval', 50, 'updates between lines of the log', {}),
-    'log_tensorboard': ('--log-tensorboard', False, 'write TensorBoard event files into the output folder', {}),
+    'log_interval': ('--log-interval', 50, 'updates between log lines', {}),
+    'log_tensorboard': ('--log-tensorboard', False, 'write TensorBoard event files to the output folder', {}),
     'log_wandb': ('--log-wandb', False, 'log to Weights & Biases', {}),
-    'wandb_project': ('--wandb-project', None, 'project at Weights & Biases', {}),
-    'wandb_tags': ('--wandb-tags', [], 'tags of the run at Weights & Biases', {'nargs': '+', 'type': str}),
-    'wandb_resume_id': ('--wandb-resume-id', '', 'with --resume: the run at Weights & Biases to continue', {}),
+    'wandb_project': ('--wandb-project', None, 'Weights & Biases project', {}),
+    'wandb_tags': ('--wandb-tags', [], 'Weights & Biases tags of the run', {'nargs': '+', 'type': str}),
+    'wandb_resume_id': ('--wandb-resume-id', '', 'with --resume: ID of the Weights & Biases run to continue', {}),
 }
 
 
 class HelpFormatter(argparse.HelpFormatter):
-    """Adds `(default: ..)` to the help of every option that takes a value and does not say it itself."""
+    """Adds `(default: ..)` to the help of every option that takes a value, unless its text already states it."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         text = action.help
@@ -127,9 +127,9 @@ class HelpFormatter(argparse.HelpFormatter):
 
 
 class OptionGroup:
-    """`add_argument` in one line per option: the type is that of the default, False makes a switch.
+    """Adds options with one line each: the type is that of the default; a default of False makes a flag.
 
-    `otherwise` says what happens without an option whose default is None or empty: `(default: the model's own)`.
+    `otherwise` describes the default of an option whose default value is None or empty: `(default: the model's)`.
     """
 
     def __init__(self, parser: argparse.ArgumentParser, title: str) -> None:
@@ -144,11 +144,11 @@ class OptionGroup:
                 kwargs.setdefault('metavar', {int: 'N', float: 'X'}.get(kwargs['type'], 'VALUE'))
         if otherwise and default in (None, ''):
             text += f' (default: {otherwise})'
-        # argparse reads % in a help text as a format
+        # argparse interprets % in help texts as a format
         self.group.add_argument(*flags.split(), default=default, help=text.replace('%', '%%'), **kwargs)
 
     def shared(self, *names: str, **changes: Any) -> None:
-        """Add options of `SHARED`, with what this command changes: `shared('seed', default=0)`."""
+        """Add options of `SHARED`, with this command's changes: `shared('seed', default=0)`."""
         for name in names:
             flags, default, text, kwargs = SHARED[name]
             given = {'flags': flags, 'default': default, 'text': text, **kwargs, **changes}
@@ -159,7 +159,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
-        UsageError: there is no such file, or it holds no mapping.
+        UsageError: there is no such file, or it does not contain a mapping.
     """
     try:
         data = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
@@ -175,20 +175,20 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def known_options(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
-    """The parser's options by the name that a YAML file calls them, with underscores."""
+    """The parser's options by their names in YAML files, with underscores."""
     return {a.dest: a for a in parser._actions if a.option_strings and a.dest != 'help'}
 
 
 def set_options(parser: argparse.ArgumentParser, options: Mapping[str, Any], source: str) -> None:
-    """Make `options` the parser's defaults.
+    """Set `options` as the parser's defaults.
 
     Args:
-        parser: of the command line.
-        options: name -> value; dashes count as underscores.
-        source: what an error calls the place they come from.
+        parser: the command-line parser.
+        options: name -> value; dashes are equivalent to underscores.
+        source: where the options come from, for error messages.
 
     Raises:
-        UsageError: an unknown name (with the nearest one), or a value that the option does not take.
+        UsageError: an unknown name (the message suggests a similar one), or an invalid value.
     """
     known = known_options(parser)
     for given, value in options.items():
@@ -224,7 +224,7 @@ def _converted(action: argparse.Action, value: Any, where: str) -> Any:
 
 
 def refuse_unknown(parser: argparse.ArgumentParser, rest: Sequence[str]) -> None:
-    """Raise UsageError for the first argument that `parse_known_args` has left over, with the nearest option."""
+    """Raise UsageError for the first argument left over by `parse_known_args`, and suggest a similar option."""
     if not rest:
         return
     flags = [f for action in known_options(parser).values() if action.help != argparse.SUPPRESS
@@ -234,7 +234,7 @@ def refuse_unknown(parser: argparse.ArgumentParser, rest: Sequence[str]) -> None
 
 
 def read_arch_file(path: str) -> str:
-    """The architecture string in a file; UsageError if there is none."""
+    """Read an architecture string from a file; UsageError if there is none."""
     try:
         return str(Arch.parse(Path(path).read_text(encoding='utf-8').strip()))
     except (OSError, UnicodeDecodeError) as e:

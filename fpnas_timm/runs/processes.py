@@ -1,4 +1,4 @@
-"""Processes and signals of a run: Ctrl-C and SIGTERM as a request to stop, and what several processes agree on."""
+"""Signals and distributed processes: Ctrl-C and SIGTERM as requests to stop, and synchronisation between processes."""
 import contextlib
 import signal
 import threading
@@ -17,13 +17,13 @@ T = TypeVar('T')
 
 
 class Stop(Protocol):
-    """Whatever is true once a run should stop."""
+    """An object that becomes true when a run should stop."""
 
     def __bool__(self) -> bool: ...
 
 
 class StopRequest:
-    """Whether a signal has come."""
+    """Becomes true once a signal has arrived."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -34,9 +34,9 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_on_signal() -> Iterator[StopRequest]:
-    """Within, SIGINT and SIGTERM set the yielded request; a second SIGINT raises KeyboardInterrupt.
+    """Within the context, SIGINT and SIGTERM set the yielded request; a second SIGINT raises KeyboardInterrupt.
 
-    Outside of the main thread, where Python allows no signal handlers, it does nothing.
+    Does nothing outside of the main thread, where Python does not allow signal handlers.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -57,18 +57,18 @@ def stop_on_signal() -> Iterator[StopRequest]:
 
 
 def on_primary(start: Callable[[], T], rank: int, world_size: int) -> T | None:
-    """Call `start` in the first process only.
+    """Call `start` on rank 0 only.
 
     Args:
-        start: what to do.
-        rank: of this process.
-        world_size: number of processes; all of them must make this call.
+        start: the function to call.
+        rank: rank of this process.
+        world_size: number of processes; all of them must call `on_primary`.
 
     Returns:
-        What `start` returns in the first process, None in the others.
+        The result of `start` on rank 0, None on the others.
 
     Raises:
-        UsageError: `start` raised one in the first process; it is raised in all of them.
+        UsageError: `start` raised it on rank 0; it is raised on all ranks.
     """
     outcome: list[str | None] = [None]
     found = None
@@ -85,7 +85,7 @@ def on_primary(start: Callable[[], T], rank: int, world_size: int) -> T | None:
 
 
 class SharedStop:
-    """A request to stop that reaches any process stops all of them after the same step."""
+    """Becomes true on all processes in the same step once any of them has received a request to stop."""
 
     def __init__(self, request: StopRequest, device: torch.device) -> None:
         self.request = request

@@ -1,6 +1,4 @@
-"""Progress of a run, shown and recorded: progress bars, TensorBoard, Weights & Biases, `history.jsonl` and
-`summary.csv`.
-"""
+"""Progress bars and records of a run: TensorBoard, Weights & Biases, `history.jsonl` and `summary.csv`."""
 import csv
 import io
 import sys
@@ -17,21 +15,21 @@ __all__ = ['Trackers', 'progress', 'read_history', 'write_history']
 
 
 def progress(items: Iterable[Any], name: str, primary: bool) -> tqdm:
-    """A progress bar over `items`; disabled outside of a terminal and in all processes but the first."""
+    """A progress bar over `items`; only shown in a terminal and on rank 0."""
     return tqdm(items, desc=name, leave=False, disable=not primary or not sys.stderr.isatty())
 
 
 class Trackers:
-    """TensorBoard and Weights & Biases: where the rows of the history go besides the run's folder.
+    """Logs the rows of the history to TensorBoard and Weights & Biases.
 
     Args:
-        folder: of the run; TensorBoard's files go there, and its name is the run's name at Weights & Biases.
+        folder: output folder of the run, for TensorBoard's files; its name is the name of the Weights & Biases run.
         tensorboard: write TensorBoard event files.
-        wandb: log to Weights & Biases: `project`, `tags`, `config` (the run's options), and `resume_id`, the id of the
-            run to go on with; each may be missing (default: no logging there).
+        wandb: log to Weights & Biases with these settings, each of them optional: `project`, `tags`, `config` (the
+            run's options), and `resume_id`, the ID of the run to continue (default: do not log there).
 
     Raises:
-        UsageError: asked for, but not installed.
+        UsageError: a requested tracker is not installed.
     """
 
     def __init__(self, folder: Path, tensorboard: bool = False, wandb: Mapping[str, Any] | None = None) -> None:
@@ -87,10 +85,10 @@ def read_history(folder: Path, before: int) -> list[dict[str, Any]]:
 
 
 def write_history(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write `history.jsonl`, a line an epoch, and `summary.csv`, a line a validated epoch; each in one step.
+    """Write `history.jsonl` (one line per epoch) and `summary.csv` (one line per validated epoch), each atomically.
 
     Raises:
-        RunError: they cannot be written.
+        RunError: the files cannot be written.
     """
     validated = [row for row in rows if row.get('validated')]
     columns = [c for c in SUMMARY if any(c in row for row in validated)]

@@ -3,10 +3,10 @@
 * `loop`: `Search`, `SearchConfig` and the `Evaluator` protocol: the method
 * `distribution`: P(A | alpha), factorised and joint
 * `estimator`: the gradient, equation (2)
-* `evaluator`: the supernet as what is searched
-* `dataset`, `halves`: the images, and their two halves
+* `evaluator`: the evaluator that trains and scores a supernet
+* `dataset`, `halves`: the images, and their split into two halves
 * `options`, `names`, `setup`, `run`: from options to a finished search; `search()`
-* `folder`, `report`: what it writes
+* `folder`, `report`: the files and log lines that a search writes
 """
 from typing import TYPE_CHECKING
 

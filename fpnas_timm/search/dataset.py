@@ -1,4 +1,4 @@
-"""A torch dataset that a Python caller passes to the search: checked, and with the names of its classes."""
+"""Checks and wraps a torch dataset that a Python caller passes to the search."""
 from collections.abc import Sized
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ __all__ = ['GivenImages', 'check_images']
 
 
 class GivenImages(Dataset):
-    """A dataset of (PIL image, class), as `search` was given it."""
+    """A dataset of (PIL image, class) passed to `search`, with its class names and the class of every image."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.images = dataset
@@ -28,14 +28,14 @@ class GivenImages(Dataset):
 
 
 def _names(dataset: Dataset) -> list[str]:
-    """The names of the classes; those of the whole dataset for a part of one, empty if it does not know them."""
+    """The class names, or an empty list if the dataset has none; a `Subset` has those of the whole dataset."""
     if isinstance(dataset, Subset):
         return _names(dataset.dataset)
     return class_names(dataset) or [str(name) for name in getattr(dataset, 'classes', None) or ()]
 
 
 def _targets(dataset: Dataset) -> list[int]:
-    """The class of every image; a part of a dataset (`random_split`) is asked for it without reading the images."""
+    """The class of every image, also of a `Subset` (`random_split`), without reading the images where possible."""
     if isinstance(dataset, Subset):
         whole = _targets(dataset.dataset)
         return [whole[i] for i in dataset.indices]
@@ -43,14 +43,14 @@ def _targets(dataset: Dataset) -> list[int]:
 
 
 def check_images(dataset: Any) -> Dataset:
-    """The dataset, if the search can read it.
+    """Check that the search can read the dataset, and wrap it.
 
     Raises:
-        UsageError: it has no length or no indices, is empty, or does not hold (PIL image, class).
+        UsageError: it has no length, cannot be indexed, is empty, or its items are not (PIL image, class).
     """
     try:
         if len(dataset) == 0:
-            raise UsageError('dataset: holds no image')
+            raise UsageError('dataset: contains no images')
         first = dataset[0]
     except (TypeError, NotImplementedError, AttributeError):
         raise UsageError(
@@ -61,8 +61,8 @@ def check_images(dataset: Any) -> Dataset:
     image, target = first
     if not isinstance(image, Image.Image):
         raise UsageError(
-            f'dataset: its first image is a {type(image).__name__}: expected a PIL image: make the dataset without a '
-            'transform, the search has its own'
+            f'dataset: its first image is a {type(image).__name__}: expected a PIL image: create the dataset without a '
+            'transform, the search applies its own'
         )
     try:
         int(target)

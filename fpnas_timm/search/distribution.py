@@ -24,11 +24,11 @@ __all__ = ['KINDS', 'Distribution', 'Factorized', 'Joint', 'load_distribution']
 
 
 class Distribution(ABC):
-    """Independent categoricals that cover the variables of a space. Starts uniform.
+    """Independent categoricals over the variables of a space, initially uniform.
 
     Attributes:
         space: the search space.
-        alpha: logits of all categoricals, one after the other, float64, shape (num_parameters,); a leaf.
+        alpha: concatenated logits of all categoricals, float64, shape (num_parameters,); a leaf tensor.
     """
 
     kind = ''
@@ -37,7 +37,8 @@ class Distribution(ABC):
         self.space = space
         sizes = [math.prod(shape) for shape in self._shapes()]
         self.alpha = torch.zeros(sum(sizes), dtype=torch.float64, requires_grad=True)
-        # Categoricals as rows of a matrix, so that every operation is one call: the last index stands for "no choice".
+        # Each categorical is one row of a padded index matrix, so that every operation is one call. The index
+        # `len(alpha)` marks padding.
         starts = list(itertools.accumulate(sizes, initial=0))
         self._rows = torch.full((len(sizes), max(sizes)), len(self.alpha))
         for row, start, size in zip(self._rows, starts, sizes):
@@ -46,19 +47,19 @@ class Distribution(ABC):
 
     @abstractmethod
     def _shapes(self) -> list[tuple[int, ...]]:
-        """Per categorical the number of choices of each variable that it covers."""
+        """For each categorical, the number of choices of each variable that it covers."""
 
     @property
     def num_parameters(self) -> int:
         return len(self.alpha)
 
     def log_softmax(self) -> torch.Tensor:
-        """Log-probabilities (nats), a row per categorical, -inf behind its last choice."""
+        """Log-probabilities (nats), one row per categorical, padded with -inf after its last choice."""
         padding = self.alpha.new_full((1,), -math.inf)
         return torch.cat([self.alpha, padding])[self._rows].log_softmax(1)
 
     def sample(self, num_samples: int, generator: torch.Generator) -> list[Choices]:
-        """`num_samples` independent architectures, drawn with the passed generator."""
+        """Draw `num_samples` independent architectures with the given generator."""
         with torch.no_grad():
             probs = self.log_softmax().exp()
         drawn = torch.multinomial(probs, num_samples, replacement=True, generator=generator)
@@ -68,7 +69,7 @@ class Distribution(ABC):
         """log P(A | alpha) in nats, shape (len(archs),); differentiable with respect to alpha.
 
         Raises:
-            ValueError: an architecture that is not of the space.
+            ValueError: an architecture is not in the space.
         """
         index = torch.tensor([self._indices(arch) for arch in archs], dtype=torch.long).reshape(-1, len(self._rows))
         return self.log_softmax().gather(1, index.T).sum(0)
@@ -80,11 +81,11 @@ class Distribution(ABC):
         return -(probs * log_probs.masked_fill(probs == 0, 0)).sum()
 
     def most_probable(self) -> Choices:
-        """The mode; of equally probable choices the first."""
+        """The mode; among equally probable choices, the first."""
         return self._choices(self.log_softmax().argmax(1).tolist())
 
     def ranked(self) -> Iterator[tuple[Choices, float]]:
-        """All architectures with their log-probability (nats), the most probable first, made one at a time."""
+        """All architectures with their log-probability (nats), most probable first, generated one at a time."""
         log_probs = [row[: math.prod(s)] for row, s in zip(self.log_softmax().detach().numpy(), self._shapes())]
         order = [np.argsort(-row, kind='stable') for row in log_probs]
         ordered = [row[o] for row, o in zip(log_probs, order)]
@@ -93,7 +94,7 @@ class Distribution(ABC):
         while queue:
             negative, at = heapq.heappop(queue)
             yield self._choices([int(o[i]) for o, i in zip(order, at)]), -negative
-            # The successors raise one place at or behind the last raised one, so that each is reached once.
+            # Successors only increment positions at or after the last nonzero one, so that each is reached once.
             last = max((place for place, i in enumerate(at) if i), default=0)
             for place in range(last, len(at)):
                 if at[place] + 1 < len(ordered[place]):
@@ -102,21 +103,21 @@ class Distribution(ABC):
 
     @abstractmethod
     def log_probs(self) -> LogProbs:
-        """What `decode` takes: per group a dict of variable -> log-probabilities, or one array for a joint one."""
+        """The input of `decode`: one dict of variable -> log-probabilities per group, or one array if joint."""
 
     @abstractmethod
     def marginals(self) -> list[dict[str, list[float]]]:
-        """Per group and variable the probability of each choice."""
+        """For each group and variable, the probability of each choice."""
 
     def save(self, path: str | Path) -> None:
-        """Write alpha, the kind and the choices of the space as safetensors, in one step."""
+        """Atomically write alpha, the kind of distribution and the choices of the space as safetensors."""
         groups = [{v: list(c) for v, c in group.items()} for group in self.space.groups]
         metadata = {'kind': self.kind, 'space': self.space.name, 'groups': json.dumps(groups)}
         with replacing(path) as temporary:
             save_file({'alpha': self.alpha.detach()}, temporary, metadata)
 
     def _choices(self, indices: Sequence[int]) -> Choices:
-        """An index per categorical -> an index per group and variable."""
+        """One index per categorical -> one index per group and variable."""
         flat = iter(
             index // stride % size
             for index, strides, shape in zip(indices, self._strides, self._shapes())
@@ -125,8 +126,8 @@ class Distribution(ABC):
         return tuple(tuple(itertools.islice(flat, len(group))) for group in self.space.groups)
 
     def _indices(self, arch: Choices) -> list[int]:
-        """An index per group and variable -> an index per categorical."""
-        self.space.values(arch)  # raises if it is not of this space
+        """One index per group and variable -> one index per categorical."""
+        self.space.values(arch)  # raises ValueError if `arch` is not in the space
         flat = iter(k for group in arch for k in group)
         return [sum(stride * next(flat) for stride in strides) for strides in self._strides]
 
@@ -147,7 +148,7 @@ class Factorized(Distribution):
         return [{v: np.exp(row).tolist() for v, row in group.items()} for group in self.log_probs()]
 
     def to_joint(self) -> 'Joint':
-        """The same distribution with a parameter for every combination: exactly the product of the factors."""
+        """The same distribution with one parameter per combination of choices: the exact product of the factors."""
         joint = Joint(self.space)
         logits = []
         for group in self.log_probs():
@@ -184,14 +185,14 @@ KINDS = {cls.kind: cls for cls in (Factorized, Joint)}
 
 
 def load_distribution(path: str | Path, space: SearchSpace | None = None) -> Distribution:
-    """The distribution that `save` wrote.
+    """Load a distribution written by `save`.
 
     Args:
         path: a safetensors file.
-        space: the space that it must be over (default: a plain `SearchSpace`, made from the file).
+        space: the space that the distribution must cover (default: a plain `SearchSpace` read from the file).
 
     Raises:
-        ValueError: not such a file, or of another space.
+        ValueError: the file is not a saved distribution, or belongs to a different space.
     """
     try:
         with safe_open(path, 'pt') as f:

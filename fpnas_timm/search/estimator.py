@@ -1,4 +1,4 @@
-"""The architecture gradient: equation (2) of the supplement, the number of samples it takes, and the cost in it.
+"""The architecture gradient: equation (2) of the supplement, its number of samples, and its cost term.
 
 The loss is L(w, alpha) = -log P(y|X, w, alpha) + beta log C(alpha) (1), its gradient with respect to alpha
 
@@ -6,9 +6,9 @@ The loss is L(w, alpha) = -log P(y|X, w, alpha) + beta log C(alpha) (1), its gra
 
 for K architectures A_k drawn from P(A|alpha), with P_k = P(y_val|X_val, w, A_k) and C_k = C(A_k).
 
-Where (2) is biased: it divides by the sums over the same K samples instead of by P(y|X, w, alpha) and C(alpha). A
-ratio of two averages misses the ratio of their expectations by a term of order 1/K. The arguments `normalizer` put the
-true values in its place, for which (2) is exact at every K (`tests/search/test_estimator.py` measures both by
+(2) is biased because it divides by sums over the same K samples instead of by P(y|X, w, alpha) and C(alpha): a ratio
+of two averages differs from the ratio of their expectations by a term of order 1/K. The `normalizer` arguments
+substitute the true values; with them (2) is unbiased at every K (`tests/search/test_estimator.py` verifies both by
 enumeration).
 """
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ MIN_SAMPLES = 2
 
 
 def adaptive_num_samples(entropy: float, lam: float) -> int:
-    """K = lambda * H(P(A|alpha)), H in nats, rounded down; never below 2.
+    """K = lambda * H(P(A|alpha)), H in nats, rounded down; at least 2.
 
-    A single sample would have weight 1 whatever it is: the update would only make it more probable.
+    A single sample would always have weight 1: every update would only make it more probable.
 
     >>> adaptive_num_samples(59, lam=0.25), adaptive_num_samples(0.1, lam=0.25)  # 59 and 1/4 are the paper's
     (14, 2)
@@ -39,14 +39,15 @@ def adaptive_num_samples(entropy: float, lam: float) -> int:
 
 
 def budget_cost(costs: torch.Tensor, target: float, form: str = 'relative') -> torch.Tensor:
-    """C(A): max(0, FLOPS(A) / TAR - 1), how far over the target as a fraction of it.
+    """C(A): max(0, FLOPS(A) / TAR - 1), the relative excess over the target.
 
-    'two-sided' is how far from it; 'expected' is negative below it, as the hinge is then of the mean.
+    'two-sided' takes the absolute value of FLOPS(A) / TAR - 1 instead. 'expected' keeps negative values, since the
+    hinge is applied to the mean later.
 
     Args:
         costs: multiply-adds, any shape.
-        target: multiply-adds that cost nothing.
-        form: as `cost_weights`.
+        target: multiply-adds up to which an architecture has no cost.
+        form: as in `cost_weights`.
     """
     off = costs / target - 1
     if form == 'expected':
@@ -61,11 +62,11 @@ def likelihood_weights(
 
     Args:
         log_likelihoods: log P(y_val|X_val, w, A_k) in nats, summed over the images, shape (K,).
-        temperature: divides them. 1 is the paper's; the number of images makes their mean of the sum.
-        normalizer: log P(y|X, w, alpha) where it is known, in place of the samples' mean.
+        temperature: divides the log-likelihoods. The paper uses 1; the number of images turns their sum into a mean.
+        normalizer: log P(y|X, w, alpha), if known, instead of the mean over the samples.
 
     Returns:
-        Weights (K,); they sum to 1, without `normalizer`.
+        Weights (K,); without `normalizer` they sum to 1.
     """
     scaled = log_likelihoods / temperature
     if normalizer is None:
@@ -76,25 +77,25 @@ def likelihood_weights(
 def cost_weights(
         costs: torch.Tensor, beta: float, form: str = 'relative', normalizer: float | None = None
 ) -> torch.Tensor:
-    """What is subtracted from each sample's weight for its cost.
+    """The cost term that is subtracted from each sample's weight.
 
     Args:
         costs: C(A_k), shape (K,).
-        beta: its weight in the loss.
+        beta: weight of the cost in the loss.
         form: one of
 
-            * 'relative', the paper's beta C_k / sum C. It depends on the ratios of the costs, but not on how far over
-              the target the samples are; 0 where all C_k are.
-            * 'absolute', beta C_k / K: the gradient of beta C(alpha) in place of beta log C(alpha). It fades as the
-              samples come within the target, so while they vary it ends well below.
-            * 'two-sided', the same with a C(A) that also rises below the target; it ends on the target. Like
-              'absolute', it prefers distributions whose samples vary little in cost.
-            * 'expected', the gradient of beta max(0, FLOPS(alpha) / TAR - 1), with FLOPS(alpha) the mean over the
-              samples: it has no such preference.
-        normalizer: C(alpha) where it is known, in place of the samples' mean ('relative' only).
+            * 'relative': the paper's beta C_k / sum C. It depends on the ratios of the costs, but not on how far the
+              samples exceed the target; 0 if all C_k are 0.
+            * 'absolute': beta C_k / K, the gradient of beta C(alpha) instead of beta log C(alpha). It vanishes only
+              once all samples are within the target, so while samples vary the expected cost ends well below it.
+            * 'two-sided': the same, but C(A) also increases below the target, so that the search ends at the target.
+              Like 'absolute', it prefers distributions whose samples vary little in cost.
+            * 'expected': the gradient of beta max(0, FLOPS(alpha) / TAR - 1), where FLOPS(alpha) is the mean over the
+              samples; it has no such preference.
+        normalizer: C(alpha), if known, instead of the mean over the samples ('relative' only).
 
     Raises:
-        ValueError: another form.
+        ValueError: an unknown form.
     """
     if form in ('absolute', 'two-sided'):
         return beta * costs / len(costs)
@@ -116,11 +117,11 @@ def sample_weights(
 ) -> torch.Tensor:
     """m_k of equation (2), shape (K,).
 
-    `baseline` subtracts the mean over the samples. As grad log P has expectation 0, this leaves the expectation of the
-    gradient unchanged and removes the noise of equally good samples: a flat landscape keeps its entropy exactly.
-    Two exceptions, both in the cost: with the forms that are not relative the mean depends on the samples, and the
-    cost's gradient shrinks by a K-th; with the relative form it shrinks where often no sample is over the target (to
-    about half at K = 2), since the mean is then 0 in some draws and not in others.
+    `baseline` subtracts the mean over the samples. Since grad log P has expectation 0, this does not change the
+    expected gradient and removes the noise between equally good samples: if all architectures are equally good, the
+    entropy does not change. The cost term has two exceptions. With the forms other than 'relative', the mean depends on
+    the samples, which scales the cost's gradient by 1 - 1/K. With 'relative', the cost's gradient shrinks (to about
+    half at K = 2) if samples often contain no architecture over the target, since the mean is then 0 in those draws.
     """
     weights = likelihood_weights(log_likelihoods, temperature) - cost_weights(costs, beta, form)
     return weights - weights.mean() if baseline else weights

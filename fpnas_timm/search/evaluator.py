@@ -1,9 +1,10 @@
 """The supernet as the search's evaluator: it trains the shared weights and scores architectures on held-out images.
 
-On several processes (`torchrun`) the *data* are split: each evaluates all K architectures on its share of the batch.
-Every process is busy whatever K is, which falls as the search goes on, and needs the memory of its own share alone. The
-log-likelihood of the batch is the sum over the processes, the gradient of the weights their average. Each normalises
-its own share, as in any distributed training: N processes do what one does with N times `--grad-accum-steps`.
+In distributed runs (`torchrun`) the *data* are split: each process evaluates all K architectures on its share of the
+batch. All processes are thus busy for any K (which decreases during the search), and each needs memory for its own
+share only. The log-likelihood of the batch is the sum over the processes; the weight gradient is their average. Batch
+norm uses the statistics of each process's share, as usual in distributed training: N processes are equivalent to one
+process with N times as many `--grad-accum-steps`.
 """
 import hashlib
 import math
@@ -54,16 +55,16 @@ class SuperNetEvaluator:
             net: the supernet, on its device.
             train_loader: batches of the half that trains the weights.
             val_loader: batches of the half that trains alpha.
-            optimizer: of the weights.
-            scheduler: timm's, stepped by update.
+            optimizer: optimizer of the weights.
+            scheduler: timm's learning-rate scheduler, stepped once per update.
             loss_fn: (logits, classes) -> mean loss.
-            autocast: context of a forward pass.
-            scaler: of the gradients; disabled where the precision needs none.
-            clip_grad: largest norm of the gradient.
-            accum_steps: batches of a step and process.
-            cost_classes: classes of the network whose multiply-adds count; the supernet's if None.
-            world_size: processes.
-            memory_format: of the images.
+            autocast: context manager for forward passes.
+            scaler: gradient scaler; disabled unless the precision is float16.
+            clip_grad: maximum norm of the gradient.
+            accum_steps: batches per step and process.
+            cost_classes: number of classes assumed for the multiply-adds; the supernet's if None.
+            world_size: number of processes.
+            memory_format: memory format of the images.
         """
         self.net = net
         self.train_loader, self.val_loader = train_loader, val_loader
@@ -83,16 +84,16 @@ class SuperNetEvaluator:
         self._start = (0, 0)
 
     def start_epoch(self, epoch: int, step: int) -> None:
-        """Batches of `epoch` from `step` on; the validation half is opened only in an epoch that scores on it."""
+        """Start the batches of `epoch` at `step`; the validation half is only loaded in epochs that use it."""
         self._start = epoch, step
         self._train = self.train_loader.start(epoch, step)
         self._val = None
 
     def train_step(self, archs: Sequence[Choices]) -> float:
-        """One update of the weights with the mean gradient of `archs`, all on the same batch; their mean loss.
+        """Update the weights once with the mean gradient of `archs` on one batch; return their mean loss.
 
         Raises:
-            NonFiniteError: a loss or the gradient is not a number; the weights are as before.
+            NonFiniteError: a loss or the gradient is not finite; the weights are unchanged.
         """
         losses = torch.zeros(len(archs), device=self.device)
         self.optimizer.zero_grad()
@@ -110,7 +111,7 @@ class SuperNetEvaluator:
         self._sum_gradients()
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.clip_grad or math.inf).item()
-        if not self.scaler.is_enabled() and not math.isfinite(norm):  # a scaler leaves such a step out by itself
+        if not self.scaler.is_enabled() and not math.isfinite(norm):  # an enabled scaler skips such a step
             raise NonFiniteError('the gradient', [norm])
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -120,7 +121,7 @@ class SuperNetEvaluator:
 
     @torch.no_grad()
     def log_likelihoods(self, archs: Sequence[Choices]) -> torch.Tensor:
-        """log P(y_val|X_val, w, A_k): the log-probability of the right class, summed over the batch, float64, (K,)."""
+        """log P(y_val|X_val, w, A_k): log-probability of the true class, summed over the batch, float64, (K,)."""
         if self._val is None:
             self._val = self.val_loader.start(*self._start)
         sums = torch.zeros(len(archs), dtype=torch.float64, device=self.device)
@@ -133,13 +134,13 @@ class SuperNetEvaluator:
         return self._gathered(sums).cpu().sum(0)
 
     def check_in_sync(self, alpha: torch.Tensor) -> None:
-        """Raise RunError if the processes do not all hold the same alpha, to the bit."""
+        """Raise RunError unless alpha is bitwise identical on all processes."""
         prints = self._gathered(torch.tensor(fingerprint(alpha), dtype=torch.float64, device=self.device))
         if (prints != prints[0]).any():
             raise RunError('the processes no longer hold the same architecture parameters; the last checkpoint is kept')
 
     def full_cost(self, arch: Arch) -> Cost:
-        """Multiply-adds and parameters of the stand-alone network that the budget is for."""
+        """Multiply-adds and parameters of the stand-alone network, with the budget's number of classes."""
         return cost(arch, num_classes=self.cost_classes, in_chans=self.net.in_chans)
 
     def cost(self, arch: Choices) -> int:
@@ -147,7 +148,7 @@ class SuperNetEvaluator:
         return self._macs(arch)
 
     def decode(self, distribution: Distribution, window: tuple[int, int]) -> Choices:
-        """The most probable architecture with multiply-adds in `window`, proven optimal."""
+        """The most probable architecture whose multiply-adds are within `window`, proven optimal."""
         return decode(
             self.net.space, distribution.log_probs(), macs=window, num_classes=self.cost_classes,
             in_chans=self.net.in_chans,
@@ -164,7 +165,7 @@ class SuperNetEvaluator:
         return images, target.to(self.device, non_blocking=True)
 
     def _gathered(self, values: torch.Tensor) -> torch.Tensor:
-        """The values of all processes, a row each, in the same order everywhere: sums of them are equal to the bit."""
+        """The values of all processes, one row per rank, so that sums are bitwise identical on all processes."""
         if self.world_size == 1:
             return values[None]
         rows = [torch.empty_like(values) for _ in range(self.world_size)]
@@ -172,7 +173,7 @@ class SuperNetEvaluator:
         return torch.stack(rows)
 
     def _sum_gradients(self) -> None:
-        """Add up the gradients of all processes. The same architectures ran on each, so the same weights have one."""
+        """Sum the gradients over all processes; all ran the same architectures, so the same weights have gradients."""
         if self.world_size == 1:
             return
         grads = [p.grad for p in self.net.parameters() if p.grad is not None]
@@ -182,7 +183,7 @@ class SuperNetEvaluator:
             grad.copy_(part.view_as(grad))
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimizer, scaler, number of updates and the global random generators."""
+        """Weights, optimizer, scaler, number of updates and the state of the global random generators."""
         return {
             'net': self.net.state_dict(),
             'optimizer': self.optimizer.state_dict(),
@@ -192,7 +193,7 @@ class SuperNetEvaluator:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore a state returned by `state_dict`."""
         self.net.load_state_dict(state['net'])
         self.optimizer.load_state_dict(state['optimizer'])
         self.scaler.load_state_dict(state['scaler'])
@@ -201,6 +202,6 @@ class SuperNetEvaluator:
 
 
 def fingerprint(alpha: torch.Tensor) -> int:
-    """48 bits that differ if any bit of `alpha` does: a whole number that float64 holds exactly."""
+    """A 48-bit hash of the bytes of `alpha`: an integer that float64 represents exactly."""
     digest = hashlib.blake2b(alpha.detach().cpu().numpy().tobytes(), digest_size=6).digest()
     return int.from_bytes(digest, 'big')

@@ -1,4 +1,4 @@
-"""The folder of a search: its files, the lock while the search runs, the checks when it resumes."""
+"""The output folder of a search: its file names, the lock during the search, and the checks on resume."""
 import contextlib
 import fcntl
 import hashlib
@@ -21,19 +21,19 @@ __all__ = [
 ]
 
 CHECKPOINT = 'last.pt'
-EXTRACT = 'extract'  # the result as a model, timm's `local-dir:`
-RECORD = 'halves.json'  # what the search was made from
+EXTRACT = 'extract'  # the resulting model, as a folder for timm's `local-dir:`
+RECORD = 'halves.json'  # search space, data and halves, compared on resume
 
 
 def fingerprint_of(dataset: Dataset) -> str:
-    """A digest of the images' names, where the dataset knows them, and classes."""
+    """A digest of the class of every image and, if the dataset has them, the file names."""
     names = getattr(getattr(dataset, 'dataset', None), 'filenames', None)
     text = repr([class_indices(dataset), names() if names else None])
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def saved_halves(path: Path, targets: Sequence[int], classes: Sequence[int]) -> Halves | None:
-    """The halves in a search's record; None if they are not two halves of the images of these classes."""
+    """The halves recorded in a search folder; None unless they split exactly the images of these classes."""
     saved = load_json(path.read_text(encoding='utf-8')) if path.exists() else {}
     train, val = saved.get('train'), saved.get('val')
     if not (isinstance(train, list) and isinstance(val, list) and saved.get('classes') == list(classes)):
@@ -46,26 +46,28 @@ def saved_halves(path: Path, targets: Sequence[int], classes: Sequence[int]) -> 
 
 
 def check_same(path: Path, record: dict[str, Any]) -> None:
-    """Raise UsageError if what a search was made from has changed since."""
+    """Raise UsageError if the search space, data or number of processes differ from those of the recorded search."""
     words = {'processes': 'number of processes', 'space': 'search space', 'images': 'images of the data folder'}
     saved = load_json(path.read_text(encoding='utf-8')) if path.exists() else {}
     record = json.loads(json.dumps(record))
     for name, value in record.items():
         if saved.get(name) != value:
             what = words.get(name, 'halves of the data')
-            shown = f' ({saved.get(name)} there, {value} here)' if name == 'processes' else ''
-            raise UsageError(f'--resume {path.parent}: another {what}{shown} than when it started: start a new search')
+            shown = f' ({saved.get(name)} then, {value} now)' if name == 'processes' else ''
+            raise UsageError(f'--resume {path.parent}: the {what} changed since it started{shown}: start a new search')
 
 
 @contextlib.contextmanager
 def lock_folder(folder: Path, resume: bool) -> Iterator[None]:
-    """Make the output folder if it is not there, and keep other searches out of it while this one runs.
+    """Create the output folder if necessary, and lock it against other searches while this one runs.
 
     Raises:
-        UsageError: it holds another search, or another process is using it.
+        UsageError: it already contains a search, or another process is using it.
     """
     if not resume and (folder / ARGS_FILE).exists():
-        raise UsageError(f'--output {folder}: holds a search: --resume {folder} goes on with it, or name another one')
+        raise UsageError(
+            f'--output {folder}: already contains a search: continue it with --resume {folder}, or choose a new folder'
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / '.lock').open('w')
@@ -73,9 +75,9 @@ def lock_folder(folder: Path, resume: bool) -> Iterator[None]:
         raise UsageError(f'--output {folder}: cannot be written ({e.strerror})') from None
     with lock:
         try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not handed on to the loader's workers, as flock is
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not inherited by DataLoader workers
         except (BlockingIOError, PermissionError):
             raise UsageError(f'--output {folder}: another process is searching there: wait, or stop it') from None
-        for left in folder.glob('.*.tmp'):  # of a process that was killed while it wrote
+        for left in folder.glob('.*.tmp'):  # left by a process that was killed while writing
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         yield

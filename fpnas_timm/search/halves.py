@@ -1,9 +1,9 @@
 """The images of a search: its classes, two stratified halves, and batches that can start at any step.
 
-The weights learn from one half, alpha from the other (main paper, section 3). What a batch holds, and how each of its
-images is augmented, depends on the seed, the epoch and the step alone: not on what was drawn before, the number of
-loader processes or the number of training processes. So a search resumes in the middle of an epoch without reading
-again what it has already seen.
+The weights are trained on one half, alpha on the other (main paper, section 3). The images of a batch and their
+augmentation depend only on the seed, the epoch and the step, not on earlier random draws, the number of DataLoader
+workers or the number of training processes. A search can therefore resume in the middle of an epoch without reading
+earlier batches again.
 """
 import contextlib
 import os
@@ -24,7 +24,7 @@ __all__ = ['Half', 'HalfLoader', 'Halves', 'StepBatches', 'pick_classes', 'strat
 
 @dataclass(frozen=True)
 class Halves:
-    """Image indices of the half that trains the weights and of the half that trains alpha; the classes they are of."""
+    """Image indices of the half that trains the weights and of the half that trains alpha, and the classes used."""
 
     train: list[int]
     val: list[int]
@@ -32,10 +32,10 @@ class Halves:
 
 
 def pick_classes(targets: Sequence[int], count: int | None, seed: int) -> list[int]:
-    """`count` random classes of those there are, sorted (the paper: 100 of ImageNet's); all if None.
+    """`count` randomly chosen classes, sorted (the paper uses 100 of ImageNet's); all classes if None.
 
     Raises:
-        UsageError: there are fewer.
+        UsageError: `count` is below 2 or above the number of classes.
     """
     classes = sorted(set(targets))
     if count is None:
@@ -46,15 +46,15 @@ def pick_classes(targets: Sequence[int], count: int | None, seed: int) -> list[i
 
 
 def stratified_halves(targets: Sequence[int], classes: Sequence[int], seed: int) -> Halves:
-    """Half of each class's images for the weights, half for alpha, chosen at random; no image in both.
+    """Randomly split the images of each class into two halves, one for the weights and one for alpha.
 
     Args:
         targets: the class of every image.
-        classes: those to search on.
-        seed: of the choice.
+        classes: the classes to search on.
+        seed: random seed of the split.
 
     Returns:
-        The halves, whose sizes differ by one image at most, in each class and in all.
+        The halves; their sizes differ by at most one image, both per class and in total.
 
     Raises:
         UsageError: a class has only one image.
@@ -85,19 +85,19 @@ def stratified_halves(targets: Sequence[int], classes: Sequence[int], seed: int)
 
 
 class Half(Dataset):
-    """Some images of a dataset, with classes counted from 0; augmentation is seeded by image and epoch."""
+    """A subset of a dataset with classes renumbered from 0; the augmentation is seeded per image and epoch."""
 
     def __init__(
             self, dataset: Dataset, indices: Sequence[int], classes: Sequence[int], transform: Any, mode: str, seed: int
     ) -> None:
         """
         Args:
-            dataset: gives (PIL image, class).
-            indices: of the images.
-            classes: of the dataset, in the order of the new ones.
-            transform: of timm's `create_transform`.
+            dataset: its items are (PIL image, class).
+            indices: indices of the images in the dataset.
+            classes: classes in the dataset; their positions in this list are the new classes.
+            transform: a transform made by timm's `create_transform`.
             mode: PIL mode of the images: 'RGB' or 'L'.
-            seed: of the augmentation.
+            seed: random seed of the augmentation.
         """
         self.dataset = dataset
         self.indices = list(indices)
@@ -121,7 +121,7 @@ class Half(Dataset):
 
 @contextlib.contextmanager
 def _seeded(parts: tuple[int, ...]) -> Iterator[None]:
-    """Within, the global generators that timm's transforms draw from start from a seed made of `parts`."""
+    """Within the context, the global random generators, which timm's transforms use, are seeded from `parts`."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     seed = int(np.random.SeedSequence(parts).generate_state(1)[0])
     random.seed(seed)
@@ -136,11 +136,11 @@ def _seeded(parts: tuple[int, ...]) -> Iterator[None]:
 
 
 class StepBatches:
-    """The batches of an epoch as lists of indices: a batch sampler.
+    """A batch sampler: the batches of an epoch as lists of indices.
 
-    Every step takes the next `world_size * accum_steps * batch_size` images of the epoch's permutation; of these,
-    process r has the r-th batch of each of the `accum_steps` rounds. N processes thus see what one sees with N times
-    the rounds.
+    Every step takes the next `world_size * accum_steps * batch_size` images of the epoch's permutation. They form
+    `accum_steps` rounds of `world_size` batches; rank r gets the r-th batch of each round. N processes thus see the
+    same images as one process with N times as many rounds.
     """
 
     def __init__(
@@ -154,11 +154,11 @@ class StepBatches:
     ) -> None:
         """
         Args:
-            size: images of the half.
-            batch_size: of a process and round.
-            seed: of the permutations, another for each half: images at the same place must have nothing in common.
-            accum_steps: rounds of a step.
-            rank: of this process.
+            size: number of images in the half.
+            batch_size: images per batch (per process and round).
+            seed: random seed of the permutations; must differ between the two halves, so that they are independent.
+            accum_steps: rounds per step.
+            rank: rank of this process.
             world_size: number of processes.
         """
         self.size = size
@@ -171,7 +171,7 @@ class StepBatches:
 
     @property
     def steps(self) -> int:
-        """Whole steps an epoch."""
+        """Number of complete steps per epoch."""
         return self.size // (self.batch_size * self.accum_steps * self.world_size)
 
     def __len__(self) -> int:
@@ -185,15 +185,15 @@ class StepBatches:
 
 
 class HalfLoader:
-    """Loads the batches of a half, from any step of any epoch on."""
+    """Loads the batches of a half, starting at any step of any epoch."""
 
     def __init__(self, half: Half, batches: StepBatches, workers: int = 0, pin_memory: bool = False) -> None:
         """
         Args:
             half: the images.
-            batches: which of them make a batch.
-            workers: processes that load.
-            pin_memory: as torch's `DataLoader`.
+            batches: the batch sampler.
+            workers: number of DataLoader workers.
+            pin_memory: as in torch's `DataLoader`.
         """
         self.half = half
         self.batches = batches
@@ -203,21 +203,21 @@ class HalfLoader:
             num_workers=workers,
             pin_memory=pin_memory,
             worker_init_fn=_own_session,
-            generator=torch.Generator(),  # seeds the workers, which draw nothing: leaves torch's own generator alone
+            generator=torch.Generator(),  # so that worker seeds do not come from torch's global generator
         )
 
     @property
     def steps(self) -> int:
-        """Whole steps an epoch."""
+        """Number of complete steps per epoch."""
         return self.batches.steps
 
     def start(self, epoch: int, step: int) -> Iterator[Any]:
-        """The batches of `epoch` from `step` (0: the first) on."""
+        """The batches of `epoch`, starting at `step` (0 is the first)."""
         self.half.epoch = epoch
         self.batches.epoch, self.batches.first_step = epoch, step
         return iter(self.loader)
 
 
 def _own_session(worker: int) -> None:
-    """Take a loader's worker out of the group of processes: a signal to the group, as Ctrl-C, is for the main one."""
+    """Move a DataLoader worker to its own session, so that Ctrl-C is only delivered to the main process."""
     os.setsid()

@@ -1,7 +1,7 @@
 """The search: a distribution over architectures learned by gradient descent, coarse to fine (main paper, section 3).
 
-The loop knows a `SearchSpace` and an `Evaluator`, no more. The same loop searches the supernet of `evaluator.py`, a
-table of measured accuracies or whatever else can say how well an architecture does.
+The loop only depends on a `SearchSpace` and an `Evaluator`. The same loop searches the supernet of `evaluator.py`, a
+table of measured accuracies, or anything else that can score architectures.
 """
 import copy
 import itertools
@@ -22,59 +22,59 @@ from .estimator import COST_FORMS, adaptive_num_samples, budget_cost, sample_wei
 
 __all__ = ['Evaluator', 'Search', 'SearchConfig']
 
-MAX_RANKED = 1_000_000  # architectures that a decode without a solver looks at
+MAX_RANKED = 1_000_000  # number of architectures that are tried for the result if there is no solver
 
 
 class Evaluator(Protocol):
-    """What is searched: it scores architectures and, if it has weights, trains them."""
+    """Scores architectures and, if it has weights, trains them."""
 
     steps_per_epoch: int
 
     def start_epoch(self, epoch: int, step: int) -> None:
-        """Start at `step` (0: the first) of `epoch`: a resumed search must get the batches it would have got."""
+        """Start at `step` (0 is the first) of `epoch`, with the same batches as in an uninterrupted search."""
 
     def train_step(self, archs: Sequence[Choices]) -> float:
         """Update the weights with these architectures on the next training batch; return their mean loss.
 
         Raises:
-            NonFiniteError: one of the losses is not a number; it holds all of them, one per architecture.
+            NonFiniteError: a loss is not finite; the error contains all losses, one per architecture.
         """
 
     def log_likelihoods(self, archs: Sequence[Choices]) -> torch.Tensor:
         """log P(y_val|X_val, w, A_k) of each on the next validation batch, summed over it (nats), float64, shape (K,).
 
-        Called after every `train_step` of an epoch, or in warm-up epochs after none.
+        Called after every `train_step`, except in warm-up epochs.
         """
 
     def cost(self, arch: Choices) -> float:
-        """C(A) before the hinge: multiply-adds, or any other cost in the unit of the target."""
+        """Cost of an architecture, before the hinge: multiply-adds, or any other cost in the unit of the target."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a resumed search needs: weights, optimizer, random generators."""
+        """The state that a resumed search needs: weights, optimizer, random generators."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore a state returned by `state_dict`."""
 
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """The settings of a search. The defaults are the paper's where it prints one.
+    """The settings of a search. The defaults are the paper's where it states a value.
 
     Attributes:
-        epochs: in all (the paper: 315).
-        warmup_epochs: of them with alpha frozen, sampling uniformly (supplement, section E; 45).
-        joint_epoch: theta, when the factorised distribution becomes a joint one (80); None never, 0 from the start.
+        epochs: total number of epochs (315 in the paper).
+        warmup_epochs: number of initial epochs with alpha frozen and uniform sampling (supplement, section E; 45).
+        joint_epoch: theta, the epoch at which the factorised distribution becomes joint (80); None: never, 0: at once.
         lam: lambda of adaptive sampling, K = lambda * H.
-        num_samples: a fixed K instead, as PARSEC.
-        weight_samples: the weights learn from the first of the K architectures only; None: from all.
+        num_samples: use this fixed K instead, as in PARSEC.
+        weight_samples: train the weights on only the first of the K architectures; None: on all.
         beta: weight of the cost in the loss.
-        target: the cost that is free, in the evaluator's unit (multiply-adds); None searches without a budget.
+        target: cost up to which there is no penalty, in the evaluator's unit (multiply-adds); None: no budget.
         tolerance: the final architecture costs between target * (1 - tolerance) and target.
-        cost_form: 'relative' (as printed), 'absolute', 'expected' or 'two-sided', see `cost_weights`.
+        cost_form: 'relative' (as in the paper), 'absolute', 'expected' or 'two-sided', see `cost_weights`.
         baseline: subtract the mean weight, see `sample_weights`.
-        temperature: divides the log-likelihoods; 1 is the paper's.
-        alpha_lr: learning rate of Adam for alpha.
-        alpha_betas: its moments' decay.
+        temperature: divides the log-likelihoods; the paper uses 1.
+        alpha_lr: Adam's learning rate for alpha.
+        alpha_betas: Adam's betas for alpha.
     """
 
     epochs: int
@@ -97,7 +97,7 @@ class SearchConfig:
             (self.epochs >= 1, f'epochs {self.epochs}: expected at least 1'),
             (
                 0 <= self.warmup_epochs < self.epochs,
-                f'warmup_epochs {self.warmup_epochs}: expected fewer than epochs, {self.epochs}: then alpha learns',
+                f'warmup_epochs {self.warmup_epochs}: expected fewer than epochs ({self.epochs}), to train alpha',
             ),
             (
                 self.joint_epoch is None or 0 <= self.joint_epoch < self.epochs,
@@ -106,7 +106,7 @@ class SearchConfig:
             (0 < self.lam < math.inf, f'lam {self.lam}: expected a number above 0'),
             (
                 self.num_samples is None or self.num_samples >= 2,
-                f'num_samples {self.num_samples}: expected at least 2: samples are weighed against each other',
+                f'num_samples {self.num_samples}: expected at least 2: samples are compared with each other',
             ),
             (
                 self.weight_samples is None or self.weight_samples >= 1,
@@ -125,13 +125,13 @@ class SearchConfig:
 
 
 class Search:
-    """A search and its whole state.
+    """A search and its complete state.
 
     Attributes:
         distribution: P(A | alpha) as learned so far.
-        epoch, step: what comes next.
-        history: a dict per epoch: losses, K, entropy (nats), expected cost, the most probable architecture, marginals.
-        num_samples: architectures evaluated so far for alpha, `samples` in the paper's tables.
+        epoch, step: the next step to take, both counted from 0.
+        history: one dict per epoch: losses, K, entropy (nats), mean cost, the most probable architecture, marginals.
+        num_samples: number of architectures evaluated for alpha so far (`samples` in the paper's tables).
     """
 
     def __init__(
@@ -145,14 +145,14 @@ class Search:
     ) -> None:
         """
         Args:
-            space: what is searched.
-            evaluator: scores its architectures.
+            space: the search space.
+            evaluator: scores the architectures of the space.
             config: the settings.
-            seed: of the sampled architectures.
-            decode: a solver for `result`: the most probable architecture with a cost from the first to the second of
-                two whole numbers, both included (default: go through the architectures, the most probable first).
-            check_in_sync: for a search on several processes: called with alpha in every step that updates it, raises
-                RunError if another process holds another alpha (default: no check).
+            seed: random seed for sampling architectures.
+            decode: solver for `result`: (distribution, (low, high)) -> the most probable architecture with
+                low <= cost <= high (default: try the architectures in order of decreasing probability).
+            check_in_sync: for distributed searches: called with alpha before every update, must raise RunError if
+                alpha differs between processes (default: no check).
         """
         self.space = space
         self.evaluator = evaluator
@@ -175,15 +175,15 @@ class Search:
             on_step: Callable[['Search', dict[str, float]], None] | None = None,
             on_epoch: Callable[['Search'], None] | None = None,
     ) -> bool:
-        """Search from where the state stands to the last epoch.
+        """Search from the current state to the end of the last epoch.
 
         Args:
             stop: checked after every step; once it is true, `run` returns False, with the state ready to be saved.
-            on_step: called after every step with its figures.
+            on_step: called after every step with the metrics of the step.
             on_epoch: called after every epoch, to save and report.
 
         Raises:
-            RunError: a loss or likelihood that is not a number; alpha is as it was before the step.
+            RunError: a loss or likelihood is not finite; alpha has not been updated in that step.
         """
         while self.epoch < self.config.epochs:
             if self.epoch == self.config.joint_epoch and isinstance(self.distribution, Factorized):
@@ -207,7 +207,7 @@ class Search:
         return self.epoch < self.config.warmup_epochs
 
     def _take_step(self) -> dict[str, float]:
-        """Draw K architectures, update the weights with them and then, after warm-up, alpha."""
+        """Sample K architectures, update the weights with them and then, after warm-up, alpha."""
         started = time.perf_counter()
         entropy = float(self.distribution.entropy().detach())
         k = self.config.num_samples or adaptive_num_samples(entropy, self.config.lam)
@@ -236,7 +236,7 @@ class Search:
         return figures
 
     def _update_alpha(self, archs: list[Choices], log_likelihoods: torch.Tensor, costs: torch.Tensor) -> None:
-        """One step of Adam along equation (2)."""
+        """One Adam step with the gradient of equation (2)."""
         config = self.config
         over = budget_cost(costs, config.target, config.cost_form) if config.target else torch.zeros_like(costs)
         weights = sample_weights(
@@ -248,11 +248,11 @@ class Search:
 
     def _not_finite(self, e: NonFiniteError, archs: list[Choices]) -> str:
         at = [i for i, value in enumerate(e.values) if not math.isfinite(value)]
-        bad = [archs[i] for i in at] if len(e.values) > 1 else archs  # a single value is that of all of them together
+        bad = [archs[i] for i in at] if len(e.values) > 1 else archs  # a single value belongs to all of them together
         return (
             f'{e.what} is {e.values[at[0]]} at epoch {self.epoch + 1}, step {self.step + 1}, for '
-            f'{" or ".join(self.space.describe(a) for a in bad[:2])}{" or others" if len(bad) > 2 else ""}: start '
-            'again with a lower --lr, --clip-grad 5, more --warmup-lr-epochs, or without --amp; the last checkpoint '
+            f'{" or ".join(self.space.describe(a) for a in bad[:2])}{" or others" if len(bad) > 2 else ""}: '
+            'restart with a lower --lr, --clip-grad 5, more --warmup-lr-epochs, or without --amp; the last checkpoint '
             'is kept'
         )
 
@@ -276,10 +276,10 @@ class Search:
         self.epoch, self.step = self.epoch + 1, 0
 
     def result(self) -> Choices:
-        """The most probable architecture; with a target, the most probable of those that cost what was asked for.
+        """The most probable architecture; with a target, the most probable one within the budget.
 
         Raises:
-            InfeasibleError: no architecture costs between target * (1 - tolerance) and target.
+            InfeasibleError: no architecture that was tried costs between target * (1 - tolerance) and target.
         """
         target = self.config.target
         if target is None:
@@ -295,9 +295,9 @@ class Search:
         raise InfeasibleError(f'none of the {count:,} most probable architectures costs {low:g} to {target:g}')
 
     def state_dict(self) -> dict[str, Any]:
-        """All there is: alpha, its optimizer, the generator, the position, the history, the evaluator's state.
+        """The complete state: alpha and its optimizer, the generator, epoch and step, history, the evaluator's state.
 
-        The evaluator's tensors are its own: save them before the search goes on.
+        The evaluator's tensors are not copied: save them before the search continues.
         """
         return {
             'kind': self.distribution.kind,
@@ -313,7 +313,7 @@ class Search:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave; the search then ends as if it had never stopped."""
+        """Restore a state returned by `state_dict`; the search then ends as if it had never stopped."""
         distribution = KINDS[state['kind']](self.space)
         if state['alpha'].shape != distribution.alpha.shape:
             raise UsageError(

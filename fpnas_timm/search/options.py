@@ -1,4 +1,4 @@
-"""The options of `fpnas search`: the search's own, and timm's names for data, augmentation, optimizer and precision."""
+"""The options of `fpnas search`; those for data, augmentation, optimizer and precision have timm's names."""
 import argparse
 import math
 import sys
@@ -13,13 +13,13 @@ from .names import ARGS_FILE, COST_FORMS
 
 __all__ = ['PRESETS', 'build_parser', 'parse_search_args', 'search_options']
 
-# The paper's settings of a space, by its name: supplement, sections B and E; main paper, section 3 and Table 5.
+# The paper's settings for each search space: supplement, sections B and E; main paper, section 3 and Table 5.
 PRESETS: dict[str, dict[str, Any]] = {
     name: {
         'space': name,
         'img_size': row.img_size,
         'target_macs': row.macs * 1e6,
-        'target_num_classes': 1000,  # the target is that of the ImageNet model, whatever classes are searched on
+        'target_num_classes': 1000,  # the target is for the ImageNet model, even if the search uses fewer classes
         **SEARCH_SETTINGS,
     }
     for name, row in TABLE_B1.items()
@@ -27,7 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 # FP-NAS-S1, without splits: the space of the paper's studies (main paper, Tables 5 and 6; supplement, Table E.7).
 PRESETS['fbnetv2_f'] = {**PRESETS['fpnas_s1pp'], 'space': 'fbnetv2_f', 'target_macs': FBNETV2_F_TARGET}
 
-# What a resumed search may change: nothing that its result depends on.
+# Options that may change on resume, since the result does not depend on them.
 CHANGEABLE_ON_RESUME = frozenset(
     'resume config preset output workers pin_mem log_interval log_tensorboard log_wandb wandb_project wandb_tags '
     'wandb_resume_id'.split()
@@ -35,7 +35,7 @@ CHANGEABLE_ON_RESUME = frozenset(
 
 
 def build_parser(prog: str = 'fpnas search') -> argparse.ArgumentParser:
-    """The parser of `fpnas search`; `prog` is what its usage calls the command."""
+    """The parser of `fpnas search`; `prog` is the command name shown in its usage."""
     parser = argparse.ArgumentParser(
         prog=prog,
         allow_abbrev=False,
@@ -45,40 +45,43 @@ def build_parser(prog: str = 'fpnas search') -> argparse.ArgumentParser:
         '--warmup-epochs 4 --joint-epoch 10 --lam 0.25 --beta 0.3 --output OUT',
     )
     add = OptionGroup(parser, 'run')
-    add('--output', None, 'folder to write; a new one', metavar='OUT')
-    add('--resume', None, 'continue the search in this folder, with its own settings', metavar='OUT')
-    add('-c --config', None, 'YAML file of options; options on the command line win over it', metavar='FILE')
+    add('--output', None, 'folder to write to; must not contain a search yet', metavar='OUT')
+    add('--resume', None, 'continue the search in this folder, with its saved settings', metavar='OUT')
+    add('-c --config', None, 'YAML file of options; the command line overrides it', metavar='FILE')
     add('--preset', None, "the paper's settings for a space", choices=tuple(PRESETS))
     add.shared('seed', default=0)
     add.shared('device', default='cpu')
     add.shared('workers', default=2)
-    add.shared('log_interval', text='updates between lines of the log, where there is no progress bar')
+    add.shared('log_interval', text='updates between log lines, if there is no progress bar')
     add.shared('log_tensorboard', 'log_wandb', 'wandb_project')
     add.shared('wandb_tags', nargs='*')
     add.shared('wandb_resume_id')
 
     add = OptionGroup(parser, 'search')
-    add('--space', 'fpnas_s1pp', 'a space of the paper, or a .json file (docs/spaces.md)', metavar='NAME|FILE')
-    add('--target-macs', None, 'budget of multiply-adds, as 3M or 0.4G', type=quantity, metavar='N')
-    add('--target-num-classes', None, 'classes of the network that the budget is for', type=int,
+    add('--space', 'fpnas_s1pp', "name of one of the paper's spaces, or a .json file (docs/spaces.md)",
+        metavar='NAME|FILE')
+    add('--target-macs', None, 'budget of multiply-adds, such as 3M or 0.4G', type=quantity, metavar='N')
+    add('--target-num-classes', None, 'number of classes that the multiply-adds are counted for', type=int,
         otherwise="the data's")
-    add('--tolerance', 0.02, 'the result has between (1 - X) x the target and the target')
-    add('--epochs', 20, 'epochs of the search')
-    add('--warmup-epochs', 4, 'first epochs, in which alpha is frozen')
-    add('--joint-epoch', None, 'epoch from which the distribution is joint; 0: always', type=int, otherwise='never')
-    add('--lam', 0.25, 'lambda of adaptive sampling: K = lambda x entropy in nats, at least 2')
-    add('--num-samples', None, 'a fixed K', type=int, otherwise='adaptive, see --lam')
-    add('--weight-samples', None, 'how many of the K architectures the weights learn from', type=int, otherwise='all')
+    add('--tolerance', 0.02, 'the result has between (1 - X) * target and target multiply-adds')
+    add('--epochs', 20, 'number of epochs')
+    add('--warmup-epochs', 4, 'number of initial epochs in which alpha is frozen')
+    add('--joint-epoch', None, 'epoch at which the distribution becomes joint; 0: from the start', type=int,
+        otherwise='never')
+    add('--lam', 0.25, 'lambda of adaptive sampling: K = lambda * entropy in nats, at least 2')
+    add('--num-samples', None, 'use this fixed K', type=int, otherwise='adaptive, see --lam')
+    add('--weight-samples', None, 'train the weights on only this many of the K architectures', type=int,
+        otherwise='all')
     add('--beta', 0.3, 'weight of the cost in the loss')
-    add('--cost-form', 'relative', "'relative': as printed; 'absolute' ends within the budget, 'expected' and "
-        "'two-sided' on it", choices=COST_FORMS)
-    add('--temperature', 1.0, "divides the log-likelihoods; 1: the paper's")
-    add('--no-baseline', False, 'do not subtract the mean weight')
+    add('--cost-form', 'relative', "form of the cost in the loss. 'relative': as in the paper; 'absolute' ends below "
+        "the budget, 'expected' and 'two-sided' at the budget", choices=COST_FORMS)
+    add('--temperature', 1.0, 'divides the log-likelihoods; the paper uses 1')
+    add('--no-baseline', False, 'do not subtract the mean weight of the samples')
     add('--alpha-lr', 0.01, 'learning rate of alpha (Adam)')
 
     add = OptionGroup(parser, 'data')
     add.shared('data_dir', 'dataset')
-    add('--train-split', 'train', 'the split to search on; both halves are made from it')
+    add('--train-split', 'train', 'split to search on; it is divided into the two halves')
     add.shared('dataset_download', 'class_map')
     add('--num-classes', None, 'number of classes, checked against the data', type=int, otherwise='not checked')
     add('--search-classes', None, 'search on this many random classes', type=int, otherwise='all')
@@ -102,19 +105,19 @@ def build_parser(prog: str = 'fpnas search') -> argparse.ArgumentParser:
     add.shared('lr', default=0.05)
     add.shared('momentum')
     add.shared('weight_decay', default=1e-4)
-    add('--clip-grad', 5.0, 'largest norm of the gradient; 0: no limit')
+    add('--clip-grad', 5.0, 'maximum norm of the gradient; 0: no limit')
     add.shared('sched')
-    add('--warmup-lr-epochs', 1, 'epochs in which the learning rate rises')
+    add('--warmup-lr-epochs', 1, 'number of epochs of linear learning-rate warm-up')
     add.shared('warmup_lr', 'min_lr')
     add.shared('smoothing', default=0.0)
     add.shared('amp', 'amp_dtype')
-    add.shared('channels_last', text='keep tensors in the channels_last memory format (always so on a CPU)')
-    add('--calibration-batches', 50, "batches from which the extracted model's batch norms get their statistics")
+    add.shared('channels_last', text='use the channels_last memory format (always used on a CPU)')
+    add('--calibration-batches', 50, "number of batches for the batch-norm statistics of the extracted model")
     return parser
 
 
 def quantity(text: str) -> float:
-    """A number, perhaps with K, M or G behind it."""
+    """Parse a number with an optional suffix K, M or G."""
     factors = {'k': 1e3, 'm': 1e6, 'g': 1e9}
     try:
         factor = factors.get(text[-1:].lower())
@@ -127,29 +130,30 @@ def quantity(text: str) -> float:
 
 
 def parse_search_args(argv: Sequence[str] | None = None, prog: str = 'fpnas search') -> argparse.Namespace:
-    """The options of a search: the preset's, then the file's, then the command line's; each wins over the one before.
+    """The options of a search, from the preset, the YAML file and the command line; later sources take precedence.
 
-    With `--resume` they are those of the search in that folder.
+    With `--resume` the options are those saved in that folder.
 
     Raises:
-        UsageError: an unknown option (with the nearest one), a bad value, or `--resume` with other settings.
+        UsageError: an unknown option (the message suggests a similar one), an invalid value, or `--resume` with
+            different settings.
     """
     parser = build_parser(prog)
     return _resolved(parser, _given(parser, argv), {}, argv)
 
 
 def search_options(options: Mapping[str, Any]) -> argparse.Namespace:
-    """The options of a search from Python: as `parse_search_args`, with `options` in place of the command line.
+    """The options of a search that is started from Python: like `parse_search_args`, without a command line.
 
     Args:
-        options: name -> value. None stands for the default of an option, also where that is not None.
+        options: name -> value. None selects the option's default, even if the default is not None.
 
     Raises:
-        UsageError: as `parse_search_args`.
+        UsageError: as in `parse_search_args`.
     """
     parser = build_parser()
     options = {k: v for k, v in options.items() if v is not None or parser.get_default(k.replace('-', '_')) is None}
-    set_options(parser, options, 'search()')  # an unknown name comes before anything about files
+    set_options(parser, options, 'search()')  # report unknown names before reading any file
     return _resolved(parser, {k.replace('-', '_'): v for k, v in options.items()}, options, [])
 
 
@@ -158,7 +162,7 @@ def _resolved(
 ) -> argparse.Namespace:
     config = load_yaml(given['config']) if given.get('config') else {}
     for name in {'config', 'resume'} & set(config):
-        raise UsageError(f'{given["config"]}: {name!r} belongs on the command line')
+        raise UsageError(f'{given["config"]}: {name!r} is only allowed on the command line')
     preset = given.get('preset', config.get('preset', ''))
     for default, source in ((config, given.get('config')), (PRESETS.get(preset, {}), 'preset'), (config, ''),
                             (options, 'search()')):
@@ -168,7 +172,7 @@ def _resolved(
     _check(args)
     if args.resume is None:
         if not args.output:
-            raise UsageError('--output OUT: name a folder to write the search into')
+            raise UsageError('--output OUT is required: the folder to write the search to')
         return args
     saved = _saved(Path(args.resume))
     differing = [
@@ -180,15 +184,15 @@ def _resolved(
         differing.append(f'--output is {args.resume!r} there, {args.output!r} here')
     if differing:
         raise UsageError(
-            f'--resume {args.resume}: other settings than that search has ({"; ".join(differing)}): leave them out to '
-            'go on with it, or start a new one in another --output'
+            f'--resume {args.resume}: settings differ from those of that search ({"; ".join(differing)}): leave them '
+            'out to continue it, or start a new search in another --output'
         )
     kept = {k: v for k, v in vars(args).items() if k in CHANGEABLE_ON_RESUME and k in given}
     return argparse.Namespace(**{**vars(args), **saved, **kept, 'output': args.resume, 'resume': args.resume})
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Raise UsageError for a number that no search can have."""
+    """Raise UsageError if a number is out of range."""
     least = {
         'seed': 0, 'workers': 0, 'log_interval': 1, 'batch_size': 2, 'grad_accum_steps': 1, 'calibration_batches': 1,
         'warmup_lr_epochs': 0, 'clip_grad': 0, 'weight_decay': 0, 'momentum': 0, 'min_lr': 0,
@@ -208,7 +212,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _given(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> dict[str, Any]:
-    """What the command line itself says; an unknown option raises UsageError with the nearest one."""
+    """The options given on the command line itself; an unknown option raises UsageError with a suggestion."""
     known = known_options(parser)
     bare = argparse.ArgumentParser(argument_default=argparse.SUPPRESS, add_help=False, allow_abbrev=False)
     flags: list[str] = []

@@ -1,4 +1,4 @@
-"""What a search logs and writes while it runs and when it is done."""
+"""Log lines, checkpoints and history during a search, and the files of its result."""
 import json
 import logging
 import sys
@@ -26,15 +26,15 @@ _logger = logging.getLogger('search')
 
 
 class Report:
-    """What a user sees and keeps while the search runs; in the first process."""
+    """Progress, log lines, checkpoints and history while the search runs; rank 0 only."""
 
     def __init__(self, folder: Path, trackers: Trackers, steps_per_epoch: int, interval: int) -> None:
         """
         Args:
-            folder: where checkpoints and history go.
-            trackers: where else the history goes.
-            steps_per_epoch: of the search.
-            interval: steps between lines of the log, where there is no progress bar.
+            folder: output folder for checkpoints and history.
+            trackers: TensorBoard and Weights & Biases, which also receive the history.
+            steps_per_epoch: number of steps per epoch.
+            interval: steps between log lines, if there is no progress bar.
         """
         self.folder = folder
         self.trackers = trackers
@@ -44,7 +44,7 @@ class Report:
         self.bar: tqdm | None = None
 
     def step(self, search: Search, figures: dict[str, float]) -> None:
-        """After every step: the progress bar or, every `interval` steps, a line."""
+        """After every step: update the progress bar or, every `interval` steps, log a line."""
         text = {
             'loss': f'{figures["train_loss"]:.3f}',
             'K': str(int(figures['k'])),
@@ -64,7 +64,7 @@ class Report:
             )
 
     def epoch(self, search: Search) -> None:
-        """After every epoch: a line, and the checkpoint before the files that can be written again from it."""
+        """After every epoch: log a line, save the checkpoint, then write the files that can be restored from it."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None
@@ -99,20 +99,20 @@ def write_result(
     """Write the result of a finished search: `arch.txt`, `result.json`, the extracted model and the pictures.
 
     Args:
-        folder: where to.
-        search: finished.
-        choices: its result.
-        space: of the search.
-        evaluator: of the search.
-        class_names: of the model's classes; empty if unknown.
-        data_config: what timm needs to know about the model's images.
-        calibration_batches: batches whose statistics the batch norms of the extracted model get.
+        folder: output folder.
+        search: the finished search.
+        choices: the resulting architecture.
+        space: the search space.
+        evaluator: the evaluator of the search.
+        class_names: names of the model's classes; empty if unknown.
+        data_config: timm's data config of the model (input size, mean, ..).
+        calibration_batches: number of batches for the batch-norm statistics of the extracted model.
 
     Returns:
         The architecture and its cost.
 
     Raises:
-        RunError: it cannot be written.
+        RunError: the files cannot be written.
     """
     target = search.config.target
     arch = space.to_arch(choices)

@@ -1,4 +1,4 @@
-"""A search on images, from its options to the files it leaves: for the command line and for Python."""
+"""A search on images, from its options to its output files: for the command line and for Python."""
 import contextlib
 import json
 import logging
@@ -37,15 +37,15 @@ _logger = logging.getLogger('search')
 
 @dataclass(frozen=True, repr=False)
 class SearchResult:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         arch: the most probable architecture within the budget; `str(arch)` is its string.
-        macs: its multiply-adds, at the number of classes that the budget is for.
-        params: its learnable parameters, likewise.
-        distribution: P(A | alpha) as learned.
-        history: a dict per epoch: losses, K, entropy (nats), expected multiply-adds, probability of every choice.
-        folder: the search's files (docs/search.md).
+        macs: its multiply-adds, with `target_num_classes` classes.
+        params: its learnable parameters, with `target_num_classes` classes.
+        distribution: the learned P(A | alpha).
+        history: one dict per epoch: losses, K, entropy (nats), mean multiply-adds, probability of every choice.
+        folder: the output folder of the search (docs/search.md).
     """
 
     arch: Arch
@@ -59,10 +59,9 @@ class SearchResult:
         return f"SearchResult('{self.arch}', macs={self.macs}, params={self.params}, folder='{self.folder}')"
 
     def model(self) -> nn.Module:
-        """The timm model of `arch` with the weights that it inherits from the supernet, in eval mode.
+        """Load the timm model of `arch` from `folder`, with weights inherited from the supernet, in eval mode.
 
-        It is read from `folder`. The weights were trained together with those of all other architectures: train the
-        model before you use it.
+        The supernet's weights are shared by all architectures: train the model before you use it.
         """
         return timm.create_model(f'local-dir:{self.folder / EXTRACT}', pretrained=True).eval()
 
@@ -82,31 +81,31 @@ def search(
 ) -> SearchResult:
     """Search a network for your images and your budget of multiply-adds.
 
-    Every option of `search.py` is a keyword argument, with underscores for dashes: `batch_size=32` is
-    `--batch-size 32`. A parameter named here that is None has the preset's value, then the option's default.
+    Every option of `fpnas search` is a keyword argument, with underscores instead of dashes: `batch_size=32` is
+    `--batch-size 32`. A parameter that is None takes the preset's value if there is one, else the option's default.
 
-    Ctrl-C finishes the step, saves and raises KeyboardInterrupt; `search(resume=output)` goes on. Seeds the global
-    random generators. Progress goes to the logger 'search': `timm.utils.setup_default_logging()` shows it.
+    Ctrl-C finishes the current step, saves and raises KeyboardInterrupt; `search(resume=output)` continues. Seeds the
+    global random generators. Logs to the logger 'search'; call `timm.utils.setup_default_logging()` to show its lines.
 
     Args:
-        space: a space of the paper ('fpnas_s1pp', ..), the path of a .json file, or a space of your own.
-        dataset: a torch dataset of (PIL image, class); its `classes` name the classes. Or timm's TYPE/NAME.
-        data_dir: folder with `train/<class>/*.png`, in place of a dataset.
+        space: name of one of the paper's spaces ('fpnas_s1pp', ..), path of a .json file, or an `MBConvSpace`.
+        dataset: a torch dataset of (PIL image, class), whose `classes` are the class names; or timm's TYPE/NAME.
+        data_dir: folder with `train/<class>/*.png`, instead of a dataset.
         target_macs: budget of multiply-adds: 3e6 or '3M' (default: none).
-        epochs: in all.
-        output: folder to write, a new one. Needed unless you resume.
-        resume: folder of a search to go on with, with its own settings; a torch dataset must be given again.
-        preset: the paper's settings of a space, by its name.
+        epochs: total number of epochs.
+        output: folder to write to; must not contain a search yet. Required unless you resume.
+        resume: folder of a search to continue, with its saved settings; a torch dataset must be passed again.
+        preset: name of a space whose settings in the paper are used.
         device: 'cpu' or 'cuda'.
         options: all others, such as `warmup_epochs`, `joint_epoch`, `lam`, `beta`, `img_size`, `batch_size`, `seed`.
 
     Returns:
-        The architecture found, the model with inherited weights, the learned distribution and the course of the search.
+        The architecture found, the model with inherited weights, the learned distribution and the history.
 
     Raises:
-        UsageError: an unknown option (with the nearest one), or options, data or budget that do not fit; nothing has
-            been started.
-        RunError: an image, a loss or the disk went wrong on the way; the last checkpoint is kept.
+        UsageError: an unknown option (the message suggests a similar one), or invalid options, data or budget; the
+            search has not started.
+        RunError: an unreadable image, a loss that is not finite or a full disk; the last checkpoint is kept.
         KeyboardInterrupt: interrupted; the state is saved.
 
     Example:
@@ -131,24 +130,24 @@ def search(
     result, stopped = _run(setup)
     if result is not None:
         return result
-    message = f'stopped in epoch {setup.search.epoch + 1}; go on with search(resume={str(setup.folder)!r})'
+    message = f'stopped in epoch {setup.search.epoch + 1}; continue with search(resume={str(setup.folder)!r})'
     if stopped == signal.SIGINT:
         raise KeyboardInterrupt(message)
     raise RunError(message)
 
 
 def run_search(args: Namespace) -> int:
-    """Search as the command line says; the architecture string is the last line printed.
+    """Run a search from the command line; the last line printed is the architecture string.
 
     Args:
-        args: of `parse_search_args`.
+        args: from `parse_search_args`.
 
     Returns:
         Exit status: 0, or 128 + n if signal n stopped it.
 
     Raises:
-        UsageError: options, data or budget do not fit; nothing has been started.
-        RunError: an image, a loss or the disk went wrong on the way; the last checkpoint is kept.
+        UsageError: invalid options, data or budget; the search has not started.
+        RunError: an unreadable image, a loss that is not finite or a full disk; the last checkpoint is kept.
     """
     setup_default_logging()
     setup = set_up(args)
@@ -161,10 +160,10 @@ def run_search(args: Namespace) -> int:
 
 
 def _run(setup: Setup) -> tuple[SearchResult | None, signal.Signals | None]:
-    """Search from where the folder stands to the end and write the result.
+    """Start or resume the search, run it to the end and write the result.
 
     Returns:
-        The result, None if a signal stopped the search; and the signal that reached this process, if one did.
+        The result, or None if a signal stopped the search; and the signal that reached this process, if any.
     """
     search, folder, primary = setup.search, setup.folder, setup.rank == 0
     with contextlib.ExitStack() as stack:
@@ -187,7 +186,7 @@ def _run(setup: Setup) -> tuple[SearchResult | None, signal.Signals | None]:
                 report.close()
         if primary and not finished:
             save_checkpoint(folder / CHECKPOINT, search.state_dict())
-            _logger.warning('stopped in epoch %d; go on with --resume %s', search.epoch + 1, folder)
+            _logger.warning('stopped in epoch %d; continue with --resume %s', search.epoch + 1, folder)
         result = None
         if finished:
             result = _result(setup)
@@ -198,7 +197,7 @@ def _run(setup: Setup) -> tuple[SearchResult | None, signal.Signals | None]:
 
 
 def _result(setup: Setup) -> SearchResult:
-    """The result of a finished search; the first process writes it.
+    """The result of a finished search; rank 0 writes its files.
 
     Raises:
         RunError: the learned distribution excludes every architecture within the budget, or the disk is full.
@@ -220,30 +219,32 @@ def _result(setup: Setup) -> SearchResult:
 
 
 def _resume(setup: Setup) -> None:
-    """Check that the search is still made from the same, and restore its last checkpoint if it has one."""
+    """Check that space, data and processes are those of the saved search, and restore its last checkpoint if any."""
     search, folder = setup.search, setup.folder
     check_same(folder / RECORD, setup.record)
     if any((folder / name).exists() for name in (CHECKPOINT, previous(CHECKPOINT).name)):
         search.load_state_dict(load_checkpoint(folder / CHECKPOINT))
         if setup.rank == 0:
-            _logger.info('going on at epoch %d, step %d', search.epoch + 1, search.step + 1)
+            _logger.info('continuing at epoch %d, step %d', search.epoch + 1, search.step + 1)
 
 
 def _write_start(
         folder: Path, record: Mapping[str, Any], class_names: list[str], settings: Mapping[str, Any]
 ) -> None:
-    """What `--resume` needs; `args.yaml` comes last, as with it the folder is a search."""
+    """Write the files that `--resume` needs; `args.yaml` last, since it marks the folder as a search."""
     write_text(folder / 'space.json', json.dumps(record['space'], indent=1) + '\n')
     write_text(folder / RECORD, json.dumps({**record, 'class_names': class_names}) + '\n')
     write_text(folder / ARGS_FILE, yaml.safe_dump(dict(settings)))
 
 
 def _search_on(setup: Setup, request: StopRequest, report: Report | None) -> bool:
-    """Search to the last epoch; False if a signal stopped it before."""
+    """Search to the last epoch; returns False if a signal stopped it earlier."""
     stop = SharedStop(request, setup.device) if setup.world_size > 1 else request
     try:
         return setup.search.run(stop, report.step if report else None, report.epoch if report else None)
     except RuntimeError as e:
-        if request and 'DataLoader worker' in str(e):  # the signal went to each process on its own
-            raise RunError(f'stopped with its workers: --resume {setup.folder} goes on from the last epoch') from None
+        if request and 'DataLoader worker' in str(e):  # the workers got the signal too
+            raise RunError(
+                f'stopped with its workers: continue from the last epoch with --resume {setup.folder}'
+            ) from None
         raise

@@ -1,6 +1,6 @@
-"""From the options of a search to its parts: space, data, supernet, settings.
+"""Builds the parts of a search from its options: space, data, supernet, settings.
 
-The only module of this room that knows the options (`args`); what it makes takes plain arguments.
+Only this module of the package reads the options (`args`); all others take plain arguments.
 """
 import math
 from argparse import Namespace
@@ -38,23 +38,23 @@ __all__ = ['Setup', 'set_up']
 
 @dataclass(frozen=True)
 class Setup:
-    """A search that can start, and where it writes.
+    """A search that is ready to start, and its output settings.
 
     Attributes:
-        space: what is searched.
-        evaluator: the supernet.
-        search: the search itself, at its start.
-        folder: where it writes.
-        resume: whether to go on with the search in that folder.
-        settings: the options, as `args.yaml` keeps them.
-        record: what the search is made from; a resumed one must be made from the same.
-        class_names: of the classes searched on; empty if unknown.
-        data_config: what timm needs to know about the images of the extracted model.
-        calibration_batches: batches whose statistics the batch norms of the extracted model get.
-        log_interval: steps between lines of the log.
-        open_trackers: TensorBoard and Weights & Biases; to be called in the first process.
-        device: of this process.
-        rank: of this process.
+        space: the search space.
+        evaluator: the evaluator, with the supernet.
+        search: the search, in its initial state.
+        folder: output folder.
+        resume: whether to continue the search in that folder.
+        settings: the options, as saved in `args.yaml`.
+        record: number of processes, search space, data and halves; must be the same on resume.
+        class_names: names of the classes searched on; empty if unknown.
+        data_config: timm's data config of the extracted model (input size, mean, ..).
+        calibration_batches: number of batches for the batch-norm statistics of the extracted model.
+        log_interval: steps between log lines.
+        open_trackers: opens TensorBoard and Weights & Biases; call it on rank 0.
+        device: device of this process.
+        rank: rank of this process.
         world_size: number of processes.
     """
 
@@ -76,29 +76,29 @@ class Setup:
 
 
 def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset | None = None) -> Setup:
-    """Everything that a search needs, made from its options. Nothing is written.
+    """Build everything that a search needs from its options. Writes no files.
 
     Args:
-        args: of `parse_search_args`.
-        space: in place of `args.space`, by which a resumed search will find it.
-        dataset: of (PIL image, class), in place of the one that the options name.
+        args: from `parse_search_args`.
+        space: used instead of `args.space`, which names the file from which a resumed search reads the space.
+        dataset: items (PIL image, class), used instead of the dataset that the options name.
 
     Raises:
-        UsageError: options, data or budget do not fit.
+        UsageError: invalid options, data or budget.
     """
     settings = {k: v for k, v in vars(args).items() if k not in ('resume', 'config')}
     process = start_device(args.device)
     device = process.device
     vars(args).update(rank=process.rank, world_size=process.world_size)
-    torch.backends.cudnn.benchmark = False  # every sampled architecture has other shapes: it would tune for ever
+    torch.backends.cudnn.benchmark = False  # shapes change with every architecture: it would tune all the time
     random_seed(args.seed, 0)  # the same on every process: all start from the same weights
     space, config = open_space(args, space), search_config(args)
     dataset, halves, names = open_halves(args, dataset)
     check_target(space, config, args.target_num_classes or len(halves.classes), args.in_chans)
     try:
         evaluator = create_evaluator(args, space, dataset, halves, device)
-    except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as e:  # names of timm's that do not exist
-        raise UsageError(f'an option is not what timm takes: {one_line(e)}') from None
+    except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as e:  # e.g. unknown names
+        raise UsageError(f'timm does not accept an option: {one_line(e)}') from None
     several = args.world_size > 1
     return Setup(
         space=space,
@@ -124,7 +124,7 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
 
 
 def open_trackers(args: Namespace, settings: Mapping[str, Any]) -> Trackers:
-    """TensorBoard and Weights & Biases, where the options ask for them."""
+    """TensorBoard and Weights & Biases, if enabled by the options."""
     wandb = dict(
         project=args.wandb_project, tags=args.wandb_tags, resume_id=args.wandb_resume_id, config=settings
     )
@@ -132,7 +132,7 @@ def open_trackers(args: Namespace, settings: Mapping[str, Any]) -> Trackers:
 
 
 def open_space(args: Namespace, space: MBConvSpace | None = None) -> MBConvSpace:
-    """The space at the size of the images; `UsageError` where it does not exist or is too deep for them."""
+    """The space at the input size of the search; `UsageError` if it does not exist or the images are too small."""
     try:
         space = get_space(args.space) if space is None else space
         if args.img_size is not None:
@@ -144,7 +144,7 @@ def open_space(args: Namespace, space: MBConvSpace | None = None) -> MBConvSpace
 
 
 def search_config(args: Namespace) -> SearchConfig:
-    """The loop's settings; `UsageError` where one is out of range."""
+    """The settings of the loop; `UsageError` if one is out of range."""
     return SearchConfig(
         epochs=args.epochs,
         warmup_epochs=args.warmup_epochs,
@@ -163,14 +163,14 @@ def search_config(args: Namespace) -> SearchConfig:
 
 
 def check_target(space: MBConvSpace, config: SearchConfig, num_classes: int, in_chans: int) -> None:
-    """Raise UsageError if no architecture of the space has the multiply-adds asked for."""
+    """Raise UsageError if no architecture of the space is within the budget of multiply-adds."""
     if config.target is None:
         return
     window = (math.ceil(config.target * (1 - config.tolerance)), math.floor(config.target))
     if window[0] > window[1]:
         raise UsageError(
-            f'--target-macs {config.target:g} with --tolerance {config.tolerance:g}: no whole number lies between; '
-            'write 66M for 66 million'
+            f'--target-macs {config.target:g} with --tolerance {config.tolerance:g}: no whole number lies between '
+            'them; write 66M for 66 million'
         )
     try:
         decode(space, Factorized(space).log_probs(), macs=window, num_classes=num_classes, in_chans=in_chans)
@@ -182,10 +182,11 @@ def open_images(args: Namespace) -> Dataset:
     """The dataset that the options name."""
     if args.resume and not args.dataset and not args.data_dir:
         raise UsageError(
-            f'--resume {args.resume}: that search got its images from Python: go on with search(resume=.., dataset=..)'
+            f'--resume {args.resume}: that search was given a dataset in Python: continue with search(resume=.., '
+            'dataset=..)'
         )
     if args.dataset_download and args.world_size > 1 and args.rank:
-        dist.barrier()  # the first process downloads, the others find it there
+        dist.barrier()  # rank 0 downloads first
     dataset = open_dataset(
         args.dataset, args.data_dir, args.train_split, download=args.dataset_download, class_map=args.class_map,
         input_img_mode='RGB' if args.in_chans == 3 else 'L',
@@ -196,12 +197,12 @@ def open_images(args: Namespace) -> Dataset:
 
 
 def open_halves(args: Namespace, dataset: Dataset | None = None) -> tuple[Dataset, Halves, list[str]]:
-    """The data, its two halves, and the names of the classes that are searched on.
+    """The dataset, its two halves, and the names of the classes searched on.
 
-    A resumed search has the halves that its folder records: how they are drawn may have changed since.
+    A resumed search uses the halves recorded in its folder, since a newer version might split the data differently.
 
     Raises:
-        UsageError: data that cannot be opened, too few classes or images, another number of classes than asked for.
+        UsageError: the data cannot be opened, has too few classes or images, or does not have `--num-classes` classes.
     """
     dataset = open_images(args) if dataset is None else dataset
     targets = class_indices(dataset)
@@ -209,7 +210,7 @@ def open_halves(args: Namespace, dataset: Dataset | None = None) -> tuple[Datase
     if args.num_classes not in (None, found):
         raise UsageError(f'--num-classes {args.num_classes}: the data has {found} classes')
     if found < 2:
-        raise UsageError(f'{args.data_dir or "dataset"}: all images are of one class: expected a folder for each class')
+        raise UsageError(f'{args.data_dir or "dataset"}: all images are of one class: expected one folder per class')
     classes = pick_classes(targets, args.search_classes, args.class_seed)
     halves = saved_halves(Path(args.output) / RECORD, targets, classes) if args.resume else None
     halves = halves or stratified_halves(targets, classes, args.seed)
@@ -226,7 +227,7 @@ def open_halves(args: Namespace, dataset: Dataset | None = None) -> tuple[Datase
 def create_evaluator(
         args: Namespace, space: MBConvSpace, dataset: Dataset, halves: Halves, device: torch.device
 ) -> SuperNetEvaluator:
-    """The supernet with its loaders, optimizer and schedule, from timm's parts."""
+    """The evaluator: supernet, loaders, and timm's optimizer and learning-rate schedule."""
     net = SuperNet(space, len(halves.classes), args.in_chans).to(device)
     if args.channels_last:
         net = net.to(memory_format=torch.channels_last)
@@ -266,9 +267,10 @@ def create_half_loader(
         classes: Sequence[int],
         is_training: bool,
 ) -> HalfLoader:
-    """Batches of one half, augmented for the weights and plain for alpha.
+    """The loader of one half, with augmentation for the weights and without for alpha.
 
-    Not by timm's `create_loader`: it shuffles and seeds by what was drawn before. Transforms and options are timm's.
+    Transforms and options are timm's, but not the loader: with timm's `create_loader`, shuffling and worker seeds
+    would depend on earlier random draws.
     """
     mean, std = pixel_statistics(args)
     transform = create_transform(
@@ -304,7 +306,7 @@ def pixel_statistics(args: Namespace) -> tuple[tuple[float, ...], tuple[float, .
 
 
 def data_config_of(args: Namespace, space: MBConvSpace) -> dict[str, Any]:
-    """What timm needs to know about the images of the extracted model."""
+    """timm's data config of the extracted model."""
     mean, std = pixel_statistics(args)
     return {
         'input_size': (args.in_chans, space.img_size, space.img_size),

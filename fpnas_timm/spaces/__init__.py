@@ -1,9 +1,9 @@
-"""Which networks a search may choose. Needs no torch.
+"""Search spaces. Does not need torch.
 
-* `space`: `SearchSpace`, all that the search knows of a space
-* `mbconv`: `MBConvSpace`, whose choices are architectures
+* `space`: `SearchSpace`, the interface that the search uses
+* `mbconv`: `MBConvSpace`, spaces of MBConv networks
 * `named`: the paper's spaces
-* `decode`: the most probable architecture within budgets (imported on its own: it needs NumPy and SciPy)
+* `decode`: the most probable architecture within budgets (import it explicitly, since it needs NumPy and SciPy)
 """
 from .mbconv import MBConvSpace, Row, steps
 from .named import get_space, list_spaces

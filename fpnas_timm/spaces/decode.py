@@ -1,8 +1,8 @@
-"""The most probable architecture of a distribution over a space, within multiply-adds and parameter windows. Exact.
+"""Finds the most probable architecture of a distribution within windows of multiply-adds and parameters. Exact.
 
-The cost of a group depends on its own choices and on the channels of the group before it, so an architecture is a path
+The cost of a group depends on its own choices and on the channels of the previous group, so an architecture is a path
 through a layered graph whose nodes are channels and whose edges are choices. Finding the most probable path within the
-windows is a mixed-integer linear program with one 0/1 variable an edge; SciPy's HiGHS solves it and proves the optimum.
+windows is a mixed-integer linear program with one 0/1 variable per edge. SciPy's HiGHS solves it and proves optimality.
 """
 import itertools
 import math
@@ -21,17 +21,17 @@ from .space import Choices, LogProbs
 __all__ = ['Budget', 'Decoded', 'InfeasibleError', 'Window', 'decode', 'joint_log_probs', 'runner_up_gap']
 
 Window = tuple[float, float]  # smallest and largest value allowed
-Budget = Window | float  # N is (0, N)
-UNIT = 1e6  # windows are handed to the solver in millions, its tolerance of 1e-6 is then one multiply-add
+Budget = Window | float  # a number N means (0, N)
+UNIT = 1e6  # the solver gets windows in millions, so that its tolerance of 1e-6 is one multiply-add
 
 
 class InfeasibleError(ValueError):
-    """No architecture of the space is in the windows; the message says the nearest values that can be reached."""
+    """No architecture of the space is within the windows; the message has the nearest possible values."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """The optimum: no architecture in the windows has a log-probability above `bound` (nats)."""
+    """The optimum: no architecture within the windows has a log-probability above `bound` (nats)."""
 
     arch: Arch
     choices: Choices
@@ -46,7 +46,7 @@ class _Edge(NamedTuple):
     macs: int
     params: int
     score: float  # log-probability of the best choice with this cost, nats
-    second: float  # and of the next best, for `runner_up_gap`
+    second: float  # log-probability of the next best, for `runner_up_gap`
     choice: tuple[int, ...]
 
 
@@ -54,7 +54,7 @@ class _Problem(NamedTuple):
     space: MBConvSpace
     layers: list[list[_Edge]]
     windows: dict[str, Window]
-    rest: Cost  # of the layers that have no choice
+    rest: Cost  # cost of the layers without choices
 
 
 def decode(
@@ -67,25 +67,25 @@ def decode(
 ) -> Decoded:
     """The most probable architecture of a space within budgets.
 
-    Where choices make no difference to the cost (the non-linearity) or to the network (those of a bypassed group), the
-    most probable one is taken, at a tie the first in the table's order.
+    For choices that do not affect the cost (the non-linearity) or the network (in a bypassed group), the most probable
+    one is used; if several are equally probable, the first one.
 
     Args:
-        space: the search space, at the input size that the multiply-adds are meant for.
-        log_probs: per group, in nats: a dict of variable -> 1-D log-probabilities (factorised), or one array with an
-            axis per variable (joint). Choices of probability 0 (-inf) are never taken.
-        macs: smallest and largest multiply-adds of an image allowed; a number N is (0, N), None is no limit.
-        params: smallest and largest number of learnable parameters allowed, in the same way.
-        num_classes: outputs of the classifier, which is part of both.
-        in_chans: channels of the input image.
+        space: the search space, with the input size at which multiply-adds are counted.
+        log_probs: log-probabilities in nats; for each group, a dict of variable -> 1-D array (factorised), or one array
+            with one axis per variable (joint). Choices of probability 0 (-inf) are never used.
+        macs: minimum and maximum multiply-adds per image; a number N means (0, N), None means no limit.
+        params: minimum and maximum number of learnable parameters, in the same form.
+        num_classes: number of outputs of the classifier, which counts towards both budgets.
+        in_chans: number of image channels.
 
     Returns:
         The architecture with its log-probability and the solver's proven upper bound.
 
     Raises:
-        InfeasibleError: nothing in the space is within the windows.
-        ValueError: `log_probs` does not fit the space, or a window is empty.
-        RuntimeError: the solver gave up.
+        InfeasibleError: no architecture of the space is within the windows.
+        ValueError: `log_probs` does not match the space, or a window is empty.
+        RuntimeError: the solver failed.
 
     Kernel 5 and 16 channels are the most probable choices, and each is too much for the budget:
 
@@ -129,10 +129,10 @@ def runner_up_gap(
         num_classes: int = 1000,
         in_chans: int = 3,
 ) -> float:
-    """By how many nats the second most probable architecture in the windows is less probable; `inf` if there is none.
+    """The difference (nats) in log-probability between the best and the second best architecture within the windows.
 
-    Above the solver's tolerance (1e-6), the optimum is the only one and every exact solver finds it.
-    Arguments as `decode`, whose result is `decoded`.
+    `inf` if there is no second one. If the gap is above the solver's tolerance (1e-6), the optimum is unique and every
+    exact solver finds it. Arguments as in `decode`; `decoded` is its result.
     """
     problem = _problem(space, log_probs, macs, params, num_classes, in_chans)
     path = []
@@ -147,10 +147,10 @@ def runner_up_gap(
 
 
 def joint_log_probs(space: MBConvSpace, log_probs: LogProbs) -> list[np.ndarray]:
-    """Per group the log-probability of every combination of choices: an array with an axis per variable.
+    """For each group, the log-probability of every combination of choices: an array with one axis per variable.
 
     Raises:
-        ValueError: another number of groups, another variable or shape, or a NaN or +inf.
+        ValueError: groups, variables or shapes do not match the space, or a value is NaN or +inf.
     """
     if len(log_probs) != len(space.groups):
         raise ValueError(f'space {space.name!r} has {len(space.groups)} groups, not {len(log_probs)}')
@@ -210,13 +210,13 @@ def _problem(
 
 
 def _edges(row: Row, joint: np.ndarray, in_channels: tuple[int, ...], size: int) -> list[_Edge]:
-    """The edges of a group: of all choices with the same channels and cost, the most probable.
+    """The edges of a group; among choices with equal channels and cost, only the most probable one.
 
     Args:
         row: the choices of the group.
-        joint: log-probability (nats) of every combination, an axis per variable.
-        in_channels: channels that its input may have.
-        size: height and width of its input, pixels.
+        joint: log-probability (nats) of every combination, one axis per variable.
+        in_channels: possible numbers of input channels.
+        size: height and width of the input in pixels.
     """
     best: dict[tuple[int, int, int, int], _Edge] = {}
     options = list(row.variables.values())
@@ -253,9 +253,9 @@ def _edges(row: Row, joint: np.ndarray, in_channels: tuple[int, ...], size: int)
 
 
 def _solve(problem: _Problem, excluded: list[list[int]], nearest: bool = False) -> tuple[list[int] | None, float]:
-    """The best path that is not excluded, as an edge index per layer, and the proven bound of its objective.
+    """The best path that is not excluded, as one edge index per layer, and the proven bound of its objective.
 
-    With `nearest` the windows may be left, and the objective is the relative distance to them instead.
+    With `nearest`, paths outside of the windows are allowed, and the objective is the relative distance to the windows.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import coo_array
@@ -263,7 +263,7 @@ def _solve(problem: _Problem, excluded: list[list[int]], nearest: bool = False) 
     layers, windows = problem.layers, problem.windows
     start = np.cumsum([0] + [len(layer) for layer in layers])
     edges = [e for layer in layers for e in layer]
-    size = len(edges) + 2 * len(windows)  # two slacks a window
+    size = len(edges) + 2 * len(windows)  # two slack variables per window
     rows: list[int] = []
     columns: list[int] = []
     values: list[float] = []
@@ -309,16 +309,16 @@ def _solve(problem: _Problem, excluded: list[list[int]], nearest: bool = False) 
     if result.status == 2:
         return None, -math.inf
     if result.x is None or result.status != 0:
-        raise RuntimeError(f'the solver gave up: {result.message}')
+        raise RuntimeError(f'the solver failed: {result.message}')
     path = [int(np.argmax(result.x[start[at] : start[at + 1]])) for at in range(len(layers))]
     return path, -float(result.mip_dual_bound)
 
 
 def _explain(problem: _Problem) -> str:
-    """Why no architecture is in the windows, and the nearest values that one can have."""
+    """The message of `InfeasibleError`: why no architecture is within the windows, and the nearest possible values."""
 
     def reach(name: str) -> str:
-        """From the smallest to the largest total of `macs` or `params`."""
+        """The range of the total `macs` or `params` over all architectures, as text."""
         totals: dict[int, tuple[int, int]] = {problem.space.stem.channels: (0, 0)}
         for layer in problem.layers:  # shortest and longest path
             after: dict[int, tuple[int, int]] = {}

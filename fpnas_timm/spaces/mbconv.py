@@ -1,6 +1,6 @@
-"""Spaces of MBConv networks: rows as in the supplement's Tables D.4 to D.6.
+"""Spaces of MBConv networks, defined by rows as in the supplement's Tables D.4 to D.6.
 
-Each row gives one choice of kernel, non-linearity, splits, expansion and channels for all of its repeated blocks.
+All repeated blocks of a row have the same kernel, non-linearity, splits, expansion and channels.
 """
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -14,12 +14,12 @@ __all__ = ['VARIABLES', 'MBConvSpace', 'Row', 'Variable', 'irrelevant', 'steps']
 
 
 class Variable(NamedTuple):
-    """What is chosen for each group.
+    """A search variable, which is chosen for each group.
 
     Args:
-        name: the field of `Row` with its choices, and of `Group` with the chosen one.
+        name: the field of `Row` with its choices, and the field of `Group` with the chosen value.
         in_bypass: whether a bypassed group depends on it.
-        in_identity: whether a group that is an identity (bypassed, stride 1, the same channels) depends on it.
+        in_identity: whether a group that is an identity (bypassed, stride 1, equal channels) depends on it.
         has_cost: whether multiply-adds or parameters depend on it.
     """
 
@@ -29,7 +29,7 @@ class Variable(NamedTuple):
     has_cost: bool = True
 
 
-# In the order of a group's indices and of the axes of a joint distribution.
+# The order is that of a group's indices and of the axes of a joint distribution.
 VARIABLES = (
     Variable('kernel'),
     Variable('act', in_identity=False, has_cost=False),
@@ -40,7 +40,7 @@ VARIABLES = (
 
 
 def irrelevant(kernel: int, is_identity: bool) -> frozenset[str]:
-    """The variables that make no difference to a group with this kernel.
+    """The variables that have no effect on a group with this kernel.
 
     >>> sorted(irrelevant(0, is_identity=False)), sorted(irrelevant(0, is_identity=True)), sorted(irrelevant(3, False))
     (['expansion', 'splits'], ['act', 'expansion', 'splits'], [])
@@ -52,7 +52,7 @@ def irrelevant(kernel: int, is_identity: bool) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a macro table with the choices of its MBConv group."""
+    """One row of a macro table: the choices of an MBConv group."""
 
     expansion: tuple[float, ...]
     channels: tuple[int, ...]
@@ -74,7 +74,7 @@ class Row:
 
 @dataclass(frozen=True)
 class MBConvSpace(SearchSpace):
-    """A space of MBConv networks: `MBConvSpace.from_rows`, or a JSON file and `get_space(path)`."""
+    """A space of MBConv networks, created by `MBConvSpace.from_rows`, or from a JSON file by `get_space(path)`."""
 
     stem: Conv
     head: Conv
@@ -83,17 +83,17 @@ class MBConvSpace(SearchSpace):
 
     @classmethod
     def from_rows(cls, name: str, stem: Conv, rows: Sequence[Row], head: Conv, img_size: int = 224) -> 'MBConvSpace':
-        """A space of your own, from its rows.
+        """Create a space from its rows.
 
         Args:
-            name: what messages and files call it.
+            name: name of the space, for messages and files.
             stem: the stem convolution.
-            rows: one per group.
+            rows: one row per group.
             head: the 1x1 head convolution.
-            img_size: input height and width, pixels.
+            img_size: input height and width in pixels.
 
         Raises:
-            ValueError: an empty choice, or (as `ArchError`) choices that no architecture can have.
+            ValueError: a variable without choices, or (`ArchError`) choices that no architecture can have.
         """
         space = cls(name, tuple(row.variables for row in rows), stem, head, tuple(rows), img_size)
         first = tuple((0,) * len(group) for group in space.groups)
@@ -113,19 +113,19 @@ class MBConvSpace(SearchSpace):
         return space
 
     def to_arch(self, choices: Choices) -> Arch:
-        """The architecture of these choices; `ValueError` if they are not of this space."""
+        """The architecture of these choices; `ValueError` if they are not in this space."""
         groups = tuple(row.group(chosen) for row, chosen in zip(self.rows, self.values(choices)))
         return Arch(self.stem, groups, self.head, self.img_size)
 
     def describe(self, choices: Choices) -> str:
-        """The architecture string of these choices; `ValueError` if they are not of this space."""
+        """The architecture string of these choices; `ValueError` if they are not in this space."""
         return str(self.to_arch(choices))
 
     def from_arch(self, arch: Arch) -> Choices:
-        """The choices that give `arch`; where a bypass makes some of them irrelevant, the first ones.
+        """The choices of `arch`; for variables that have no effect in a bypassed group, the first choice.
 
         Raises:
-            ValueError: `arch` is not in the space; says where it differs.
+            ValueError: `arch` is not in the space; the message says where it differs.
         """
         for what in ('img_size', 'stem', 'head'):
             if getattr(arch, what) != getattr(self, what):
@@ -160,15 +160,15 @@ class MBConvSpace(SearchSpace):
         return True
 
     def sample_arch(self, generator: Generator) -> Arch:
-        """One architecture, uniformly over the choices."""
+        """Sample an architecture uniformly over the choices."""
         return self.to_arch(self.sample(generator))
 
     def with_img_size(self, img_size: int, name: str | None = None) -> 'MBConvSpace':
-        """The same rows at another input size in pixels."""
+        """The same space with a different input size in pixels."""
         return replace(self, img_size=img_size, name=name or self.name)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, which `get_space` reads back from a file."""
+        """Plain data for a JSON file that `get_space` can read."""
         rows = [{**row.variables, 'repeat': row.repeat, 'stride': row.stride} for row in self.rows]
         return {
             'name': self.name,
@@ -180,7 +180,7 @@ class MBConvSpace(SearchSpace):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> 'MBConvSpace':
-        """The space of `to_dict`'s data; `ValueError` names an entry that is missing, unknown or wrong."""
+        """The inverse of `to_dict`; `ValueError` names an entry that is missing, unknown or invalid."""
         data = named_entries(data, 'search space', ('name', 'stem', 'rows', 'head'), {'img_size': 224})
         if not isinstance(data['name'], str) or not isinstance(data['rows'], (list, tuple)):
             raise ValueError('search space: expected a name (text) and rows (a list)')
@@ -201,7 +201,7 @@ class MBConvSpace(SearchSpace):
 
 
 def steps(low: float, high: float, step: float) -> tuple[Any, ...]:
-    """The choices that the tables print as (min, max, step): min, min + step, .. up to max.
+    """The choices that the paper's tables give as (min, max, step): min, min + step, .. up to max.
 
     >>> steps(64, 120, 16)
     (64, 80, 96, 112)

@@ -42,18 +42,18 @@ _SPACES: dict[str, tuple[list[MacroRow], int, dict[str, tuple], int]] = {
 
 
 def list_spaces() -> list[str]:
-    """The names `get_space` knows."""
+    """The names accepted by `get_space`."""
     return list(_SPACES)
 
 
 def get_space(name: str) -> MBConvSpace:
-    """A space of the paper by name, or a user's own by the path of its JSON file.
+    """One of the paper's spaces by name, or a custom space by the path of its JSON file.
 
     >>> get_space('fpnas_l0').num_archs  # the paper prints 2e32
     159722849117969289626986343301120
 
     Raises:
-        ValueError: unknown name (with the known ones), or a file that does not hold a space.
+        ValueError: an unknown name (the message lists the known ones), or a file that does not contain a space.
         FileNotFoundError: there is no such file.
     """
     if str(name).endswith('.json'):

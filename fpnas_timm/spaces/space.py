@@ -1,4 +1,4 @@
-"""What the search knows of a space: an ordered list of groups, each an ordered dict of variable -> choices."""
+"""The interface between search and space: an ordered list of groups, each an ordered dict of variable -> choices."""
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 __all__ = ['Choices', 'Generator', 'LogProbs', 'SearchSpace']
 
-# Per group: {variable: log-probabilities}, or one array with an axis per variable for a joint distribution.
+# For each group: {variable: log-probabilities}, or for a joint distribution one array with one axis per variable.
 LogProbs: TypeAlias = 'Sequence[Mapping[str, Sequence[float] | np.ndarray] | np.ndarray]'
-Choices = tuple[tuple[int, ...], ...]  # per group, per variable: the index of the choice
+Choices = tuple[tuple[int, ...], ...]  # for each group and variable, the index of the choice
 Generator = Union[random.Random, 'torch.Generator']
 
 
@@ -21,10 +21,10 @@ Generator = Union[random.Random, 'torch.Generator']
 class SearchSpace:
     """An ordered list of groups, each an ordered dict of variable -> choices.
 
-    An architecture of the space is a `Choices`: per group, per variable, an index.
+    An architecture of the space is a `Choices`: an index for each group and variable.
 
     Raises:
-        ValueError: no group, a group without a variable, a variable without a choice or with one twice.
+        ValueError: no groups, a group without variables, or a variable without choices or with duplicate choices.
     """
 
     name: str
@@ -45,19 +45,19 @@ class SearchSpace:
 
     @property
     def num_archs(self) -> int:
-        """How many architectures (combinations of choices) the space holds, exactly."""
+        """The exact number of architectures (combinations of choices) in the space."""
         return math.prod(len(choices) for group in self.groups for choices in group.values())
 
     def sample(self, generator: Generator) -> Choices:
-        """One architecture, uniformly, from a `random.Random` or a `torch.Generator`."""
+        """Sample an architecture uniformly with a `random.Random` or a `torch.Generator`."""
         draw = generator.randrange if isinstance(generator, random.Random) else _torch_randrange(generator)
         return tuple(tuple(draw(len(choices)) for choices in group.values()) for group in self.groups)
 
     def values(self, choices: Choices) -> list[dict[str, Any]]:
-        """Per group the chosen value of each variable.
+        """For each group, the chosen value of each variable.
 
         Raises:
-            ValueError: `choices` is not of this space.
+            ValueError: `choices` is not in this space.
         """
         if len(choices) != len(self.groups):
             raise ValueError(f'space {self.name!r} has {len(self.groups)} groups, got choices for {len(choices)}')
@@ -69,7 +69,7 @@ class SearchSpace:
         return out
 
     def describe(self, choices: Choices) -> str:
-        """The architecture of these choices as text, for messages and files: here its indices.
+        """The architecture as text, for messages and files; here simply its indices.
 
         >>> SearchSpace('cells', ({'op': ('conv', 'pool')}, {'width': (8, 16)})).describe(((0,), (1,)))
         '((0,), (1,))'

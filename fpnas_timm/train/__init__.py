@@ -1,13 +1,13 @@
 """Training: timm's parts in one loop, with timm's options and the paper's recipes.
 
-* `options`, `validate_options`: the command lines' options
-* `setup`, `arguments`: from options to a `Run`, and to plain arguments of its parts
-* `run`: `train()`, and the loop over the epochs
-* `network`, `data`, `task`: what is trained, on what, with which loss
-* `epoch`: one pass over the images
+* `options`, `validate_options`: command-line options
+* `setup`, `arguments`: from options to a `Run` and to plain arguments of its parts
+* `run`: `train()` and the loop over the epochs
+* `network`, `data`, `task`: the network, the data and the loss
+* `epoch`: one pass over the training images
 * `validate`: loss and accuracy
-* `folder`: what a run writes
-* `checkpoints`, `workers`: what makes a resumed run exact
+* `folder`: the files that a run writes
+* `checkpoints`, `workers`: exact resume
 """
 from typing import TYPE_CHECKING
 

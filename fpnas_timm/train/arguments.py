@@ -1,4 +1,4 @@
-"""The options of `train.py` as the arguments of what uses them: the second half of `setup.py`."""
+"""Converts the options of `fpnas train` to plain arguments of the functions that use them; used by `setup.py`."""
 import argparse
 from typing import Any
 
@@ -15,7 +15,7 @@ __all__ = [
 
 
 def network_config(args: argparse.Namespace) -> NetworkConfig:
-    """Of `create_network`."""
+    """The argument of `create_network`."""
     return NetworkConfig(
         model=args.model,
         model_kwargs=args.model_kwargs,
@@ -40,7 +40,7 @@ def network_config(args: argparse.Namespace) -> NetworkConfig:
 def loader_arguments(
         args: argparse.Namespace, process: Process, precision: Precision, data_config: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Of timm's `create_loader`: for the training and for the validation images."""
+    """The arguments of timm's `create_loader` for the training images, and those for the validation images."""
     interpolation = data_config['interpolation']
     common = dict(
         input_size=data_config['input_size'],
@@ -96,7 +96,7 @@ def _mixes(args: argparse.Namespace) -> bool:
 
 
 def mixup_arguments(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Of timm's `Mixup`; None where batches are not mixed."""
+    """The arguments of timm's `Mixup`; None if batches are not mixed."""
     if not _mixes(args):
         return None
     return dict(
@@ -112,7 +112,7 @@ def mixup_arguments(args: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def loss_arguments(args: argparse.Namespace) -> dict[str, Any]:
-    """Of `create_criterion`."""
+    """The arguments of `create_criterion`."""
     loss = args.loss or ('jsd' if args.jsd_loss else 'bce' if args.bce_loss else 'ce')
     bce = dict(pos_weight=args.bce_pos_weight, bce_target_thresh=args.bce_target_thresh, bce_sum=args.bce_sum)
     return dict(
@@ -125,7 +125,7 @@ def loss_arguments(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def distillation_of(args: argparse.Namespace) -> Distillation | None:
-    """Of `create_task`; None without a teacher."""
+    """The `distillation` argument of `create_task`; None without a teacher."""
     if args.kd_model_name is None:
         return None
     return Distillation(
@@ -141,7 +141,7 @@ def distillation_of(args: argparse.Namespace) -> Distillation | None:
 
 
 def epoch_settings(args: argparse.Namespace) -> EpochSettings:
-    """Of `train_epoch`."""
+    """The settings of `train_epoch`."""
     return EpochSettings(
         accumulate=args.grad_accum_steps,
         clip_grad=args.clip_grad,

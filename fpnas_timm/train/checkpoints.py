@@ -1,6 +1,6 @@
 """Training checkpoints: timm's `CheckpointSaver` and format, written atomically, with the random state.
 
-timm's `train.py --resume` reads these files, and this package reads timm's.
+timm's `train.py --resume` can read these files, and this package can read timm's.
 """
 import argparse
 import os
@@ -22,7 +22,7 @@ __all__ = ['RunCheckpoints', 'arch_in', 'load_training_state', 'read_training_ch
 class RunCheckpoints(CheckpointSaver):
     """timm's saver (`last`, the best few, `model_best`, milestones, recovery) with atomic writes.
 
-    The arguments are those of timm's class. `random_states` (of `gather_random_states`) are saved with an epoch.
+    The arguments are those of timm's class. `random_states` (from `gather_random_states`) are saved with each epoch.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -48,7 +48,7 @@ class RunCheckpoints(CheckpointSaver):
         arch = getattr(unwrap_model(self.task.get_eval_model()), 'arch', None)
         if arch is not None:
             state['arch_string'] = str(arch)
-        if 'recovery' not in Path(save_path).name:  # in the middle of an epoch: cannot be continued exactly
+        if 'recovery' not in Path(save_path).name:  # recovery checkpoints are mid-epoch: no exact resume
             state['random'] = self.random_states
         self._state = state
 
@@ -62,7 +62,7 @@ class RunCheckpoints(CheckpointSaver):
         os.replace(link, dst)
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on with the best-checkpoint history of `last`, in the same folder.
+        """Restore the saver's history of best checkpoints from the state of `last`, in the same folder.
 
         If a kill interrupted the update of `model_best` after `last` was written, the update is repaired.
         """
@@ -74,7 +74,7 @@ class RunCheckpoints(CheckpointSaver):
             self.best_epoch, self.best_metric = epoch, metric
         best = Path(self.checkpoint_dir) / f'model_best{self.extension}'
         if self.best_epoch == epoch and not _is_of_epoch(best, epoch):
-            save_checkpoint(best, state)  # not a link to `last`, which may be the damaged one
+            save_checkpoint(best, state)  # not a link to `last`, which may be damaged
             previous(best).unlink(missing_ok=True)
 
 
@@ -86,24 +86,24 @@ def _is_of_epoch(path: Path, epoch: int) -> bool:
 
 
 def read_training_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a training checkpoint of this package or of timm; if it is damaged, the one before it.
+    """Read a training checkpoint of this package or of timm; if it is damaged, read the previous one instead.
 
     Raises:
-        UsageError: there is no such file, or it is no training checkpoint.
-        RunError: it is damaged, and so is the one before it.
+        UsageError: there is no such file, or it is not a training checkpoint.
+        RunError: both this checkpoint and the previous one are damaged.
     """
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # timm stores its options so
+        with torch.serialization.safe_globals([argparse.Namespace]):  # timm stores its options as a Namespace
             state = load_checkpoint(path)
     except FileNotFoundError:
         raise UsageError(f'{path}: no such checkpoint') from None
     if not isinstance(state, dict) or 'state_dict' not in state or 'epoch' not in state:
-        raise UsageError(f'{path}: not a training checkpoint (weights alone start a run with --initial-checkpoint)')
+        raise UsageError(f'{path}: not a training checkpoint (to start from weights only, use --initial-checkpoint)')
     return state
 
 
 def arch_in(state: dict[str, Any]) -> str | None:
-    """The architecture string that is recorded in a checkpoint, None if there is none."""
+    """The architecture string recorded in a checkpoint, or None."""
     if 'arch_string' in state:
         return state['arch_string']
     args = state.get('args')
@@ -122,24 +122,24 @@ def load_training_state(
     """Load a checkpoint into a task, its optimizer and its gradient scaler, or (`ema`) into the task's moving average.
 
     Raises:
-        UsageError: it is of another network (both strings are in the message), or its optimizer state does not fit.
+        UsageError: the checkpoint belongs to a different network, or its optimizer state does not match.
     """
     model = unwrap_model(eval_model(task))
     theirs, ours = arch_in(state), getattr(model, 'arch', None)
     if theirs and ours and theirs != str(ours):
-        raise UsageError(f'{path} is a checkpoint of another architecture: it has {theirs}, this model is {ours}')
+        raise UsageError(f'{path} belongs to a different architecture: it has {theirs}, this model is {ours}')
     suffix = '_ema' if ema and state.get('state_dict_ema') is not None else ''
     weights = clean_state_dict(state[f'state_dict{suffix}'])
     try:
         task.load_checkpoint_state(weights, state.get(f'task_state{suffix}'), ema=ema)
     except RuntimeError as e:
         there = state.get('arch', 'unknown')
-        raise UsageError(f'{path} does not fit this model (there: {there}): {one_line(e)}') from None
+        raise UsageError(f'{path} does not match this model (it was saved from {there}): {one_line(e)}') from None
     try:
         if optimizer is not None and 'optimizer' in state:
             optimizer.load_state_dict(state['optimizer'])
     except ValueError as e:
-        reason = f'its optimizer state does not fit ({one_line(e)})'
-        raise UsageError(f'{path}: {reason}: --no-resume-opt leaves it out') from None
+        reason = f'its optimizer state does not match ({one_line(e)})'
+        raise UsageError(f'{path}: {reason}: use --no-resume-opt to resume without it') from None
     if scaler is not None and scaler.state_dict_key in state:
         scaler.load_state_dict(state[scaler.state_dict_key])

@@ -34,14 +34,14 @@ def open_splits(
         root: the data folder.
         train_split: name of the training split.
         val_split: name of the validation split; '' for none.
-        training: more arguments of timm's `create_dataset`, for the training split.
+        training: further arguments of timm's `create_dataset` for the training split.
         validation: the same for the validation split.
 
     Returns:
-        The two data sets (None without a validation split), and the names of the classes, empty if unknown.
+        Training set, validation set (None without a validation split), and class names, empty if unknown.
 
     Raises:
-        UsageError: data that cannot be opened, or splits whose classes differ.
+        UsageError: the data cannot be opened, or the splits have different classes.
     """
     train = open_dataset(name, root, train_split, is_training=True, **training)
     names = class_names(train)
@@ -52,19 +52,19 @@ def open_splits(
     if names and others and names != others:
         odd = sorted(set(names) ^ set(others))
         raise UsageError(
-            f'{root}: {train_split} and {val_split} have other classes '
+            f'{root}: {train_split} and {val_split} have different classes '
             f'({", ".join(map(repr, odd[:5])) or "in another order"}): each class needs a folder in both'
         )
     return train, held_out, names
 
 
 def check_classes(num_outputs: int, names: Sequence[str], asked_for: bool, root: str | Path | None) -> None:
-    """Raise UsageError if the classifier does not have the data's number of classes.
+    """Raise UsageError if the number of classifier outputs does not match the number of classes in the data.
 
     Args:
-        num_outputs: of the classifier.
-        names: of the data's classes; empty (unknown): nothing is checked.
-        asked_for: `--num-classes` was given: more outputs than classes are intended then.
+        num_outputs: number of classifier outputs.
+        names: class names of the data; no check if empty (unknown).
+        asked_for: `--num-classes` was given, so having more outputs than classes is intended.
         root: the data folder, for the message.
     """
     if not names or len(names) == num_outputs:
@@ -79,16 +79,16 @@ def check_classes(num_outputs: int, names: Sequence[str], asked_for: bool, root:
 
 @dataclass
 class Loaders:
-    """Batches to train on and to validate on."""
+    """The training and validation loaders."""
 
     train: Any
     eval: Any | None
-    mixup: Mixup | None  # to be applied to the batches, unless the loader does it
+    mixup: Mixup | None  # to apply to the batches, unless the loader does so
     workers: WorkerStates
-    mean_batch_size: float  # images of one process
+    mean_batch_size: float  # images per process
 
     def set_epoch(self, epoch: int, mixup_off_epoch: int) -> None:
-        """To be called before each epoch; `epoch` counts from 0. Mixing stops at `mixup_off_epoch` (0: never)."""
+        """Call this before each epoch, counted from 0. Mixup stops at `mixup_off_epoch` (0: never)."""
         if hasattr(self.train.dataset, 'set_epoch'):
             self.train.dataset.set_epoch(epoch)
         if hasattr(self.train.batch_sampler, 'set_epoch'):
@@ -115,21 +115,21 @@ def create_loaders(
 
     Args:
         train: the training images.
-        validation: those to validate on.
+        validation: the validation images.
         root: the data folder, for messages.
         training: arguments of timm's `create_loader` for the training images.
         evaluation: the same for the validation images.
         mixup: arguments of timm's `Mixup`, if batches are mixed.
-        aug_splits: parts of a batch that are augmented differently; 0: none.
-        saved_workers: random states of the loader's workers in the run that is resumed.
+        aug_splits: number of parts of a batch that are augmented separately; 0: none.
+        saved_workers: random states of the DataLoader workers in the run that is resumed.
 
     Raises:
-        UsageError: options that contradict each other, or fewer images than a batch.
+        UsageError: incompatible options, or fewer images than one batch.
     """
     prefetcher = training['use_prefetcher']
-    in_loader = mixup is not None and prefetcher  # batches are mixed in the loader's workers
+    in_loader = mixup is not None and prefetcher  # batches are mixed in the DataLoader workers
     if in_loader and aug_splits:
-        raise UsageError('mixup and --aug-splits do not go together: add --no-prefetcher')
+        raise UsageError('mixup and --aug-splits cannot be combined: add --no-prefetcher')
     collate_fn = FastCollateMixup(**mixup) if mixup is not None and in_loader else None
     mix = Mixup(**mixup) if mixup is not None and not in_loader else None
     images: Any = AugMixDataset(train, num_splits=aug_splits) if aug_splits else train
@@ -138,11 +138,11 @@ def create_loaders(
             images, is_training=True, num_aug_splits=aug_splits, collate_fn=collate_fn, **training
         )
     except (AssertionError, TypeError, ValueError) as e:
-        raise UsageError(f'these options of data and augmentation contradict each other: {e}') from None
+        raise UsageError(f'incompatible data and augmentation options: {e}') from None
     batch_size = training['batch_size']
     if len(loader) == 0:
         raise UsageError(
-            f'{root}: {len(cast(Sized, train))} training images make no batch of {batch_size}: lower --batch-size'
+            f'{root}: {len(cast(Sized, train))} training images, less than a batch of {batch_size}: lower --batch-size'
         )
     eval_loader = None
     if validation is not None:
@@ -154,26 +154,26 @@ def create_loaders(
 
 
 def data_config_of(options: Mapping[str, Any], model: nn.Module, use_test_size: bool = False) -> dict[str, Any]:
-    """timm's `resolve_data_config`, with the model's own number of channels.
+    """timm's `resolve_data_config`, with the number of channels that the model has.
 
     Args:
-        options: of the command line, as timm's function takes them: `img_size`, `mean`, `crop_pct`, ..
-        model: whose pretrained cfg has the defaults.
-        use_test_size: the model's test size instead of its training size, where it has one.
+        options: command-line options with the names of timm's function: `img_size`, `mean`, `crop_pct`, ..
+        model: its pretrained cfg provides the defaults.
+        use_test_size: use the model's test size instead of its training size, if it has one.
 
     Returns:
-        `input_size` (channels, height, width), `interpolation`, `mean`, `std` (one value a channel), `crop_pct`, ..
+        `input_size` (channels, height, width), `interpolation`, `mean`, `std` (one value per channel), `crop_pct`, ..
 
     Raises:
-        UsageError: another number of means than channels.
+        UsageError: `mean` or `std` has neither one value nor one per channel.
     """
     try:
         config = resolve_data_config(dict(options), model=model, use_test_size=use_test_size)
     except AssertionError:
-        raise UsageError('--mean and --std: expected one value, or one a channel') from None
+        raise UsageError('--mean and --std: expected one value, or one per channel') from None
     channels: Any = model.in_chans
     config['input_size'] = (channels, *config['input_size'][1:])
     for key in ('mean', 'std'):
-        if len(config[key]) != channels:  # as timm's loader does
+        if len(config[key]) != channels:  # like timm's loader
             config[key] = (sum(config[key]) / len(config[key]),) * channels
     return config

@@ -24,28 +24,28 @@ __all__ = ['EpochSettings', 'Trainer', 'loss_scale', 'not_finite', 'save_batch',
 
 _logger = logging.getLogger('train')
 
-MAX_SKIPPED = 10  # float16 updates in a row that the gradient scaler may skip
+MAX_SKIPPED = 10  # maximum number of consecutive float16 updates that the gradient scaler may skip
 
 
 @dataclass(frozen=True)
 class EpochSettings:
     """The options of an epoch."""
 
-    accumulate: int = 1  # batches of an update
+    accumulate: int = 1  # batches per update
     clip_grad: float | None = None
     clip_mode: str = 'norm'  # 'norm', 'value' or 'agc'
     loss_scale: str = 'none'  # 'none', 'sqrt' or 'linear', for batches of different sizes
     mixup_off_epoch: int = 0  # no mixup from this epoch on; 0: never off
-    prefetcher: bool = True  # batches arrive on the device, normalised and mixed
+    prefetcher: bool = True  # the loader yields batches on the device, already normalised and mixed
     synchronize: bool = False  # wait for the device after each update
-    log_interval: int = 50  # updates
+    log_interval: int = 50  # updates between log lines
     recovery_interval: int = 0  # updates between recovery checkpoints; 0: none
     save_images: bool = False
 
 
 @dataclass
 class Trainer:
-    """What an epoch of training needs."""
+    """Everything that `train_epoch` needs."""
 
     process: Process
     precision: Precision
@@ -54,20 +54,20 @@ class Trainer:
     loaders: Loaders
     optimizer: torch.optim.Optimizer
     scheduler: Scheduler | None
-    scaler: utils.NativeScaler | None  # of gradients, in float16
+    scaler: utils.NativeScaler | None  # gradient scaler for float16
     frozen: Frozen | None
     folder: Path
-    saver: RunCheckpoints | None  # in the first process
+    saver: RunCheckpoints | None  # rank 0 only
 
     @property
     def learning_rate(self) -> float:
-        """Mean over the parameter groups."""
+        """Mean learning rate over the parameter groups."""
         rates = [group['lr'] for group in self.optimizer.param_groups]
         return sum(rates) / len(rates)
 
     @property
     def updates_per_epoch(self) -> int:
-        """Optimizer updates in an epoch; the last one may have fewer batches than the others."""
+        """Optimizer updates per epoch; the last one may accumulate fewer batches than the others."""
         return math.ceil(len(self.loaders.train) / self.settings.accumulate)
 
 
@@ -75,12 +75,12 @@ def train_epoch(trainer: Trainer, epoch: int, stop: StopRequest | None = None) -
     """One pass over the training images.
 
     Args:
-        trainer: what is trained, and on what.
-        epoch: its number, counted from 0.
-        stop: ends the epoch after an update when it becomes true.
+        trainer: network, data, optimizer and settings.
+        epoch: number of the epoch, counted from 0.
+        stop: the epoch ends after the current update once this is true.
 
     Returns:
-        The mean loss, over all processes.
+        The mean loss over all processes.
 
     Raises:
         RunError: the loss is not finite, or an image cannot be read.
@@ -97,7 +97,7 @@ def train_epoch(trainer: Trainer, epoch: int, stop: StopRequest | None = None) -
     for index, (input, target) in enumerate(bar):
         update, is_last = index // settings.accumulate, index + 1 == num_batches
         need_update = is_last or (index + 1) % settings.accumulate == 0
-        batches = min(settings.accumulate, num_batches - update * settings.accumulate)  # of this update
+        batches = min(settings.accumulate, num_batches - update * settings.accumulate)  # in this update
         if not settings.prefetcher:
             input, target = input.to(process.device, trainer.precision.dtype), target.to(process.device)
             if loaders.mixup is not None:
@@ -143,7 +143,7 @@ def train_epoch(trainer: Trainer, epoch: int, stop: StopRequest | None = None) -
 
 
 def _step(trainer: Trainer, input: torch.Tensor, target: torch.Tensor, batches: int, need_update: bool) -> float:
-    """Forward and backward pass of a batch, one of `batches` of an update, and the update; returns the loss."""
+    """Forward and backward pass of one of the `batches` of an update, and the update if due; returns the loss."""
     settings, task, optimizer = trainer.settings, trainer.task, trainer.optimizer
     second_order = getattr(optimizer, 'is_second_order', False)
     with task.no_sync() if trainer.process.distributed and not need_update else nullcontext():
@@ -168,7 +168,7 @@ def _step(trainer: Trainer, input: torch.Tensor, target: torch.Tensor, batches: 
 
 
 def loss_scale(kind: str, batch_size: int, mean_batch_size: float) -> float:
-    """`--variable-batch-loss-scale`: the factor on the gradients of a batch that is not of the mean size.
+    """`--variable-batch-loss-scale`: the factor on the gradients of a batch whose size is not the mean size.
 
     >>> loss_scale('linear', 96, 48), loss_scale('sqrt', 192, 48), loss_scale('none', 96, 48)
     (2.0, 2.0, 1.0)
@@ -180,7 +180,7 @@ def loss_scale(kind: str, batch_size: int, mean_batch_size: float) -> float:
 
 
 def not_finite(what: str, trainer: Trainer, epoch: int, update: int) -> str:
-    """The message for a loss that is not finite: where, and what to try."""
+    """The error message for a loss that is not finite: where it occurred and what to try."""
     last = trainer.folder / 'last.pth.tar'
     return (
         f'{what} in epoch {epoch + 1}, update {update + 1}, at learning rate {trainer.learning_rate:.3g}: try a '
@@ -190,7 +190,7 @@ def not_finite(what: str, trainer: Trainer, epoch: int, update: int) -> str:
 
 
 def save_batch(images: torch.Tensor, path: Path) -> None:
-    """`--save-images`: a batch as one picture."""
+    """`--save-images`: save a batch as one image."""
     from torchvision.utils import save_image
 
     save_image(images, str(path), padding=0, normalize=True)

@@ -1,4 +1,4 @@
-"""The folder of a training run: checkpoints, history and trackers while it goes on, the export at its end."""
+"""The output folder of a training run: checkpoints, history and trackers during the run, the export at its end."""
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,13 +17,13 @@ _logger = logging.getLogger('train')
 
 
 class RunFolder:
-    """What the first process writes after each epoch.
+    """Writes the history and the checkpoints after each epoch; rank 0 only.
 
     Args:
-        path: the folder, which exists.
-        saver: of the checkpoints.
-        trackers: where rows of the history go, too.
-        history: the rows of the epochs before, in a run that is resumed.
+        path: the folder; must exist.
+        saver: the checkpoint saver.
+        trackers: TensorBoard and Weights & Biases, which also receive the history.
+        history: rows of earlier epochs, in a resumed run.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class RunFolder:
         """Write the history and, after a validated epoch, the checkpoints.
 
         Args:
-            row: the epoch's, for the history.
-            metric: by which the best checkpoint is chosen.
-            random_states: of all processes, to be saved with a validated epoch.
-            milestone: whether the epoch's checkpoint is kept for good.
+            row: the row of this epoch for the history.
+            metric: the value by which the best checkpoint is chosen.
+            random_states: random states of all processes, saved with the checkpoint.
+            milestone: whether the checkpoint of this epoch is kept permanently.
 
         Raises:
-            RunError: the disk is full, say; the last good checkpoint is kept.
+            RunError: the files cannot be written, e.g. on a full disk; the last good checkpoint is kept.
         """
         self.history.append(dict(row))
         write_history(self.path, self.history)
@@ -78,16 +78,16 @@ def export_best(
     """Export a run's best checkpoint, if there is one, as `folder/export`.
 
     Args:
-        model: a network of the run's architecture, not used by anyone else: it gets the best weights.
-        folder: of the run.
-        history: its rows; that of the best epoch has the metrics.
-        data_config: as for `export_model`.
-        label_names: as for `export_model`.
-        notes: what else the folder says about the training: `recipe`, `epochs`, `seed`.
-        average: whether the moving average was validated, if the checkpoint has one: then it is exported.
+        model: a network of the run's architecture; the best weights are loaded into it.
+        folder: output folder of the run.
+        history: rows of the history; the metrics of the export are those of the best epoch.
+        data_config: as in `export_model`.
+        label_names: as in `export_model`.
+        notes: further facts about the training to export: `recipe`, `epochs`, `seed`.
+        average: export the moving average of the weights if the checkpoint has one (if it was validated).
 
     Returns:
-        The history's row of the best epoch; empty if nothing was exported.
+        The history row of the best epoch; empty if nothing was exported.
     """
     best = folder / 'model_best.pth.tar'
     if not best.exists():

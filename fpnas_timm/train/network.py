@@ -1,4 +1,4 @@
-"""The network of a training run: created with its weights, moved to its device, partly frozen."""
+"""The network of a training run: creating it, loading weights, moving it to the device, freezing layers."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +20,9 @@ __all__ = ['Frozen', 'NetworkConfig', 'create_network', 'freeze', 'to_device']
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Which network, with which weights. None stands for the model's own value."""
+    """Which network to create, and its initial weights. None stands for the model's default."""
 
-    model: str  # a name of timm's, 'fpnas', 'local-dir:FOLDER' or 'hf-hub:REPO'
+    model: str  # a timm model name, 'fpnas', 'local-dir:FOLDER' or 'hf-hub:REPO'
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)  # such as the architecture string, `arch`
     num_classes: int | None = None
     in_chans: int = 3
@@ -33,9 +33,9 @@ class NetworkConfig:
     bn_momentum: float | None = None
     bn_eps: float | None = None
     pretrained: bool = False
-    pretrained_path: str | None = None  # a file to load as if it were the published weights
+    pretrained_path: str | None = None  # load this file like the published weights (head adapted)
     pretrained_cfg_overlay: Mapping[str, Any] = field(default_factory=dict)
-    initial_checkpoint: str = ''  # a file to load as it is
+    initial_checkpoint: str = ''  # load exactly these weights
     head_init_scale: float | None = None  # factor on the classifier's weights and bias
     head_init_bias: float | None = None
     grad_checkpointing: bool = False
@@ -45,7 +45,7 @@ def create_network(config: NetworkConfig) -> nn.Module:
     """Create the network and load its weights.
 
     Raises:
-        UsageError: an unknown model, an argument that it does not take, weights that are missing or do not fit.
+        UsageError: an unknown model, an argument that the model does not accept, or missing or mismatched weights.
     """
     model = _create_model(config)
     if config.initial_checkpoint:
@@ -64,7 +64,7 @@ def create_network(config: NetworkConfig) -> nn.Module:
 
 def _create_model(config: NetworkConfig) -> nn.Module:
     overlay = dict(config.pretrained_cfg_overlay)
-    if config.pretrained_path:  # timm's way: as if these were the published weights, with another head
+    if config.pretrained_path:  # as in timm: loaded like published weights, with a new head
         _check_file(config.pretrained_path)
         overlay = {'file': config.pretrained_path, 'num_classes': -1, **overlay}
     kwargs: dict[str, Any] = dict(
@@ -82,8 +82,8 @@ def _create_model(config: NetworkConfig) -> nn.Module:
         kwargs['pretrained_cfg_overlay'] = overlay
     try:
         return timm.create_model(config.model, **kwargs, **config.model_kwargs)
-    except Exception as e:  # the models' own checks raise many kinds
-        reason = one_line(e, limit=2000)  # an architecture string may be in it
+    except Exception as e:  # models raise many kinds of errors
+        reason = one_line(e, limit=2000)  # it may contain an architecture string
         if 'Unknown model' in reason:
             reason = 'no model with this name is registered' + did_you_mean(config.model, timm.list_models())
         raise UsageError(f'--model {config.model}: {reason}') from None
@@ -95,7 +95,7 @@ def _load_exactly(model: nn.Module, path: str) -> None:
         load_checkpoint(model, path)
     except Exception as e:  # damaged, of another network, not a checkpoint
         theirs = _arch_of_file(path)
-        hint = f'; it is of {theirs}' if theirs else ''
+        hint = f'; the file belongs to {theirs}' if theirs else ''
         raise UsageError(f'{path}: {one_line(e, limit=400)}{hint}') from None
 
 
@@ -114,11 +114,11 @@ def to_device(
     """Move a network to its device, in its precision and memory format, and convert its batch norms.
 
     Args:
-        model: changed in place; the returned one may be another object.
-        process: whose device it goes to.
+        model: modified in place; the returned model may be a different object.
+        process: provides the device.
         precision: dtype and memory format of the weights.
-        split_bn: number of separate batch norms, one for each part of the batch; 0: as they are.
-        sync_bn: in a distributed run, take the batch statistics over all processes.
+        split_bn: number of separate batch norms, one for each part of the batch; 0: no change.
+        sync_bn: in a distributed run, synchronise the batch statistics over all processes.
 
     Raises:
         UsageError: synchronised batch norms on a CPU.
@@ -130,7 +130,7 @@ def to_device(
         model.to(memory_format=torch.channels_last)
     if process.distributed and sync_bn:
         if process.device.type == 'cpu':
-            raise UsageError('--sync-bn: torch synchronises batch norms on GPUs only; leave it out on a CPU')
+            raise UsageError('--sync-bn: torch synchronises batch norms on GPUs only; remove it on a CPU')
         model = convert_sync_batchnorm(model)
     return model
 
@@ -156,7 +156,7 @@ class Frozen:
         self.num_params = num_params
 
     def eval(self) -> None:
-        """Normalise with the running statistics, and leave them as they are."""
+        """Put them in eval mode: they normalise with the running statistics and do not update them."""
         for norm in self.norms:
             norm.eval()
 
@@ -165,22 +165,22 @@ def freeze(model: nn.Module, layers: str) -> Frozen:
     """Freeze the first layers, in place.
 
     Args:
-        model: with timm's `group_matcher`, whose layers count from the stem (0) on.
-        layers: how many, or 'all' but the classifier.
+        model: a model with timm's `group_matcher`, which numbers the layers from the stem (0).
+        layers: number of layers to freeze, or 'all' except the classifier.
 
     Raises:
-        UsageError: not a number of layers of this model, or the model has no `group_matcher`.
+        UsageError: `layers` is not a valid number of layers for this model, or the model has no `group_matcher`.
     """
     head = {id(p) for p in classifier_of(model).parameters()}
     if layers == 'all':
         frozen = {name for name, p in model.named_parameters() if id(p) not in head}
     else:
         if not hasattr(model, 'group_matcher'):
-            raise UsageError(f'--freeze {layers}: this model has no layers to count (no group_matcher): use `all`')
+            raise UsageError(f'--freeze {layers}: this model does not number its layers (no group_matcher): use `all`')
         groups = group_parameters(model, model.group_matcher())  # type: ignore[operator]
         count = int(layers) if layers.isdigit() else 0
         if not 0 < count < len(groups):
-            raise UsageError(f'--freeze {layers}: expected 1 to {len(groups) - 1} layers, or `all` but the classifier')
+            raise UsageError(f'--freeze {layers}: expected 1 to {len(groups) - 1} layers, or `all`')
         frozen = {name for layer in range(count) for name in groups[layer]}
     for name, p in model.named_parameters():
         if name in frozen:

@@ -1,7 +1,7 @@
-"""The options of `fpnas train`: timm's names, defaults and meaning, and a few of our own.
+"""The options of `fpnas train`: those of timm's `train.py`, with the same names, defaults and meaning, and a few more.
 
-What timm's script takes and this one does not is refused by name (`UNSUPPORTED`), never ignored: a YAML file that
-timm's script wrote (`args.yaml`) is read as long as it asks for none of it.
+Options of timm's script that are not supported (`UNSUPPORTED`) are rejected by name, never silently ignored. A YAML
+file written by timm's script (`args.yaml`) is accepted if it does not use any of them.
 """
 import argparse
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from ..runs.options import (
 
 __all__ = ['UNSUPPORTED', 'build_parser', 'parse_train_args', 'train_options']
 
-# timm's option -> (its default, why it is not here and what to use instead)
+# timm's option -> (its default, why it is not supported and what to use instead)
 UNSUPPORTED: dict[str, tuple[Any, str]] = {
     'drop_connect': (None, 'timm itself no longer reads it: use --drop-path'),
     'fuser': ('', 'it chose a fuser for TorchScript: use --torchcompile'),
@@ -41,7 +41,7 @@ UNSUPPORTED: dict[str, tuple[Any, str]] = {
 
 
 def build_parser(prog: str = 'fpnas train') -> argparse.ArgumentParser:
-    """The parser of `fpnas train`; `prog` is what its usage calls the command."""
+    """The parser of `fpnas train`; `prog` is the command name shown in its usage."""
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Train a network on images, with timm's parts and the paper's recipes.",
@@ -49,13 +49,13 @@ def build_parser(prog: str = 'fpnas train') -> argparse.ArgumentParser:
     )
     parser.add_argument('data', nargs='?', metavar='DIR', help='data folder, as --data-dir')
 
-    add = OptionGroup(parser, 'ours')
-    add('--recipe', None, "the paper's recipe of this name, see --list-recipes", metavar='NAME')
+    add = OptionGroup(parser, 'specific to fpnas')
+    add('--recipe', None, "name of a recipe of the paper, see --list-recipes", metavar='NAME')
     add('--list-recipes', False, "print the recipes with the paper's accuracies and exit")
-    add('-c --config', None, 'YAML file of options; the command line and then this file win over the recipe',
+    add('-c --config', None, 'YAML file of options; it overrides the recipe, the command line overrides both',
         metavar='FILE')
     add.shared('arch_file')
-    add('--freeze', None, 'do not train the first N layers, or `all` but the classifier', metavar='N|all')
+    add('--freeze', None, 'freeze the first N layers, or `all` except the classifier', metavar='N|all')
     add.shared('log_tensorboard')
 
     for add_groups in (_add_data_and_model, _add_optimizer, _add_augmentation, _add_rest):
@@ -75,28 +75,28 @@ def _add_data_and_model(parser: argparse.ArgumentParser) -> None:
     add = OptionGroup(parser, 'data')
     add.shared('data_dir', 'dataset', 'train_split')
     add('--val-split', 'validation', "name of the validation split; '' for none")
-    add('--train-num-samples', None, 'images of the training split, for streamed data sets', type=int)
-    add('--val-num-samples', None, 'images of the validation split, for streamed data sets', type=int)
+    add('--train-num-samples', None, 'number of images in the training split, for streaming datasets', type=int)
+    add('--val-num-samples', None, 'number of images in the validation split, for streaming datasets', type=int)
     add.shared('dataset_download', 'class_map', 'input_img_mode')
-    add('--input-key', None, 'field of the images, where a data set has fields')
-    add('--target-key', None, 'field of the classes, where a data set has fields')
-    add('--dataset-trust-remote-code', False, "let a Hugging Face data set run its repository's code")
-    add('--task', 'classification', 'one label per image, the only task here')
+    add('--input-key', None, 'name of the image field, for datasets with fields')
+    add('--target-key', None, 'name of the class field, for datasets with fields')
+    add('--dataset-trust-remote-code', False, "allow a Hugging Face dataset to run code from its repository")
+    add('--task', 'classification', 'only classification (one label per image) is supported')
 
     add = OptionGroup(parser, 'model')
     add.shared('model', default='resnet50')
     add.shared('model_kwargs', 'pretrained')
-    add('--pretrained-path', None, 'start from this file as if it were the published weights: the head and the first '
-        'convolution are adapted', metavar='FILE')
-    add('--pretrained-cfg-overlay', {}, "KEY=VALUE changes of the model's pretrained cfg", nargs='*',
+    add('--pretrained-path', None, 'load this file like the published weights: the head and the first convolution are '
+        'adapted', metavar='FILE')
+    add('--pretrained-cfg-overlay', {}, "KEY=VALUE entries that override the model's pretrained cfg", nargs='*',
         action=ParseKwargs)
     add('--initial-checkpoint', '', 'start from exactly these weights', metavar='FILE')
-    add('--resume', '', "continue from this training checkpoint; `auto`: from the experiment's own last one, if any",
+    add('--resume', '', "continue from this training checkpoint; `auto`: from the last one of --experiment, if any",
         metavar='FILE')
-    add('--no-resume-opt', False, "resume without the optimizer's state")
+    add('--no-resume-opt', False, 'resume without the optimizer state')
     add.shared('num_classes', 'gp', 'img_size', 'in_chans', 'input_size', 'crop_pct', 'mean', 'std', 'interpolation')
     add.shared('batch_size')
-    add('-vb --validation-batch-size', None, 'images in a validation batch, per process', type=int,
+    add('-vb --validation-batch-size', None, 'validation batch size, per process', type=int,
         otherwise='--batch-size')
     add.shared('channels_last', 'grad_accum_steps')
     add('--grad-checkpointing', False, 'recompute activations in the backward pass: less memory, more time')
@@ -110,7 +110,7 @@ def _add_data_and_model(parser: argparse.ArgumentParser) -> None:
     add.shared('device', 'amp', 'amp_dtype', 'model_dtype')
     add('--no-ddp-bb', False, 'do not broadcast buffers in a distributed run')
     add('--synchronize-step', False, 'wait for the device after each update')
-    add('--local_rank', 0, 'set by launchers; the environment wins')
+    add('--local_rank', 0, 'set by launchers; environment variables take precedence')
     add.shared('device_modules')
 
 
@@ -118,11 +118,11 @@ def _add_optimizer(parser: argparse.ArgumentParser) -> None:
     """The groups `optimizer` and `learning rate`."""
     add = OptionGroup(parser, 'optimizer')
     add.shared('opt')
-    add('--opt-eps', None, "epsilon", otherwise="the optimizer's own", type=float)
-    add('--opt-betas', None, "betas", otherwise="the optimizer's own", nargs='+', type=float)
+    add('--opt-eps', None, "epsilon", otherwise="the optimizer's", type=float)
+    add('--opt-betas', None, "betas", otherwise="the optimizer's", nargs='+', type=float)
     add.shared('momentum', 'weight_decay')
-    add('--clip-grad', None, 'clip gradients to this', type=float)
-    add('--clip-mode', 'norm', 'how gradients are clipped', choices=('norm', 'value', 'agc'))
+    add('--clip-grad', None, 'clip gradients to this value', type=float)
+    add('--clip-mode', 'norm', 'gradient clipping mode', choices=('norm', 'value', 'agc'))
     add('--layer-decay', None, 'factor on the learning rate, per layer away from the head', type=float)
     add('--layer-decay-min-scale', 0.0, 'lower bound of that factor')
     add('--layer-decay-no-opt-scale', None, 'layers whose factor is below this are not trained', type=float)
@@ -130,35 +130,35 @@ def _add_optimizer(parser: argparse.ArgumentParser) -> None:
 
     add = OptionGroup(parser, 'learning rate')
     add.shared('sched')
-    add('--sched-on-updates', False, 'change the learning rate at each update, not each epoch')
+    add('--sched-on-updates', False, 'update the learning rate after every update instead of every epoch')
     add.shared('lr', otherwise='--lr-base, scaled to the global batch')
     add('--lr-base', 0.1, 'learning rate at a global batch of --lr-base-size')
     add('--lr-base-size', 256, 'global batch that --lr-base is for')
     add('--lr-base-scale', '', "scaling with the batch: 'linear' or 'sqrt'",
         otherwise='sqrt for Ada* and LAMB optimizers, else linear')
-    add('--lr-noise', None, 'where noise on the learning rate starts and ends, shares of the schedule', nargs='+',
+    add('--lr-noise', None, 'start and end of learning-rate noise, as fractions of the schedule', nargs='+',
         type=float)
-    add('--lr-noise-pct', 0.67, 'limit of the noise')
+    add('--lr-noise-pct', 0.67, 'maximum relative amount of the noise')
     add('--lr-noise-std', 1.0, 'standard deviation of the noise')
-    add('--lr-cycle-mul', 1.0, 'factor on the length of the next cycle')
-    add('--lr-cycle-decay', 0.5, 'factor on the learning rate of the next cycle')
+    add('--lr-cycle-mul', 1.0, 'factor on the length of each cycle')
+    add('--lr-cycle-decay', 0.5, 'factor on the learning rate of each cycle')
     add('--lr-cycle-limit', 1, 'number of cycles')
     add('--lr-k-decay', 1.0, 'k-decay of cosine and poly')
-    add('--lr-decay-fn', None, 'shape of the last phase of wsd and rsqrt')
-    add('--lr-stable-timescale', None, 'time scale of rsqrt, epochs', type=float)
+    add('--lr-decay-fn', None, 'shape of the final decay of wsd and rsqrt')
+    add('--lr-stable-timescale', None, 'time scale of rsqrt in epochs', type=float)
     add.shared('warmup_lr', 'min_lr')
-    add('--epochs', 300, 'length of the schedule')
-    add('--stop-epoch', None, 'stop after this many epochs, the schedule unchanged', type=int)
-    add('--epoch-repeats', 0.0, 'how often a streamed data set is repeated in an epoch')
+    add('--epochs', 300, 'length of the schedule in epochs')
+    add('--stop-epoch', None, 'stop after this many epochs, without changing the schedule', type=int)
+    add('--epoch-repeats', 0.0, 'number of passes over a streaming dataset per epoch')
     add('--start-epoch', None, "number of the first epoch", otherwise="the checkpoint's", type=int)
-    add('--decay-milestones', [90, 180, 270], 'epochs at which multistep decays', nargs='+', type=int)
-    add('--decay-epochs', None, 'epochs between decays of step, length of the decay of wsd',
+    add('--decay-milestones', [90, 180, 270], 'epochs at which multistep decays the learning rate', nargs='+', type=int)
+    add('--decay-epochs', None, 'epochs between decays of step; length of the decay of wsd',
         type=float)
     add('--warmup-epochs', 5, 'epochs of linear warm-up')
-    add('--warmup-prefix', False, 'the warm-up comes before --epochs, not within')
+    add('--warmup-prefix', False, 'add the warm-up before --epochs instead of including it')
     add('--cooldown-epochs', 0, 'epochs at --min-lr after the schedule')
-    add('--patience-epochs', 10, 'epochs without progress before plateau decays')
-    add('--decay-rate --dr', 0.1, 'factor of a decay')
+    add('--patience-epochs', 10, 'epochs without improvement before plateau decays the learning rate')
+    add('--decay-rate --dr', 0.1, 'factor on the learning rate at each decay')
 
 
 def _add_augmentation(parser: argparse.ArgumentParser) -> None:
@@ -168,38 +168,38 @@ def _add_augmentation(parser: argparse.ArgumentParser) -> None:
     add('--train-crop-mode', None, 'how training images are cropped', otherwise='random resized crops')
     add.shared('scale', 'ratio', 'hflip', 'vflip', 'color_jitter')
     add('--color-jitter-prob', None, 'probability of colour jitter', type=float)
-    add('--grayscale-prob', None, 'probability of a grey image', type=float)
+    add('--grayscale-prob', None, 'probability of conversion to greyscale', type=float)
     add('--gaussian-blur-prob', None, 'probability of blur', type=float)
     add.shared('aa')
-    add('--aug-repeats', 0.0, 'repeated augmentation, in distributed runs')
-    add('--aug-splits', 0, 'parts of a batch, each augmented in its own way; 0 or at least 2')
+    add('--aug-repeats', 0.0, 'number of augmentation repeats, in distributed runs')
+    add('--aug-splits', 0, 'number of separately augmented parts of a batch; 0 or at least 2')
     add('--loss', None, 'loss', otherwise='cross-entropy', choices=('ce', 'bce', 'asl', 'poly', 'jsd'))
-    add('--jsd-loss', False, 'as --loss jsd, with --aug-splits')
-    add('--bce-loss', False, 'as --loss bce')
+    add('--jsd-loss', False, 'same as --loss jsd; needs --aug-splits')
+    add('--bce-loss', False, 'same as --loss bce')
     add('--bce-sum', False, 'sum the binary cross-entropy over classes')
     add('--bce-target-thresh', None, 'make soft targets 0 or 1 at this threshold', type=float)
     add('--bce-pos-weight', None, 'weight of the positive term', type=float)
     add.shared('reprob', 'remode')
-    add('--recount', 1, 'rectangles erased')
-    add('--resplit', False, 'no erasing in the first part of --aug-splits')
+    add('--recount', 1, 'number of erased rectangles')
+    add('--resplit', False, 'no random erasing in the first part of --aug-splits')
     add('--mixup', 0.0, 'alpha of mixup')
     add('--cutmix', 0.0, 'alpha of cutmix')
-    add('--cutmix-minmax', None, 'least and greatest share of a cut', nargs='+', type=float)
+    add('--cutmix-minmax', None, 'minimum and maximum fraction of a cut', nargs='+', type=float)
     add('--mixup-prob', 1.0, 'probability of mixup or cutmix')
-    add('--mixup-switch-prob', 0.5, 'probability of cutmix where both are on')
-    add('--mixup-mode', 'batch', "one draw per 'batch', 'pair' or 'elem'")
-    add('--mixup-off-epoch', 0, 'no mixup from this epoch on; 0: never off')
+    add('--mixup-switch-prob', 0.5, 'probability of cutmix instead of mixup if both are enabled')
+    add('--mixup-mode', 'batch', "draw mixing parameters per 'batch', 'pair' or 'elem'")
+    add('--mixup-off-epoch', 0, 'disable mixup from this epoch on; 0: never')
     add.shared('smoothing', 'train_interpolation')
-    add('--drop', 0.0, 'dropout before the classifier')
-    add('--drop-path', None, 'stochastic depth', type=float)
-    add('--drop-block', None, 'DropBlock, for models that have it', type=float)
-    add('--train-img-sizes', None, 'image sizes, one per batch', nargs='+', type=int)
+    add('--drop', 0.0, 'dropout rate before the classifier')
+    add('--drop-path', None, 'stochastic depth rate', type=float)
+    add('--drop-block', None, 'DropBlock rate, for models that support it', type=float)
+    add('--train-img-sizes', None, 'image sizes; one is drawn per batch', nargs='+', type=int)
     add('--train-batch-sizes', None, 'batch size of each of --train-img-sizes', nargs='+', type=int)
     add('--train-size-probs', None, 'weight of each of --train-img-sizes', nargs='+', type=float)
     add('--train-size-schedule', 'constant', 'how sizes are drawn', choices=('constant', 'progressive'))
     add('--train-size-schedule-spread', 0.65, 'width of the progressive window, in sizes')
-    add('--train-size-random-mix', 0.1, 'share of uniform draws in the progressive schedule')
-    add('--train-batches-per-epoch --train-steps-per-epoch', None, 'batches of an epoch', type=int)
+    add('--train-size-random-mix', 0.1, 'fraction of uniform draws in the progressive schedule')
+    add('--train-batches-per-epoch --train-steps-per-epoch', None, 'number of batches per epoch', type=int)
     add('--variable-batch-loss-scale', 'none', 'scale gradients with the batch size of --train-batch-sizes',
         choices=('none', 'sqrt', 'linear'))
 
@@ -207,12 +207,12 @@ def _add_augmentation(parser: argparse.ArgumentParser) -> None:
 def _add_rest(parser: argparse.ArgumentParser) -> None:
     """The groups `batch norm` to `run`."""
     add = OptionGroup(parser, 'batch norm')
-    add('--bn-momentum', None, "momentum", otherwise="the model's own", type=float)
-    add('--bn-eps', None, "epsilon", otherwise="the model's own", type=float)
-    add('--sync-bn', False, 'batch statistics over all processes (GPUs only)')
-    add('--dist-bn', 'reduce', "running statistics of the processes after each epoch: 'reduce' (mean), 'broadcast' "
-        "(of the first) or ''", choices=('reduce', 'broadcast', ''))
-    add('--split-bn', False, 'separate batch norms for each of --aug-splits')
+    add('--bn-momentum', None, "momentum", otherwise="the model's", type=float)
+    add('--bn-eps', None, "epsilon", otherwise="the model's", type=float)
+    add('--sync-bn', False, 'synchronise batch statistics over all processes (GPUs only)')
+    add('--dist-bn', 'reduce', "how running statistics are shared after each epoch: 'reduce' (mean over processes), "
+        "'broadcast' (from rank 0) or ''", choices=('reduce', 'broadcast', ''))
+    add('--split-bn', False, 'separate batch norms for each part of --aug-splits')
 
     add = OptionGroup(parser, 'moving average of the weights (EMA)')
     add('--model-ema', False, 'keep, validate and export the moving average')
@@ -221,39 +221,40 @@ def _add_rest(parser: argparse.ArgumentParser) -> None:
     add('--model-ema-warmup', False, 'start with a smaller decay')
 
     add = OptionGroup(parser, 'distillation')
-    add('--kd-model-name', None, "the teacher: a model of timm's with weights, `local-dir:` or `hf-hub:`")
+    add('--kd-model-name', None, "the teacher: a pretrained timm model, `local-dir:` or `hf-hub:`")
     add('--kd-distill-type', 'logit', 'what is matched', choices=('logit', 'feature'))
     add('--kd-loss-type', 'kl', 'loss between logits', choices=('kl',))
     add('--distill-loss-weight', None, 'weight of the distillation', otherwise='1', type=float)
-    add('--task-loss-weight', None, "weight of the labels' loss; alone, the distillation has the rest", type=float)
+    add('--task-loss-weight', None, 'weight of the label loss; if only this is given, distillation gets the rest',
+        type=float)
     add('--kd-temperature', 4.0, 'temperature of the softmax')
     add('--kd-student-feature-dim', None, "width of the student's features", otherwise='measured', type=int)
     add('--kd-teacher-feature-dim', None, "width of the teacher's features", otherwise='measured', type=int)
 
     add = OptionGroup(parser, 'run')
     add.shared('seed')
-    add('--worker-seeding', 'all', "'all' or 'part' of the random generators of a worker", choices=('all', 'part'))
+    add('--worker-seeding', 'all', "which random generators of a DataLoader worker are seeded", choices=('all', 'part'))
     add.shared('log_interval')
     add('--val-interval', 1, 'epochs between validations and checkpoints')
     add('--recovery-interval', 0, 'updates between recovery checkpoints; 0: none')
-    add('--checkpoint-hist', 10, 'checkpoints to keep')
-    add('--save-epochs', None, 'epochs whose checkpoints are kept for good', nargs='+', type=int)
+    add('--checkpoint-hist', 10, 'number of checkpoints to keep')
+    add('--save-epochs', None, 'epochs whose checkpoints are kept permanently', nargs='+', type=int)
     add.shared('workers')
     add('--save-images', False, 'save a training batch as an image at every --log-interval')
     add.shared('pin_mem', 'no_prefetcher')
     add('--output', '', 'folder of runs', otherwise='output/train', metavar='DIR')
-    add('--experiment', '', "name of the run's folder within", metavar='NAME',
+    add('--experiment', '', "name of the run's subfolder of --output", metavar='NAME',
         otherwise='made from time, model and size')
-    add('--eval-metric', 'top1', 'what the best checkpoint is best at', choices=('top1', 'top5', 'loss'))
+    add('--eval-metric', 'top1', 'metric that selects the best checkpoint', choices=('top1', 'top5', 'loss'))
     add.shared('log_wandb', 'wandb_project', 'wandb_tags', 'wandb_resume_id')
 
 
 def parse_train_args(argv: Sequence[str] | None = None, prog: str = 'fpnas train') -> argparse.Namespace:
-    """The options of a run: the recipe's, then the file's, then the command line's; each wins over the one before.
+    """The options of a run, from the recipe, the YAML file and the command line; later sources take precedence.
 
     Raises:
-        UsageError: an unknown option (with the nearest one), one that is not supported, a bad value, an unknown
-            recipe or one for another model, an unreadable file.
+        UsageError: an unknown option (the message suggests a similar one), an unsupported option, an invalid value, an
+            unknown recipe or one for a different model, or an unreadable file.
     """
     parser = build_parser(prog)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -271,13 +272,13 @@ def parse_train_args(argv: Sequence[str] | None = None, prog: str = 'fpnas train
 
 
 def train_options(options: Mapping[str, Any]) -> argparse.Namespace:
-    """The options of a run from Python: as `parse_train_args`, with `options` in place of the command line.
+    """The options of a run that is started from Python: like `parse_train_args`, without a command line.
 
     Args:
-        options: name -> value, with underscores for dashes; `recipe` and `config` (a YAML file) among them.
+        options: name -> value, with underscores instead of dashes; may include `recipe` and `config` (a YAML file).
 
     Raises:
-        UsageError: as `parse_train_args`.
+        UsageError: as in `parse_train_args`.
     """
     parser = build_parser()
     recipe = _set_recipe_and_file(parser, options.get('recipe'), options.get('config'))
@@ -289,21 +290,21 @@ def train_options(options: Mapping[str, Any]) -> argparse.Namespace:
 
 
 def _set_recipe_and_file(parser: argparse.ArgumentParser, recipe_name: Any, path: Any) -> Recipe | None:
-    """Make the options of the recipe and then those of the file the parser's defaults; returns the recipe."""
+    """Set the parser's defaults from the recipe and then from the YAML file; returns the recipe."""
     config = load_yaml(path) if path else {}
     recipe_name = recipe_name or config.get('recipe')
     recipe = find_recipe(str(recipe_name)) if recipe_name else None
     if recipe:
         set_options(parser, recipe.options, f'recipe {recipe.name}')
     if config:
-        data = config.pop('data', None)  # a positional argument, which set_options does not know
+        data = config.pop('data', None)  # a positional argument, which `set_options` does not handle
         set_options(parser, config, str(path))
         parser.set_defaults(data=data)
     return recipe
 
 
 def _check(args: argparse.Namespace, recipe: Recipe | None) -> None:
-    """Raise UsageError where options contradict each other; resolve `--arch-file`."""
+    """Raise UsageError for incompatible options; resolve `--arch-file`."""
     for name, (default, reason) in UNSUPPORTED.items():
         if getattr(args, name) != default:
             raise UsageError(f'--{name.replace("_", "-")} is not supported here: {reason}')
@@ -311,12 +312,12 @@ def _check(args: argparse.Namespace, recipe: Recipe | None) -> None:
         raise UsageError(f'--task {args.task} is not supported here: only classification, one label per image')
     if args.arch_file:
         args.model_kwargs = {**args.model_kwargs, 'arch': read_arch_file(args.arch_file)}
-        if args.model not in ('resnet50', 'fpnas'):  # the default, or what it will be
+        if args.model not in ('resnet50', 'fpnas'):  # the default, or already the right one
             raise UsageError(f'--arch-file {args.arch_file} is for --model fpnas, not {args.model}')
         args.model = 'fpnas'
     if recipe and recipe.options.get('model', args.model) != args.model:
         raise UsageError(
-            f'recipe {recipe.name} is for {recipe.options["model"]}, not {args.model}: take a recipe for any model '
+            f'recipe {recipe.name} is for {recipe.options["model"]}, not {args.model}: use a recipe for any model '
             f'(such as {recipe.name.partition("/")[2] or "ls+aa+ema"}), or one of {args.model} (--list-recipes)'
         )
     checks = [
@@ -330,7 +331,7 @@ def _check(args: argparse.Namespace, recipe: Recipe | None) -> None:
         (not args.split_bn or args.aug_splits > 1 or args.resplit, '--split-bn needs --aug-splits or --resplit'),
         (not (args.jsd_loss or args.loss == 'jsd') or args.aug_splits > 1, 'the jsd loss needs --aug-splits'),
         (not args.amp or args.model_dtype in (None, 'float32'), '--amp needs a float32 model: leave out --model-dtype'),
-        (args.resume != 'auto' or args.experiment, '--resume auto needs --experiment, the run to go on with'),
+        (args.resume != 'auto' or args.experiment, '--resume auto needs --experiment, the run to continue'),
         (not args.wandb_resume_id or args.resume, '--wandb-resume-id needs --resume'),
         (args.stop_epoch is None or args.stop_epoch > 0, f'--stop-epoch {args.stop_epoch}: expected at least 1'),
     ]

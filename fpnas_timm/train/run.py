@@ -1,7 +1,7 @@
 """Train a network: timm's parts in one loop, with timm's options (`options.py`) and the paper's recipes.
 
-For the same options, data and seed an epoch's loss and accuracy are those of timm's own script; a run that was killed
-and resumed ends with the weights of one that was not.
+For the same options, data and seed, the losses and accuracies are those of timm's own script. A run that was killed and
+resumed ends with the same weights as an uninterrupted one.
 """
 import argparse
 import copy
@@ -41,9 +41,9 @@ class TrainResult:
     """The outcome of a training run.
 
     Attributes:
-        folder: of the run: checkpoints, `history.jsonl`, `curves.png`, ..
-        history: a row for each epoch, by number: `epoch` (from 0), `train_loss`, `lr`, `train_seconds` and, where it
-            was validated, `eval_loss`, `eval_top1`, `eval_top5` (%); of the moving average if there is one.
+        folder: output folder of the run: checkpoints, `history.jsonl`, `curves.png`, ..
+        history: one row per epoch: `epoch` (from 0), `train_loss`, `lr`, `train_seconds` and, if the epoch was
+            validated, `eval_loss`, `eval_top1`, `eval_top5` (%) of the moving average or, without one, the weights.
         metrics: the row of the best epoch; empty if no epoch was finished.
     """
 
@@ -53,14 +53,14 @@ class TrainResult:
 
     @property
     def export(self) -> Path:
-        """The folder of the best weights, for `timm.create_model('local-dir:FOLDER', pretrained=True)`."""
+        """Folder with the best weights, for `timm.create_model('local-dir:FOLDER', pretrained=True)`."""
         return self.folder / 'export'
 
     def model(self, **kwargs: Any) -> nn.Module:
         """The trained network with the best weights (the moving average, if there is one), on the CPU.
 
         Args:
-            kwargs: more arguments of `timm.create_model`, such as `features_only=True`.
+            kwargs: further arguments of `timm.create_model`, such as `features_only=True`.
 
         Raises:
             RunError: no epoch was finished.
@@ -86,29 +86,29 @@ def train(
 ) -> TrainResult:
     """Train a network on images.
 
-    Every option of `train.py` is a keyword argument, with underscores for dashes: `batch_size=64` is `--batch-size 64`.
-    What is None or missing has the recipe's value, then the value of the option's default. Ctrl-C raises
-    KeyboardInterrupt; the same call with `resume='auto'` goes on after the last finished epoch.
+    Every option of `fpnas train` is a keyword argument, with underscores instead of dashes: `batch_size=64` is
+    `--batch-size 64`. An option that is None or missing takes the recipe's value if there is one, else its default.
+    Ctrl-C raises KeyboardInterrupt; the same call with `resume='auto'` continues after the last finished epoch.
 
     Args:
-        model: any model of timm's, 'fpnas' with an architecture, 'local-dir:FOLDER' or 'hf-hub:REPO'.
-        arch: the architecture to train; `model` is 'fpnas' then. Short for `model_kwargs={'arch': ..}`.
+        model: any timm model, 'fpnas' with an architecture, 'local-dir:FOLDER' or 'hf-hub:REPO'.
+        arch: the architecture to train, with `model` 'fpnas'; short for `model_kwargs={'arch': ..}`.
         data_dir: folder with `train/<class>/*.png` and `validation/<class>/*.png`.
-        recipe: a name of `fpnas_timm.recipes.recipe_names()`.
-        num_classes: outputs of the classifier; must be the data's number of classes.
+        recipe: one of `fpnas_timm.recipes.recipe_names()`.
+        num_classes: number of classifier outputs; must match the number of classes in the data.
         epochs: length of the schedule.
         device: 'cuda', 'cpu', 'mps', ..
-        output: folder of runs.
-        experiment: name of the run's folder within (default: made from the time and the model).
-        resume: a training checkpoint to go on from, or 'auto': the experiment's own last one, if there is one.
+        output: parent folder of the runs.
+        experiment: name of the run's subfolder of `output` (default: made from the time and the model).
+        resume: a training checkpoint to continue from, or 'auto': the last one of this experiment, if any.
         options: all others, such as `batch_size`, `img_size`, `lr`, `model_ema`, `workers`, `seed`.
 
     Returns:
-        The run's folder, its history, and the best weights as a model.
+        The run's folder and history, and a method to load the best weights as a model.
 
     Raises:
-        UsageError: the options, the data or the weights do not fit; nothing has been trained.
-        RunError: an image, a loss or the disk went wrong on the way; the checkpoints are kept.
+        UsageError: invalid options, data or weights; the training has not started.
+        RunError: an unreadable image, a loss that is not finite or a full disk; the checkpoints are kept.
 
     Example:
         result = train('fpnas', arch='i32-cn_r1_k3_s2_c8_nsw-..', data_dir='digits', num_classes=10, epochs=12,
@@ -130,18 +130,19 @@ def train(
 
 
 def run_training(args: argparse.Namespace, stop: StopRequest | None = None) -> TrainResult:
-    """Train as the options say.
+    """Train with the given options.
 
     Args:
-        args: of `parse_train_args`.
-        stop: when it becomes true, the run ends after its update; the checkpoint of the last finished epoch is kept.
+        args: from `parse_train_args`.
+        stop: once this is true, the run ends after the current update; the checkpoint of the last finished epoch is
+            kept.
 
     Returns:
-        The run's result; history and metrics are empty in all processes but the first.
+        The run's result; history and metrics are empty except on rank 0.
 
     Raises:
-        UsageError: the options, the data or the weights do not fit; nothing has been trained.
-        RunError: an image, a loss or the disk went wrong on the way; the checkpoints are kept.
+        UsageError: invalid options, data or weights; the training has not started.
+        RunError: an unreadable image, a loss that is not finite or a full disk; the checkpoints are kept.
     """
     run = setup(args)
     for epoch in run.epochs:
@@ -149,7 +150,7 @@ def run_training(args: argparse.Namespace, stop: StopRequest | None = None) -> T
         loss = train_epoch(run.trainer, epoch, stop)
         if stop:
             last = run.trainer.folder / 'last.pth.tar'
-            _logger.warning(f'Stopped in epoch {epoch + 1}. --resume {last} goes on from the last finished one.')
+            _logger.warning(f'Stopped in epoch {epoch + 1}. Continue after the last finished one with --resume {last}')
             break
         seconds = round(time.monotonic() - started, 3)
         row = {'epoch': epoch, 'train_loss': loss, 'lr': run.trainer.learning_rate, 'train_seconds': seconds}
@@ -162,7 +163,7 @@ def run_training(args: argparse.Namespace, stop: StopRequest | None = None) -> T
 
 
 def validate_epoch(run: Run, epoch: int) -> dict[str, Any]:
-    """Validate, where it is the epoch's turn; what comes into the history's row.
+    """Validate if it is due in this epoch; returns the values for the history's row.
 
     Raises:
         RunError: a loss is not finite.
@@ -182,7 +183,7 @@ def validate_epoch(run: Run, epoch: int) -> dict[str, Any]:
 
 
 def save_epoch(run: Run, row: Mapping[str, Any], metric: float | None) -> None:
-    """Write history and checkpoints, in the first process; the random states come from all of them."""
+    """Write history and checkpoints on rank 0, with the random states of all processes."""
     trainer, random_states = run.trainer, {}
     if row.get('validated'):
         random_states = gather_random_states(trainer.loaders.workers, trainer.process.world_size)

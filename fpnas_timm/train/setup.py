@@ -1,7 +1,7 @@
-"""From the options of `train.py` to a run that is ready to train.
+"""Builds a run that is ready to train from the options of `fpnas train`.
 
-Only this module sees the options as they were parsed. What draws random numbers stands in timm's order: a run has the
-losses of timm's script, and a resumed run those of an uninterrupted one.
+Only this module and `arguments.py` read the parsed options. Everything that draws random numbers is called in the same
+order as in timm's script, so that the losses are the same, and a resumed run continues exactly.
 """
 import argparse
 import importlib
@@ -52,16 +52,16 @@ _logger = logging.getLogger('train')
 
 @dataclass(frozen=True)
 class Run:
-    """A training run, set up."""
+    """A training run that is ready to start."""
 
     trainer: Trainer
-    folder: RunFolder | None  # in the first process
-    epochs: range  # to be trained, counted from 0
-    num_epochs: int  # of the schedule
+    folder: RunFolder | None  # rank 0 only
+    epochs: range  # epochs to train, counted from 0
+    num_epochs: int  # length of the schedule
     val_interval: int  # epochs between validations
-    milestones: Sequence[int]  # epochs whose checkpoints are kept for good, counted from 1
-    metric: str  # key of the history's rows by which the best epoch is chosen
-    average: bool  # the moving average is validated and exported, if there is one
+    milestones: Sequence[int]  # epochs whose checkpoints are kept permanently, counted from 1
+    metric: str  # key in the history's rows by which the best epoch is chosen
+    average: bool  # validate and export the moving average, if there is one
     dist_bn: str  # how batch statistics are shared between processes: 'reduce', 'broadcast' or ''
     data_config: dict[str, Any]
     classes: list[str]  # names; empty if unknown
@@ -69,14 +69,14 @@ class Run:
 
 
 def setup(args: argparse.Namespace) -> Run:
-    """Set a run up: resume, network, data, task, optimizer, schedule, folder.
+    """Set up a run: resume, network, data, task, optimizer, schedule, folder.
 
     Args:
-        args: of `parse_train_args`. Values found on the way (the device, the final learning rate, the number of
-            classes) are put in: the checkpoints hold the options as they were used.
+        args: from `parse_train_args`. Values determined here (device, final learning rate, number of classes) are
+            stored in it, so that the checkpoints contain the options as they were used.
 
     Raises:
-        UsageError: the options, the data or the weights do not fit; nothing has been trained.
+        UsageError: invalid options, data or weights; the training has not started.
     """
     args_text = yaml.safe_dump(vars(args), default_flow_style=False)
     process = _start(args)
@@ -93,7 +93,7 @@ def setup(args: argparse.Namespace) -> Run:
     frozen = freeze(model, args.freeze) if args.freeze else None
     model = to_device(model, process, precision, max(args.aug_splits, 2) if args.split_bn else 0, args.sync_bn)
     if process.distributed and args.sync_bn:
-        args.dist_bn = ''  # there is nothing left to distribute
+        args.dist_bn = ''  # statistics are the same on all processes
     saved_workers = random_saved.get('workers')
     loaders, classes = _open_data(args, process, precision, data_config, classes_asked_for, saved_workers)
     global_batch = loaders.mean_batch_size * process.world_size * args.grad_accum_steps
@@ -142,20 +142,20 @@ def setup(args: argparse.Namespace) -> Run:
     )
     if process.primary:
         _log_start(run, args.model, model, args.lr)
-    if random_saved:  # from here on random numbers are those of the run that is resumed
+    if random_saved:  # from here on, random numbers continue those of the resumed run
         restore_random_states(random_saved, loaders.eval)
     return run
 
 
 def base_learning_rate(base: float, base_size: int, scale: str, opt: str, global_batch: float) -> float:
-    """`--lr-base` scaled to the global batch: timm's rule.
+    """`--lr-base` scaled to the global batch size by timm's rule.
 
     Args:
-        base: learning rate at a global batch of `base_size`.
-        base_size: images.
+        base: learning rate at a global batch size of `base_size`.
+        base_size: reference global batch size.
         scale: 'linear' or 'sqrt'; '': 'sqrt' for Ada* and LAMB optimizers, else 'linear'.
         opt: timm's name of the optimizer.
-        global_batch: images of an update, over all processes.
+        global_batch: images per update over all processes.
 
     >>> base_learning_rate(0.1, 256, '', 'sgd', 1024), base_learning_rate(0.1, 256, '', 'adamw', 1024)
     (0.4, 0.2)
@@ -166,7 +166,7 @@ def base_learning_rate(base: float, base_size: int, scale: str, opt: str, global
 
 
 def _start(args: argparse.Namespace) -> Process:
-    """Import the modules asked for, find the device, seed the random generators."""
+    """Import `--device-modules`, set up the device and seed the random generators."""
     for module in args.device_modules or ():
         importlib.import_module(module)
     process = start_device(args.device)
@@ -183,7 +183,7 @@ def _folder_of(args: argparse.Namespace) -> Path:
 
 
 def _find_checkpoint(resume: str, folder: Path) -> tuple[str, dict[str, Any]]:
-    """The path and the content of the checkpoint to go on from; both empty if there is none."""
+    """Path and content of the checkpoint to resume from; both empty if there is none."""
     if resume == 'auto':
         there = any((folder / name).exists() for name in ('last.pth.tar', 'last.pth.previous.tar'))
         resume = str(folder / 'last.pth.tar') if there else ''
@@ -198,7 +198,7 @@ def _open_data(
         classes_asked_for: bool,
         saved_workers: torch.Tensor | None,
 ) -> tuple[Loaders, list[str]]:
-    """The loaders, and the names of the classes."""
+    """The loaders and the class names."""
     common = dict(
         class_map=args.class_map,
         download=args.dataset_download,
@@ -230,7 +230,7 @@ def _finish_task(
         resume: str,
         saved: dict[str, Any],
 ) -> None:
-    """Resume, moving average, compilation, distribution: in this order."""
+    """Resume, moving average, compilation and DDP, in this order."""
     if saved:
         keep = not args.no_resume_opt
         load_training_state(saved, resume, task, optimizer if keep else None, scaler if keep else None)
@@ -277,7 +277,7 @@ def _open_folder(
         metric: str,
         start: int,
 ) -> RunFolder:
-    """Create the folder of the run, or go on in it from epoch `start`."""
+    """Create the output folder of the run, or continue in it from epoch `start`."""
     in_place = bool(resume) and path.exists() and Path(resume).parent.samefile(path)
     try:
         path.mkdir(parents=True, exist_ok=True)

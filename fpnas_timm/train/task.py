@@ -1,4 +1,4 @@
-"""The loss of a training run: classification, or distillation from a teacher at its own input size."""
+"""The loss of a training run: classification, or distillation from a teacher with its own input size."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,26 +21,26 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Distillation:
-    """A teacher and what the student learns from it. None stands for timm's own value."""
+    """A teacher and what the student learns from it. None stands for timm's default."""
 
-    teacher: str  # a timm model with weights, 'local-dir:FOLDER' or 'hf-hub:REPO'
+    teacher: str  # a pretrained timm model, 'local-dir:FOLDER' or 'hf-hub:REPO'
     matches: str = 'logit'  # or 'feature'
-    loss_type: str = 'kl'  # between logits
-    temperature: float = 4.0  # of the softmax
+    loss_type: str = 'kl'  # loss between logits
+    temperature: float = 4.0  # softmax temperature
     distill_loss_weight: float | None = None
-    task_loss_weight: float | None = None  # of the labels' loss
+    task_loss_weight: float | None = None  # weight of the label loss
     student_feature_dim: int | None = None
     teacher_feature_dim: int | None = None
 
 
 class Teacher(DistillationTeacher):
-    """A teacher that sees the student's images at its own size."""
+    """A teacher that resizes the student's images to its own input size."""
 
     def __init__(self, model: nn.Module, device: torch.device, dtype: torch.dtype | None = None) -> None:
         super().__init__(model, device=device, dtype=dtype)
         self.requires_grad_(False)
         channels: Any = model.in_chans
-        for name in ('mean_kd', 'std_kd'):  # fewer or more channels than in its cfg: the mean over them, as in timm
+        for name in ('mean_kd', 'std_kd'):  # different number of channels: their mean, as in timm
             values = getattr(self, name)
             if values.shape[1] != channels:
                 setattr(self, name, values.mean().expand(1, channels, 1, 1).clone())
@@ -60,22 +60,22 @@ def create_teacher(
         dtype: torch.dtype | None = None,
         classes: Sequence[str] | None = None,
 ) -> Teacher:
-    """Load a teacher with its weights.
+    """Load a pretrained teacher.
 
     Args:
-        name: a timm model with weights, `local-dir:FOLDER` or `hf-hub:REPO`.
+        name: a pretrained timm model, `local-dir:FOLDER` or `hf-hub:REPO`.
         student: the network to train.
-        device: where the teacher goes.
-        dtype: of its weights.
-        classes: the data's class names in order, to compare with the teacher's where it knows them.
+        device: device of the teacher.
+        dtype: dtype of the teacher's weights.
+        classes: class names of the data in order, compared with the teacher's class names if it has any.
 
     Raises:
-        UsageError: no such model, no weights, or other classes than the student's.
+        UsageError: no such model, no weights, or classes that differ from the student's.
     """
     kwargs: dict[str, Any] = {} if student.in_chans == 3 else {'in_chans': student.in_chans}
     try:
         model = timm.create_model(name, pretrained=True, **kwargs)
-    except Exception as e:  # timm, the hub and the disk raise many kinds
+    except Exception as e:  # timm, the Hub and the file system raise many kinds of errors
         raise UsageError(f'teacher {name}: its weights cannot be loaded: {one_line(e)}') from None
     if model.num_classes != student.num_classes:
         raise UsageError(
@@ -86,7 +86,8 @@ def create_teacher(
     if names and classes and len(names) == len(classes) and list(names) != list(classes):
         i = next(i for i, (a, b) in enumerate(zip(names, classes)) if a != b)
         raise UsageError(
-            f"teacher {name}: its class {i} is {names[i]!r}, the data's is {classes[i]!r}: same classes, same order"
+            f"teacher {name}: its class {i} is {names[i]!r}, the data's is {classes[i]!r}: expected the same classes "
+            'in the same order'
         )
     return Teacher(model.to(device=device, dtype=dtype), device, dtype)
 
@@ -104,7 +105,7 @@ def create_criterion(loss: str, **options: Any) -> nn.Module:
         options: of timm's `create_classification_loss`.
 
     Raises:
-        UsageError: options that do not go together.
+        UsageError: incompatible options.
     """
     try:
         return create_classification_loss(loss, **options)
@@ -124,16 +125,16 @@ def create_task(
     """Forward pass and loss: classification, or distillation of logits or features.
 
     Args:
-        model: on its device.
+        model: the network, on its device.
         criterion: the loss against the labels.
-        process: whose device the task is on; the first one logs.
-        dtype: of the model (default: float32).
+        process: provides the device; only rank 0 logs.
+        dtype: dtype of the model (default: float32).
         data_config: how the images are normalised: `mean` and `std`.
-        distillation: the teacher and what is learned from it, if there is one.
-        classes: the data's class names, to compare with the teacher's.
+        distillation: the teacher and the distillation settings, if any.
+        classes: class names of the data, compared with the teacher's.
 
     Raises:
-        UsageError: a teacher that cannot be loaded or does not fit.
+        UsageError: the teacher cannot be loaded or does not match.
     """
     common: dict[str, Any] = dict(criterion=criterion, device=process.device, dtype=dtype, verbose=process.primary)
     if distillation is None:
@@ -153,20 +154,20 @@ def create_task(
             teacher_feature_dim=distillation.teacher_feature_dim, **common,
         )
     for name, values in (('student_mean', data_config['mean']), ('student_std', data_config['std'])):
-        buffer = getattr(task, name)  # timm takes the model's own, whatever --mean and --std say
+        buffer = getattr(task, name)  # timm uses the model's values and ignores --mean and --std
         setattr(task, name, torch.tensor(values, device=buffer.device, dtype=buffer.dtype).view(1, -1, 1, 1))
     return task
 
 
 def trainable_module(task: TrainingTask) -> nn.Module:
-    """What a task trains, without the wrappers of compilation and distribution."""
+    """The module that a task trains, without the wrappers of torch.compile and DDP."""
     module = task.get_trainable_module()
-    assert module is not None  # timm's hint allows for a task without a moving average, asked for one
+    assert module is not None  # None is only possible with ema=True
     return module
 
 
 def eval_model(task: TrainingTask, ema: bool = False) -> nn.Module:
-    """The network to validate: with the weights or, if the task has it, their moving average."""
+    """The network to validate, with its weights or (`ema`) their moving average if the task has one."""
     model = task.get_eval_model(ema=ema)
     assert model is not None
     return model

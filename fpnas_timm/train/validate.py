@@ -1,4 +1,4 @@
-"""Validation: loss and accuracy of a network over a data set, by timm's evaluator."""
+"""Validation: loss and accuracy of a network on a dataset, computed by timm's evaluator."""
 import argparse
 import importlib
 from typing import Any
@@ -24,16 +24,16 @@ __all__ = ['evaluate', 'evaluate_task', 'validate']
 
 
 def validate(args: argparse.Namespace) -> dict[str, Any]:
-    """Validate as the options say.
+    """Validate with the given options.
 
     Args:
-        args: of `build_validate_parser`; `rank` is set to that of this process.
+        args: from `build_validate_parser`; `args.rank` is set to the rank of this process.
 
     Returns:
         timm's keys: `top1`, `top5` (%), `param_count` (millions), `img_size` (pixels), ..
 
     Raises:
-        UsageError: the options, the data or the weights do not fit.
+        UsageError: invalid options, data or weights.
     """
     for module in args.device_modules or ():
         importlib.import_module(module)
@@ -104,10 +104,10 @@ def evaluate(model: nn.Module, loader: Any, process: Process, precision: Precisi
     """Validate a model.
 
     Args:
-        model: on its device; set to evaluation mode.
-        loader: of timm's `create_loader`, with or without its prefetcher.
-        process: this one of those that share the images.
-        precision: of the forward pass.
+        model: the network, on its device; set to eval mode.
+        loader: a loader made by timm's `create_loader`, with or without its prefetcher.
+        process: device and rank of this process.
+        precision: precision of the forward pass.
 
     Returns:
         `loss` (cross-entropy), `top1` and `top5` (%) over all processes, each image counted once.
@@ -134,16 +134,16 @@ def evaluate_task(
     """Validate a task's weights and, if there is one, their moving average.
 
     Args:
-        task: after an epoch.
-        loader: of the validation images, if there are any.
-        process: as for `evaluate`.
-        precision: as for `evaluate`.
-        average: whether to validate the moving average, too.
+        task: the task to validate.
+        loader: the validation loader, if any.
+        process: as in `evaluate`.
+        precision: as in `evaluate`.
+        average: also validate the moving average.
         dist_bn: how the average's batch statistics are shared between processes: 'reduce', 'broadcast' or ''.
 
     Returns:
-        `eval_loss`, `eval_top1`, `eval_top5`: of the average if there is one; then `weights_loss`, .. are those of the
-        weights. Empty without a loader.
+        `eval_loss`, `eval_top1`, `eval_top5` of the weights. With a moving average, these are the values of the
+        average, and `weights_loss`, .. those of the weights. Empty without a loader.
     """
     if loader is None:
         return {}

@@ -1,4 +1,4 @@
-"""The options of `fpnas validate`: names as in timm's `validate.py`. No torch, so that `--help` needs none."""
+"""The options of `fpnas validate`, with the names of timm's `validate.py`. Does not import torch."""
 import argparse
 
 from ..runs.options import HelpFormatter, OptionGroup
@@ -7,7 +7,7 @@ __all__ = ['build_validate_parser']
 
 
 def build_validate_parser(prog: str = 'fpnas validate') -> argparse.ArgumentParser:
-    """The parser of `fpnas validate`; `prog` is what its usage calls the command."""
+    """The parser of `fpnas validate`; `prog` is the command name shown in its usage."""
     parser = argparse.ArgumentParser(
         prog=prog, description='Loss and accuracy of a network on images.', formatter_class=HelpFormatter
     )
@@ -19,7 +19,7 @@ def build_validate_parser(prog: str = 'fpnas validate') -> argparse.ArgumentPars
     add.shared('class_map', 'input_img_mode', 'img_size', 'input_size', 'in_chans')
     add('--use-train-size', False, "do not use the model's test size, if it has one")
     add.shared('crop_pct')
-    add('--crop-mode', None, "'center', 'squash' or 'border'", otherwise="the model's own")
+    add('--crop-mode', None, "'center', 'squash' or 'border'", otherwise="the model's")
     add.shared('mean', 'std', 'interpolation')
     add.shared('batch_size', default=256)
     add.shared('workers', 'pin_mem', 'no_prefetcher')
@@ -27,7 +27,7 @@ def build_validate_parser(prog: str = 'fpnas validate') -> argparse.ArgumentPars
     add = OptionGroup(parser, 'model')
     add.shared('model', flags='-m --model')
     add.shared('model_kwargs', 'arch_file', 'pretrained')
-    add('--checkpoint', '', "use these weights; a training checkpoint's moving average if it has one", metavar='FILE')
+    add('--checkpoint', '', "load weights from this file; the moving average if it contains one", metavar='FILE')
     add.shared('num_classes', 'gp')
     add('--reparam', False, 'fold the batch norms into the convolutions first')
 

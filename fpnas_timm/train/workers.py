@@ -1,7 +1,7 @@
-"""The random state of a training run, so that a resumed run draws what an uninterrupted one would have drawn.
+"""The random state of a training run, so that a resumed run draws the same numbers as an uninterrupted one.
 
-Random numbers are drawn in the main process and in the loader's workers, which live as long as the loader. A worker
-writes its state into shared memory after each batch; the workers of a resumed run start from that state.
+Random numbers are drawn in the main process and in the DataLoader workers, which live as long as the loader. Each
+worker writes its random state to shared memory after each batch; the workers of a resumed run start from that state.
 """
 import logging
 from collections.abc import Callable
@@ -20,12 +20,12 @@ _logger = logging.getLogger(__name__)
 
 
 class WorkerStates:
-    """A loader's collate function that also writes the worker's random state into shared memory."""
+    """A collate function that also writes the DataLoader worker's random state to shared memory."""
 
     def __init__(self, collate_fn: Callable[[Any], Any], num_workers: int) -> None:
         self.collate_fn = collate_fn
         self.states = torch.zeros(num_workers, len(random_state()), dtype=torch.float64).share_memory_()
-        self.mixes = torch.ones(1, dtype=torch.bool).share_memory_()  # a worker's copy of a plain flag never changes
+        self.mixes = torch.ones(1, dtype=torch.bool).share_memory_()  # shared, since workers have their own copy
 
     def __call__(self, batch: Any) -> Any:
         worker = get_worker_info()
@@ -37,12 +37,12 @@ class WorkerStates:
         return out
 
     def stop_mixing(self) -> None:
-        """No mixup from the next batch on."""
+        """Disable mixup from the next batch on."""
         self.mixes.fill_(False)
 
 
 class _Restored:
-    """A loader's worker_init_fn that starts a worker from a saved state."""
+    """A `worker_init_fn` that starts a DataLoader worker from a saved random state."""
 
     def __init__(self, init_fn: Callable[[int], None] | None, states: Tensor) -> None:
         self.init_fn, self.states = init_fn, states
@@ -54,16 +54,16 @@ class _Restored:
 
 
 def track_workers(loader: Any, saved: Tensor | None = None) -> WorkerStates:
-    """Record the random state of a loader's workers, and start them from a saved one if there is one.
+    """Record the random states of the DataLoader workers, and start them from saved states if given.
 
     Args:
-        loader: of timm's `create_loader`, not yet iterated.
-        saved: `WorkerStates.states` of the run that is resumed, (workers, n).
+        loader: a loader made by timm's `create_loader`, not yet iterated.
+        saved: `WorkerStates.states` of the run that is resumed, shape (workers, n).
 
     Returns:
-        The states, (0, n) without workers.
+        The states, shape (workers, n).
     """
-    plain: DataLoader = getattr(loader, 'loader', loader)  # below timm's PrefetchLoader
+    plain: DataLoader = getattr(loader, 'loader', loader)  # wrapped by timm's PrefetchLoader
     tracked = WorkerStates(plain.collate_fn, plain.num_workers)
     plain.collate_fn = tracked
     if saved is not None and plain.num_workers and not isinstance(plain.dataset, IterableDataset):
@@ -73,7 +73,7 @@ def track_workers(loader: Any, saved: Tensor | None = None) -> WorkerStates:
 
 
 def gather_random_states(workers: WorkerStates, world_size: int) -> dict[str, Any]:
-    """The random states of all processes and their workers, for a checkpoint; every process must call it."""
+    """The random states of all processes and their workers, for a checkpoint; must be called on every process."""
     own = {'main': random_state(), 'workers': workers.states.clone()}
     if torch.cuda.is_available():
         own['cuda'] = torch.cuda.get_rng_state()
@@ -85,24 +85,24 @@ def gather_random_states(workers: WorkerStates, world_size: int) -> dict[str, An
 
 
 def random_state_of(checkpoint: dict[str, Any], world_size: int, rank: int, workers: int) -> dict[str, Any]:
-    """This process's entry of `gather_random_states` in a checkpoint; empty if there is none that fits this run."""
+    """This process's entry of `gather_random_states` in a checkpoint; empty if none matches this run."""
     processes = checkpoint.get('random', {}).get('processes', [])
     if not processes:
         return {}
     if len(processes) != world_size or len(processes[rank]['workers']) != workers:
         _logger.warning(
-            'The checkpoint is of %d processes with %d workers: with other numbers of them, this run is not an exact '
-            'continuation.', len(processes), len(processes[0]['workers']),
+            'The checkpoint was saved by %d processes with %d workers each: with different numbers, this run is not '
+            'an exact continuation.', len(processes), len(processes[0]['workers']),
         )
         return {}
     return processes[rank]
 
 
 def restore_random_states(own: dict[str, Tensor], eval_loader: Any | None) -> None:
-    """Continue the random numbers of this process from a saved state; to be called right before the first epoch.
+    """Restore the random state of this process; call this right before the first epoch.
 
     Args:
-        own: this process's entry of `gather_random_states`; its `workers` are for `track_workers`.
+        own: this process's entry of `gather_random_states`; `track_workers` restores the `workers` in it.
         eval_loader: the validation loader.
     """
     set_random_state(own['main'])
@@ -113,10 +113,10 @@ def restore_random_states(own: dict[str, Tensor], eval_loader: Any | None) -> No
 
 
 def use_own_generator(loader: Any) -> None:
-    """Draw the seeds of a loader's workers from a new generator instead of torch's global one.
+    """Draw the seeds of the DataLoader workers from a new generator instead of torch's global one.
 
-    A run that was never interrupted drew these seeds when it started; drawing them again on resume would shift all
-    later random numbers.
+    An uninterrupted run drew these seeds at its start; drawing them again on resume would shift all later random
+    numbers.
     """
     plain: DataLoader = getattr(loader, 'loader', loader)
     if plain.num_workers:

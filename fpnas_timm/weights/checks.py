@@ -1,4 +1,4 @@
-"""Safe loading: safetensors only, the hash if it is known, size and shapes before memory is allocated."""
+"""Safe loading of weights: safetensors only; checks hash (if known), size and shapes before allocating memory."""
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -13,25 +13,26 @@ from .folder import WEIGHTS_FILE
 
 __all__ = ['check_file', 'checked_file', 'max_bytes', 'sha256_of']
 
-MAX_CLASSES, MAX_CHANS = 10**6, 4096  # above these, a config.json is a mistake or a trap
+MAX_CLASSES, MAX_CHANS = 10**6, 4096  # above these limits, a config.json is invalid or malicious
 
 
 def checked_file(
         cfg: dict[str, Any], arch: str, sha256: str | None = None, cache_dir: str | Path | None = None
 ) -> Path | None:
-    """The local, checked safetensors file that a `pretrained_cfg` names.
+    """The local path of the safetensors file that a `pretrained_cfg` refers to, after checking it.
 
     Args:
         cfg: timm's `pretrained_cfg` as a dict.
         arch: architecture string of the network.
-        sha256: expected hash, hexadecimal; not compared if None.
-        cache_dir: where the Hub's files are kept; the Hub's own cache if None.
+        sha256: expected hash in hexadecimal; no comparison if None.
+        cache_dir: cache folder for files from the Hub; the Hub's default cache if None.
 
     Returns:
-        The file; None if the cfg names no safetensors (a state dict in memory, the user's own checkpoint, nothing).
+        The file; None if the cfg does not refer to a safetensors file (a state dict in memory, the user's own
+        checkpoint, or nothing).
 
     Raises:
-        RunError: it cannot be had, or it is not what cfg, string and hash say.
+        RunError: the file is not available, or does not match cfg, string or hash.
     """
     filename = cfg.get('hf_hub_filename') or WEIGHTS_FILE
     if cfg.get('state_dict'):
@@ -59,17 +60,17 @@ def checked_file(
 
 
 def check_file(path: Path, cfg: dict[str, Any], arch: str, sha256: str | None = None, name: str | None = None) -> None:
-    """Check that a safetensors file holds weights of this network: its header, and the whole file for the hash.
+    """Check that a safetensors file contains weights of this network: its header, and its hash if one is given.
 
     Args:
         path: the file.
         cfg: timm's `pretrained_cfg` with `num_classes` and `input_size`.
-        arch: string of the network.
-        sha256: expected hash, hexadecimal; not compared if None.
-        name: what an error calls the file.
+        arch: architecture string of the network.
+        sha256: expected hash in hexadecimal; no comparison if None.
+        name: name of the file for error messages.
 
     Raises:
-        RunError: it is damaged, too large, of another architecture or number of classes, or its hash differs.
+        RunError: the file is damaged or too large, or its architecture, number of classes or hash does not match.
     """
     name = name or str(path)
     network = _expected(cfg, arch, name)
@@ -78,14 +79,14 @@ def check_file(path: Path, cfg: dict[str, Any], arch: str, sha256: str | None = 
         raise RunError(f'{name}: {size:,} bytes, and the weights of this network are at most {most:,}')
     if sha256 is not None and (found := sha256_of(path)) != sha256:
         raise RunError(
-            f'{name}: its sha256 is {found}, the manifest says {sha256}: not loaded. Get it again with '
+            f'{name}: its sha256 is {found}, the manifest says {sha256}: not loaded. Download it again with '
             f'`fpnas hub pull --force`; if that does not help, these are not the published weights'
         )
     try:
         with safe_open(str(path), 'pt') as f:
             held = {key: torch.empty(f.get_slice(key).get_shape(), device='meta') for key in f.keys()}
     except (OSError, SafetensorError) as e:
-        raise RunError(f'{name}: damaged or no safetensors ({one_line(e)}): get it again') from None
+        raise RunError(f'{name}: damaged or no safetensors ({one_line(e)}): download it again') from None
     held = checkpoint_filter_fn(held, network)
     try:
         check_same_arch(network, held)
@@ -110,7 +111,7 @@ def _sha256(f: Any) -> str:  # Python 3.10
 
 
 def _expected(cfg: dict[str, Any], arch: str, name: str) -> FPNAS:
-    """The network as its config describes it, without memory for the weights."""
+    """The network described by the config, on the meta device (without memory for the weights)."""
     num_classes, in_chans = cfg.get('num_classes', 1000), cfg.get('input_size', (3,))[0]
     are_counts = type(num_classes) is type(in_chans) is int
     if not are_counts or not 0 <= num_classes <= MAX_CLASSES or not 1 <= in_chans <= MAX_CHANS:
@@ -122,11 +123,11 @@ def _expected(cfg: dict[str, Any], arch: str, name: str) -> FPNAS:
 
 
 def max_bytes(cfg: dict[str, Any], arch: str, name: str) -> int:
-    """The largest size of a file with this network's weights, bytes; arguments as `check_file`."""
+    """The maximum size in bytes of a file with this network's weights; arguments as in `check_file`."""
     return _most_bytes(_expected(cfg, arch, name))
 
 
 def _most_bytes(network: FPNAS) -> int:
-    """All values in float64, a classifier of twice the width (`catavgmax`), a megabyte of header."""
+    """Upper bound: all values in float64, a classifier of twice the width (`catavgmax`), one megabyte of header."""
     values = sum(t.numel() for t in network.state_dict().values())
     return 8 * (values + network.num_features * network.num_classes) + (1 << 20)

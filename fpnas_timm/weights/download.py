@@ -1,4 +1,4 @@
-"""One file from the Hub, by way of its cache: limited in size, with errors that say what to do."""
+"""Downloads one file from the Hub through its cache, with a size limit and errors that say what to do."""
 import re
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,17 @@ def download(
         cache_dir: str | Path | None = None,
         force: bool = False,
 ) -> Path:
-    """A file of a repo on the Hub, from the cache if it is there and the Hub cannot be asked.
+    """Download a file of a repository on the Hub; if the Hub cannot be reached, use the cached file.
 
     Args:
         hub_id: `ORG/NAME` or `ORG/NAME@REVISION`.
-        filename: its path in the repo.
-        max_bytes: a larger file is refused before it is fetched.
-        cache_dir: the Hub's own cache if None.
-        force: fetch it again even if it is in the cache.
+        filename: path in the repository.
+        max_bytes: reject a larger file before downloading it.
+        cache_dir: cache folder; the Hub's default cache if None.
+        force: download the file again even if it is in the cache.
 
     Raises:
-        RunError: which file of which repo could not be had, why, and what to do.
+        RunError: the file is not available; the message says which file, why, and what to do.
     """
     repo_id, _, revision = hub_id.partition('@')
     where: dict[str, Any] = {'repo_id': repo_id, 'filename': filename, 'revision': revision or None}
@@ -43,18 +43,18 @@ def download(
         return Path(hf_hub_download(**where, cache_dir=cache_dir, force_download=force))
     except RunError:
         raise
-    except Exception as e:  # the client's network library, and so its errors, differ between its versions
+    except Exception as e:  # error types depend on the client's version
         raise RunError(f'{filename} of {hub_id}: {_reason(e, hub_id, filename)}') from None
 
 
 def _is_settled(where: dict[str, Any], cache_dir: str | Path | None, force: bool) -> bool:
-    """In the cache for good: a commit does not change."""
+    """Whether the file is cached and cannot change, since the revision is a commit."""
     is_commit = re.fullmatch('[0-9a-f]{40}', where['revision'] or '') is not None
     return is_commit and not force and isinstance(try_to_load_from_cache(**where, cache_dir=cache_dir), str)
 
 
 def _reason(e: Exception, hub_id: str, filename: str) -> str:
-    """Why a file could not be had and what to do, from the client's error and those behind it."""
+    """Why a file is not available and what to do, from the client's error and its causes."""
     chain: list[BaseException] = [e]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 8:
         chain.append(cause)

@@ -1,4 +1,4 @@
-"""A `local-dir:` folder, timm's own format: written, found and read."""
+"""Writes, finds and reads `local-dir:` folders, timm's own format."""
 import json
 import os
 import shutil
@@ -32,20 +32,20 @@ def export_model(
         label_names: Sequence[str],
         training: Mapping[str, Any],
 ) -> None:
-    """Write `folder/config.json` and `folder/model.safetensors`; a folder that was there is replaced as a whole.
+    """Write `folder/config.json` and `folder/model.safetensors`; an existing folder is replaced completely.
 
-    A network of this package is written as `fpnas` with its architecture string, whatever name it was created by: the
-    architecture behind a name is a reconstruction and may change, a string means the same network forever.
+    A network of this package is always written as `fpnas` with its architecture string, even if it was created by name:
+    the architecture of a named model is a reconstruction and may change, but a string always means the same network.
 
     Args:
-        model: the network with the weights to export; changed in place (memory format, auxiliary batch norms).
-        folder: where to write.
-        data_config: timm's `resolve_data_config`: input size, crop, mean and standard deviation.
-        label_names: names of the classes, in order; empty if unknown.
+        model: the network with the weights to export; modified in place (memory format, auxiliary batch norms).
+        folder: output folder.
+        data_config: from timm's `resolve_data_config`: input size, crop, mean and standard deviation.
+        label_names: class names in order; empty if unknown.
         training: facts about the training, written to `config.json` under `training`.
 
     Raises:
-        RunError: it cannot be written.
+        RunError: the folder cannot be written.
     """
     config: dict[str, Any] = {'training': dict(training)}
     if label_names:
@@ -54,9 +54,9 @@ def export_model(
     if isinstance(model, FPNAS):
         config['pretrained_cfg'] = {'architecture': 'fpnas'}
         model_args = {'arch': str(model.arch)}
-    model = model.to(memory_format=torch.contiguous_format)  # the only one that safetensors saves
+    model = model.to(memory_format=torch.contiguous_format)  # required by safetensors
     for module in model.modules():
-        if isinstance(module, SplitBatchNorm2d):  # its first batch norm is the one for inference
+        if isinstance(module, SplitBatchNorm2d):  # its main batch norm is used for inference
             module.aux_bn = nn.ModuleList()
     keys = ('input_size', 'interpolation', 'mean', 'std', 'crop_pct', 'crop_mode')
     temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp')
@@ -82,7 +82,7 @@ def export_model(
 
 
 def drop_doubled_num_classes(config: dict[str, Any]) -> dict[str, Any]:
-    """A `config.json` without `num_classes` in `model_args`: timm writes it there too, transformers accepts it once.
+    """Remove `num_classes` from the `model_args` of a `config.json`: timm writes it twice, transformers rejects that.
 
     >>> drop_doubled_num_classes({'num_classes': 10, 'model_args': {'num_classes': 10, 'arch': 'i32-..'}})
     {'num_classes': 10, 'model_args': {'arch': 'i32-..'}}
@@ -92,10 +92,10 @@ def drop_doubled_num_classes(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_empty(folder: str | Path) -> Path:
-    """A folder that can be written to without mixing with what is there; it need not exist yet.
+    """Check that a folder is empty or does not exist yet.
 
     Raises:
-        UsageError: it is not empty, or it is a file.
+        UsageError: the folder is not empty, or it is a file.
     """
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
@@ -107,7 +107,7 @@ def model_folder(run_or_dir: str | Path) -> Path:
     """The `local-dir:` folder of a training run (`export/`) or a search (`extract/`), or the folder itself.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no model in the folder.
     """
     root = Path(run_or_dir)
     for folder in (root, root / 'export', root / 'extract'):
@@ -122,10 +122,10 @@ def model_folder(run_or_dir: str | Path) -> Path:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """`config.json` of a `local-dir:` folder.
+    """Read the `config.json` of a `local-dir:` folder.
 
     Raises:
-        UsageError: it is not JSON, not timm's format, or of a model that is not registered.
+        UsageError: the file is not JSON, not in timm's format, or of a model that is not registered.
     """
     path = folder / CONFIG_FILE
     try:

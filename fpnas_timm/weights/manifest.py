@@ -1,7 +1,7 @@
-"""The manifest: which weights are published, where, and with which hash. No torch.
+"""The manifest: which weights are published, where, and with which hash. Does not import torch.
 
-The package's own is `weights.json`; it lists published weights only, and so far none are. The environment variable
-`FPNAS_MANIFEST` names one more file of the same form, for models of your own that every pipeline then finds by name
+The package's manifest is `weights.json`; it only lists published weights and is empty so far. The environment variable
+`FPNAS_MANIFEST` names a second file in the same format, with your own models, so that every pipeline finds them by name
 (`docs/hub.md`).
 """
 import json
@@ -22,26 +22,26 @@ ENVIRONMENT = 'FPNAS_MANIFEST'
 OWN = Path(__file__).with_name('weights.json')
 INPUT_KEYS = ('num_classes', 'input_size', 'interpolation', 'crop_pct', 'crop_mode', 'mean', 'std', 'label_names')
 
-_brief = reprlib.Repr()  # whatever a file holds, an error shows it in a few words
+_brief = reprlib.Repr()  # keeps error messages short, whatever a file contains
 _brief.maxstring = _brief.maxother = 100
 _show = _brief.repr
 
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """One entry of a manifest: weights that have a name, where they are, and how they can be recognised.
+    """One entry of a manifest: the name, location and hash of weights.
 
     Attributes:
-        model: `name.tag`; a name that this package does not have needs `arch`.
+        model: `name.tag`; for a name that is not a model of this package, `arch` is required.
         sha256: hash of `model.safetensors`, 64 hexadecimal digits.
-        metrics: measured values by name, as `{'top1': 91.5}`.
-        recipe: how the weights were trained, in a line.
-        license: of the weights, as SPDX or the Hub writes it.
-        repo_id: `ORG/NAME` on the Hub; needs `revision`. Either this or `folder` is given.
-        revision: the commit, 40 hexadecimal digits: a branch may move.
-        folder: a local folder with `model.safetensors`; a relative path starts at the manifest.
-        arch: the architecture string; may be left out for a model of this package.
-        pretrained_cfg: what timm's data pipeline and classifier need to know, with the keys in `INPUT_KEYS`.
+        metrics: measured values by name, such as `{'top1': 91.5}`.
+        recipe: how the weights were trained, in one line.
+        license: license of the weights, with its SPDX or Hub identifier.
+        repo_id: `ORG/NAME` on the Hub; requires `revision`. Either `repo_id` or `folder` is given.
+        revision: the commit, 40 hexadecimal digits (a branch may change).
+        folder: a local folder with `model.safetensors`; relative paths start at the manifest's folder.
+        arch: the architecture string; optional for a model of this package.
+        pretrained_cfg: entries of timm's pretrained cfg for the input and the classifier; the keys are `INPUT_KEYS`.
     """
 
     model: str
@@ -71,15 +71,15 @@ class ManifestEntry:
         return f'{self.repo_id}@{self.revision}' if self.repo_id else str(self.folder)
 
     def to_dict(self) -> dict[str, Any]:
-        """As a manifest has it: without fields that are not set."""
+        """The entry as in a manifest file, without fields that are not set."""
         return {k: v for k, v in vars(self).items() if v is not None and (v or k == 'metrics')}
 
 
 def read_all() -> list[ManifestEntry]:
-    """The entries of the package's manifest and of the one that `FPNAS_MANIFEST` names, in this order.
+    """Read the entries of the package's manifest and of `FPNAS_MANIFEST`, in this order.
 
     Raises:
-        UsageError: one of them cannot be read, or both have an entry of the same name.
+        UsageError: one of the files cannot be read, or both have an entry of the same name.
     """
     extra = os.environ.get(ENVIRONMENT)
     published = read_manifest(OWN)
@@ -94,14 +94,14 @@ def read_all() -> list[ManifestEntry]:
 
 
 def read_manifest(path: str | Path, where: str | None = None) -> list[ManifestEntry]:
-    """The entries of a manifest file.
+    """Read the entries of a manifest file.
 
     Args:
         path: a JSON file: `{"weights": [ENTRY, ..]}`, with the fields of `ManifestEntry`.
-        where: what an error calls it; its path if None.
+        where: name of the file for error messages; its path if None.
 
     Raises:
-        UsageError: it cannot be read, or a field is missing, unknown, given twice or malformed.
+        UsageError: the file cannot be read, or a field is missing, unknown, duplicate or malformed.
     """
     path, where = Path(path), where or str(path)
     try:
@@ -130,7 +130,7 @@ class _DuplicateKey(ValueError):
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; `json` itself would keep the last of two values, and the reader of the file may see the first."""
+    """A JSON object without duplicate keys; `json` itself would silently keep the last value."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:

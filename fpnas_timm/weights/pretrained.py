@@ -1,4 +1,4 @@
-"""Pretrained cfgs: what timm needs to know of a model's weights and input, and the checked file that one names."""
+"""Pretrained cfgs, which describe a model's weights and input to timm, and the checked weight files they refer to."""
 import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -18,19 +18,19 @@ __all__ = ['default_cfg', 'named_cfgs', 'with_checked_weights']
 
 
 def default_cfg(img_size: int, total_stride: int = 32, **kwargs: Any) -> dict[str, Any]:
-    """timm's configuration of a network.
+    """timm's pretrained cfg of a network.
 
     Args:
-        img_size: height and width of the input, pixels.
-        total_stride: input pixels per pixel of the last map, from which its size follows.
-        kwargs: entries that replace or extend these.
+        img_size: height and width of the input in pixels.
+        total_stride: total stride of the network, which determines the size of the last feature map.
+        kwargs: entries that override or extend the defaults.
     """
     pool = out_size(img_size, total_stride)  # every convolution with stride 2 rounds up
     return {
         'num_classes': 1000,
         'input_size': (3, img_size, img_size),
         'pool_size': (pool, pool),
-        'crop_pct': 0.875,  # the paper names no preprocessing: torch's usual one, timm's interpolation
+        'crop_pct': 0.875,  # not stated in the paper: torchvision's usual crop, timm's interpolation
         'interpolation': 'bicubic',
         'mean': IMAGENET_DEFAULT_MEAN,
         'std': IMAGENET_DEFAULT_STD,
@@ -48,10 +48,10 @@ def named_cfgs(name: str, arch: Arch, entries: Sequence[ManifestEntry], **kwargs
     """The cfgs of a model by `name.tag`, or by its name alone if there are no entries.
 
     Args:
-        name: the model's.
+        name: name of the model.
         arch: its architecture.
-        entries: its weights; timm takes the first tag if none is asked for.
-        kwargs: more of each cfg.
+        entries: its weights; without a tag, timm uses the first.
+        kwargs: further entries of each cfg.
     """
     if not entries:
         return {name: default_cfg(arch.img_size, arch.total_stride, **kwargs)}
@@ -66,24 +66,24 @@ def _entry_cfg(entry: ManifestEntry, arch: Arch) -> dict[str, Any]:
 
 
 def _place(entry: ManifestEntry) -> str:
-    """Where its weights are, as a cfg has it: `hf_hub_id` or `file`."""
+    """The location of the weights, as in a cfg: `hf_hub_id` or `file`."""
     return entry.source if entry.repo_id else str(Path(str(entry.folder)) / WEIGHTS_FILE)
 
 
 def with_checked_weights(
         variant: str, arch: str, tags: Collection[str], entries: Iterable[ManifestEntry], kwargs: dict[str, Any]
 ) -> dict[str, Any]:
-    """The arguments of an entrypoint with a checked local file in place of the Hub repo or folder that they name.
+    """Replace the Hub repository or folder in the arguments of an entrypoint by a checked local file.
 
     Args:
-        variant: the model's name.
-        arch: its string.
-        tags: those it has, '' for none.
-        entries: weights whose hash is known; it is compared if one of them lies where the cfg says.
-        kwargs: of the entrypoint, `pretrained_cfg` and `pretrained_cfg_overlay` among them.
+        variant: name of the model.
+        arch: its architecture string.
+        tags: tags of the model; '' for no tag.
+        entries: weights with known hashes; the hash is compared if an entry has the location given by the cfg.
+        kwargs: arguments of the entrypoint, including `pretrained_cfg` and `pretrained_cfg_overlay`.
 
     Raises:
-        RunError: there are no weights, they cannot be had, or they are not what they should be.
+        RunError: there are no weights, or they are not available or not valid.
     """
     given, overlay = kwargs.get('pretrained_cfg'), kwargs.get('pretrained_cfg_overlay')
     if isinstance(given, str) and given not in tags:

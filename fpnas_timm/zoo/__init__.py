@@ -3,8 +3,8 @@
 * `strings`: their architecture strings (reconstructions), data only
 * `names`: `resolve_arch`: from a name or a string to the architecture
 * `models`: timm entrypoints and cfgs; `register_arch`
-* `report`: what a model is, and its counts beside fvcore's and Table B.1's
-* `reconstruct`: how the strings follow from the paper
+* `report`: description of a model, and its counts compared with fvcore's and Table B.1's
+* `reconstruct`: how the strings are derived from the paper
 """
 from typing import TYPE_CHECKING
 

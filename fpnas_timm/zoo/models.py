@@ -2,11 +2,11 @@
 
 The paper does not publish the encodings. **Every string here is a reconstruction**: the most probable architecture of
 the row's search space under the prior of `reconstruct.py`, within the budgets that Table B.1 prints. `fpnas reconstruct
-NAME` finds it again. The tags (`fpnas_l2.in1k`) come from the manifest of published weights, which is empty so far.
-`register_arch` adds models of your own.
+NAME` derives it again. The tags (`fpnas_l2.in1k`) come from the manifest of published weights, which is empty so far.
+`register_arch` adds your own models.
 
-timm needs names and tags when a model is registered, so the manifests are read on import. A mistake in them does not
-stop the import: it is logged, and raised as an error when weights are asked for or listed (`known_weights`).
+timm needs names and tags when a model is registered, so the manifests are read on import. An error in a manifest does
+not stop the import: it is logged, and raised when weights are loaded or listed (`known_weights`).
 """
 import logging
 import os
@@ -28,10 +28,10 @@ __all__ = ['default_cfgs', 'known_weights', 'register_arch', 'resolve_arch']
 
 
 def known_weights() -> list[ManifestEntry]:
-    """The entries of the package's manifest and of `FPNAS_MANIFEST`, read now.
+    """Read the entries of the package's manifest and of `FPNAS_MANIFEST`.
 
     Raises:
-        UsageError: a manifest cannot be read, or an entry fits neither a model of this package nor a free name.
+        UsageError: a manifest cannot be read, or an entry does not match a model of this package and its name is taken.
     """
     entries = read_all()
     extra = os.environ.get(ENVIRONMENT)
@@ -67,7 +67,7 @@ def _check_fit(name: str, arch: Arch, weights: Sequence[ManifestEntry], where: s
 
 
 def _weights_to_register() -> list[ManifestEntry]:
-    """The known weights; none if there is a mistake in a manifest, which is logged."""
+    """The known weights; if there is an error in a manifest, log it and return none."""
     try:
         return known_weights()
     except UsageError as e:
@@ -95,7 +95,7 @@ def _create_fpnas(
         variant: str, arch: str, pretrained: bool = False, own_weights: Sequence[ManifestEntry] = (), **kwargs: Any
 ) -> FPNAS:
     if pretrained:
-        entries = [*own_weights, *known_weights(), *_registered]  # the file may have changed since the import
+        entries = [*own_weights, *known_weights(), *_registered]  # the manifest may have changed after the import
         kwargs = with_checked_weights(variant, arch, default_cfgs[variant].cfgs, entries, kwargs)
     levels = len(feature_levels(Arch.parse(arch)))
     feature_cfg = dict(out_indices=tuple(range(levels)), flatten_sequential=True)
@@ -119,7 +119,7 @@ def fpnas(pretrained: bool = False, arch: str = '', **kwargs: Any) -> FPNAS:
             '--model fpnas --model-kwargs arch=STRING'
         )
     parsed = Arch.parse(arch)
-    if not kwargs.get('pretrained_cfg'):  # a folder or repo brings its own, in config.json
+    if not kwargs.get('pretrained_cfg'):  # a folder or repository has its own in config.json
         cfg = default_cfg(parsed.img_size, parsed.total_stride)
         overlay = {k: cfg[k] for k in ('input_size', 'pool_size')}
         kwargs['pretrained_cfg_overlay'] = {**overlay, **(kwargs.get('pretrained_cfg_overlay') or {})}
@@ -171,20 +171,20 @@ def fpnas_l2(pretrained: bool = False, **kwargs: Any) -> FPNAS:
 def register_arch(
         name: str, arch: str, weights: Sequence[ManifestEntry] = (), description: str = ''
 ) -> Callable[..., FPNAS]:
-    """Make an architecture a timm model with a name of its own, in this process.
+    """Register an architecture as a named timm model, in this process.
 
     Args:
-        name: as timm's: lower case, digits and `_`. A name that this function registered before is registered again.
-        arch: its architecture string.
-        weights: manifest entries, each `name.tag`; the first is what `pretrained=True` takes without a tag.
-        description: a line for its `pretrained_cfg`.
+        name: a name like timm's: lower case, digits and `_`. A name registered by this function can be replaced.
+        arch: the architecture string.
+        weights: manifest entries, each `name.tag`; `pretrained=True` without a tag loads the first one.
+        description: one line for its `pretrained_cfg`.
 
     Returns:
-        The entrypoint, as timm's own: `pretrained` and the arguments of `FPNAS`.
+        The entrypoint, like those of timm; its arguments are `pretrained` and those of `FPNAS`.
 
     Raises:
         ArchError: `arch` is not an architecture string.
-        UsageError: the name is malformed or taken, or some weights are for another name or architecture.
+        UsageError: the name is malformed or taken, or some weights are for a different name or architecture.
 
     >>> entrypoint = register_arch('doc_net', 'i32-cn_k3_s2_c8_nsw-ir_k3_s2_e3_c16_nre-cn_k1_c32_nsw')
     >>> import timm

@@ -1,21 +1,21 @@
-"""From a model's name or an architecture string to the architecture. No torch."""
+"""Finds the architecture of a model name or an architecture string. Does not import torch."""
 from ..arch import Arch, ArchError
 from ..weights.manifest import read_all
 from .strings import ARCHS
 
 __all__ = ['OWN_ARCHS', 'resolve_arch']
 
-OWN_ARCHS: dict[str, str] = {}  # name -> string of the models that `register_arch` added
+OWN_ARCHS: dict[str, str] = {}  # name -> string of the models added by `register_arch`
 
 
 def resolve_arch(name_or_string: str) -> tuple[Arch, str]:
-    """The architecture of a model's name or of an architecture string, and a label for it.
+    """The architecture of a model name or an architecture string, and a label for it.
 
-    Names are those of the package, of `register_arch`, and of the manifest in `FPNAS_MANIFEST`.
+    Names are those of this package, of `register_arch`, and of the manifest in `FPNAS_MANIFEST`.
 
     Raises:
-        ArchError: neither a name nor an architecture string.
-        UsageError: the manifest had to be read for the name, and cannot be.
+        ArchError: the argument is neither a model name nor an architecture string.
+        UsageError: the manifest, needed to look up the name, cannot be read.
 
     >>> arch, label = resolve_arch('fpnas_l0')
     >>> arch.img_size, label

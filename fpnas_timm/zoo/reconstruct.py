@@ -1,7 +1,7 @@
-"""The reconstructions: how the architecture of each row of Table B.1 follows from what the paper prints.
+"""The reconstructions: derives an architecture for each row of Table B.1 from the information in the paper.
 
-The paper prints budgets and tendencies, not encodings. Ours are the most probable architecture of the row's search
-space under `section_b_prior`, subject to multiply-adds and parameters that round to every digit Table B.1 prints.
+The paper prints budgets and tendencies, not encodings. A reconstruction is the most probable architecture of the row's
+search space under `section_b_prior` whose multiply-adds and parameters round to every digit that Table B.1 prints.
 """
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from ..spaces.decode import Decoded, Window, decode
 
 __all__ = ['budget_windows', 'reconstruct', 'section_b_prior']
 
-# Strength of each tendency of the prior, nats.
+# Strength of each tendency in the prior, in nats.
 SKIP = -4.0  # bypassing a group: allowed by the search spaces, not mentioned in section B
 KERNEL = 4.0
 ACT = 4.0
@@ -25,7 +25,7 @@ LATE_ACT = 0.52  # from this depth (the group after it) swish is more probable t
 
 
 def section_b_prior(space: MBConvSpace) -> list[dict[str, np.ndarray]]:
-    """Log-probabilities (nats), per group and variable, of what section B of the supplement observes.
+    """A prior after the observations in section B of the supplement: log-probabilities (nats) per group and variable.
 
     With t the depth of a group from 0 (first) to 1 (last), before normalisation:
 
@@ -40,8 +40,8 @@ def section_b_prior(space: MBConvSpace) -> list[dict[str, np.ndarray]]:
       the largest (1), x near 0.1 + t / 2.
     * channels: growing with depth, x near t.
 
-    The last two have weights that grow with depth, so that no two groups can be exchanged for each other and the
-    optimum is unique (`runner_up_gap` proves it).
+    The weights of the last two increase with depth, so that no two groups are interchangeable and the optimum is unique
+    (proved by `runner_up_gap`).
     """
     ranks = {0: 0, 1: 1, 2: 2, 4: 3}
     prior = []
@@ -61,13 +61,13 @@ def section_b_prior(space: MBConvSpace) -> list[dict[str, np.ndarray]]:
 
 
 def _position(choices: Sequence[float]) -> list[float]:
-    """Where each choice lies between the smallest (0) and the largest (1)."""
+    """The position of each choice between the smallest (0) and the largest (1)."""
     low, high = min(choices), max(choices)
     return [(c - low) / (high - low) if high > low else 0.0 for c in choices]
 
 
 def budget_windows(name: str) -> tuple[Window, Window]:
-    """The multiply-adds and the parameters, each (least, most), that round to what Table B.1 prints of a model.
+    """The windows (minimum, maximum) of multiply-adds and parameters that round to the values in Table B.1.
 
     >>> budget_windows('fpnas_l2')  # 997 M multiply-adds, 20.7 M parameters
     ((996500000, 997499999), (20650000, 20749999))
@@ -83,13 +83,13 @@ def budget_windows(name: str) -> tuple[Window, Window]:
 
 
 def reconstruct(name: str) -> Decoded:
-    """The architecture of a model of Table B.1, with the proof that it is the most probable one.
+    """Reconstruct the architecture of a model of Table B.1; the result includes the solver's proven bound.
 
     Args:
-        name: one of the seven, as `fpnas_l0`.
+        name: one of the seven models, such as `fpnas_l0`.
 
     Raises:
-        ValueError: it is not one of them.
+        ValueError: an unknown model.
     """
     if name not in TABLE_B1:
         raise ValueError(f'unknown model {name!r}: expected one of {", ".join(TABLE_B1)}')

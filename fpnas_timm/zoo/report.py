@@ -1,7 +1,7 @@
-"""What a model is: string, budgets, feature maps, weights; and its counts beside fvcore's and Table B.1's.
+"""Describes a model (string, budgets, feature maps, weights) and compares its counts with fvcore and Table B.1.
 
-The paper's FLOPS are multiply-adds of convolutions and linear layers, which is what fvcore counts as `conv` and
-`linear`. Its total adds batch norm and pooling; those are reported apart.
+The paper's FLOPS are multiply-adds of convolutions and linear layers, which fvcore counts as `conv` and `linear`.
+fvcore's total also includes batch norm and pooling; these are reported separately.
 """
 import warnings
 from dataclasses import dataclass
@@ -22,16 +22,16 @@ __all__ = ['Counts', 'Report', 'count', 'describe', 'report', 'table_b1']
 
 @dataclass(frozen=True)
 class Counts:
-    """fvcore's multiply-adds for one image: convolutions and linear layers, and the other operators by name."""
+    """fvcore's counts for one image: multiply-adds of convolutions and linear layers, and other operators by name."""
 
     macs: int
     others: dict[str, int]
 
 
 def count(model: nn.Module, img_size: int, in_chans: int = 3) -> Counts:
-    """fvcore's count of any model at a square input size in pixels, batch 1. The model's mode is restored."""
+    """fvcore's count for any model at a square input size in pixels and batch size 1; restores the model's mode."""
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', FutureWarning)  # fvcore scripts a loss of its own when it is imported
+        warnings.simplefilter('ignore', FutureWarning)  # from torch.jit.script in fvcore's import
         from fvcore.nn import FlopCountAnalysis
 
     training = model.training
@@ -48,7 +48,7 @@ def count(model: nn.Module, img_size: int, in_chans: int = 3) -> Counts:
 
 @dataclass(frozen=True)
 class Report:
-    """The numbers that Table B.1 prints for a model (None for others), and those that were counted."""
+    """The numbers of Table B.1 for a model (None for other models), and the counted ones."""
 
     model: str
     img_size: int
@@ -62,7 +62,7 @@ class Report:
 
     @property
     def agrees(self) -> bool:
-        """The two counts are equal, and round to every digit printed."""
+        """Whether the two counts are equal and round to every printed digit."""
         if (self.fvcore_macs, self.params) != (self.cost_macs, self.cost_params):
             return False
         if self.printed_macs is None or self.printed_params is None:
@@ -71,7 +71,7 @@ class Report:
 
 
 def report(label: str, arch: Arch, img_size: int | None = None) -> Report:
-    """Both counts of an architecture at `img_size` pixels (its own if None), and Table B.1's if `label` has a row."""
+    """Both counts of an architecture at `img_size` pixels (default: its own), and Table B.1's if `label` is in it."""
     size = arch.img_size if img_size is None else img_size
     expected = cost(arch, size)
     model = FPNAS(str(arch))
@@ -93,7 +93,7 @@ def report(label: str, arch: Arch, img_size: int | None = None) -> Report:
 
 
 def table_b1() -> list[Report]:
-    """A report of every model of Table B.1."""
+    """Reports for all models of Table B.1."""
     return [report(name, Arch.parse(string)) for name, string in ARCHS.items()]
 
 
@@ -101,13 +101,13 @@ def describe(name_or_string: str) -> dict[str, Any]:
     """A model as data: string, budgets, feature maps, published weights and, for a named model, the paper's numbers.
 
     Args:
-        name_or_string: a model's name or an architecture string.
+        name_or_string: a model name or an architecture string.
 
     Returns:
         A dict that can be written as JSON; sizes in pixels, costs in units (not millions).
 
     Raises:
-        ArchError: it is neither.
+        ArchError: the argument is neither of these.
         UsageError: a manifest of weights cannot be read.
     """
     arch, label = resolve_arch(name_or_string)
@@ -131,6 +131,6 @@ def describe(name_or_string: str) -> dict[str, Any]:
 
 
 def _published_weights(name: str) -> list[str]:
-    known_weights()  # an error here, rather than a list that lacks those of a broken manifest
+    known_weights()  # raises for an invalid manifest, instead of returning an incomplete list
     cfgs = default_cfgs[name].cfgs if name in default_cfgs else {}
     return [f'{name}.{tag}' for tag, cfg in cfgs.items() if cfg.has_weights]

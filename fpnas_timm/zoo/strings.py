@@ -1,6 +1,6 @@
 """The architecture strings of the named models: **reconstructions**, not the paper's encodings.
 
-`fpnas reconstruct NAME` finds each again; `reconstruct.py` says how.
+`fpnas reconstruct NAME` derives each of them again with `reconstruct.py`.
 """
 
 

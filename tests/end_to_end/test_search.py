@@ -84,7 +84,7 @@ def test_a_record_that_does_not_fit_is_refused(
     record = tmp_path / 'out' / 'halves.json'
     record.write_text(json.dumps({**json.loads(record.read_text()), **change}))
     assert search_main(['--resume', str(tmp_path / 'out')]) == 2
-    assert 'another halves of the data' in capsys.readouterr().err
+    assert 'the halves of the data changed since it started' in capsys.readouterr().err
 
 
 def two_processes(*args: str) -> subprocess.CompletedProcess:

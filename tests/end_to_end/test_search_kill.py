@@ -47,7 +47,7 @@ def test_terminated_in_the_middle_of_an_epoch(
     os.killpg(process.pid, signal.SIGTERM)  # as `timeout` and cluster schedulers do: the workers get it too
     stderr = process.communicate(timeout=100)[1]
     assert process.returncode == 128 + signal.SIGTERM, stderr
-    assert f'go on with --resume {out}' in stderr
+    assert f'continue with --resume {out}' in stderr
     state = torch.load(out / 'last.pt', weights_only=True)
     assert (state['epoch'], state['step']) >= (1, 2)
     (out / 'last.pt').write_bytes(b'damaged')  # the one before is of an earlier epoch: slower, but the same end

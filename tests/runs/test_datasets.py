@@ -29,7 +29,7 @@ def test_classes_of_any_dataset() -> None:
 
 
 @pytest.mark.parametrize(('folder', 'split', 'message'), [
-    ('nowhere', 'train', 'nowhere: no such folder: name the folder of the images with --data-dir'),
+    ('nowhere', 'train', 'nowhere: no such folder: pass the image folder with --data-dir'),
     ('', 'trian', "has no folder for the split 'trian', only for others"),
     ('', 'test', "has no folder for the split 'test', only for others"),  # validation is not a test split
     ('empty', 'train', 'cannot be opened: Found 0 images'),

@@ -71,12 +71,12 @@ def test_result(found: SearchResult, capsys: pytest.CaptureFixture) -> None:
 
 
 def test_resume_needs_the_images_and_gives_the_same(found: SearchResult) -> None:
-    with pytest.raises(UsageError, match=r'go on with search\(resume=\.\., dataset=\.\.\)'):
+    with pytest.raises(UsageError, match=r'continue with search\(resume=\.\., dataset=\.\.\)'):
         search(resume=found.folder)
     again = search(resume=found.folder, dataset=Colours())
     assert again.arch == found.arch
     assert torch.equal(again.distribution.alpha, found.distribution.alpha)
-    with pytest.raises(UsageError, match='another search space'):
+    with pytest.raises(UsageError, match='the search space changed since it started'):
         search(SPACE.with_img_size(16, 'other'), Colours(), resume=found.folder)
     with pytest.raises(UsageError, match=r'--epochs is 2 there, 3 here'):
         search(resume=found.folder, dataset=Colours(), epochs=3)
@@ -94,7 +94,7 @@ def test_interrupted(found: SearchResult, tmp_path: Path, monkeypatch: pytest.Mo
     out = tmp_path / 'out'
     with monkeypatch.context() as patch:
         patch.setattr(Search, '_take_step', interrupt)
-        with pytest.raises(KeyboardInterrupt, match=r'stopped in epoch 2; go on with search\(resume='):
+        with pytest.raises(KeyboardInterrupt, match=r'stopped in epoch 2; continue with search\(resume='):
             search(SPACE, Colours(), target_macs='30K', tolerance=0.3, output=out, **SETTINGS)
     again = search(resume=out, dataset=Colours())
     assert again.arch == found.arch
@@ -128,7 +128,7 @@ def test_same_as_the_command_line(found: SearchResult, tmp_path: Path) -> None:
         ({'target_macs': -1}, 'expected a number above 0'),
         ({'preset': 'fpnas_s9'}, 'expected one of fpnas_s1pp'),
         ({'no_aug': 'yes'}, 'expected true or false'),
-        ({'output': None}, 'name a folder'),
+        ({'output': None}, '--output OUT is required'),
         ({'seed': -1}, '--seed -1: expected 0 or more'),
         ({'space': 'fpnas_s9'}, 'unknown search space'),
     ],
@@ -163,7 +163,7 @@ class Stream(IterableDataset):
 @pytest.mark.parametrize(
     ('dataset', 'message'),
     [
-        ([], 'holds no image'),
+        ([], 'contains no images'),
         (Stream(), 'expected a map-style torch dataset'),
         ([(torch.zeros(3, 16, 16), 0)], 'its first image is a Tensor: expected a PIL image'),
         ([{'image': None}], r'expected a pair \(PIL image, class\)'),

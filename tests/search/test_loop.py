@@ -174,7 +174,7 @@ def test_another_space_is_refused() -> None:
     ('kwargs', 'message'),
     [
         ({'epochs': 0}, 'epochs 0'),
-        ({'epochs': 3, 'warmup_epochs': 3}, 'fewer than epochs, 3'),
+        ({'epochs': 3, 'warmup_epochs': 3}, r'fewer than epochs \(3\)'),
         ({'epochs': 3, 'num_samples': 1}, 'at least 2'),
         ({'epochs': 3, 'joint_epoch': 3}, 'joint_epoch 3'),
         ({'epochs': 3, 'lam': 0}, 'lam 0'),

@@ -22,15 +22,15 @@ def test_a_checkpoint_of_another_architecture(
     last = str(tmp_path / 'run' / 'last.pth.tar')
     other = [*BASE, '--model-kwargs', f'arch={OTHER}', *where]
     said = fails(capsys, [*other, '--resume', last])
-    assert said == f'{last} is a checkpoint of another architecture: it has {ARCH}, this model is {OTHER}'
+    assert said == f'{last} belongs to a different architecture: it has {ARCH}, this model is {OTHER}'
     said = fails(capsys, [*other, '--initial-checkpoint', last])
     assert said.startswith(f'{last}: These weights are of another architecture')
-    assert said.endswith(f'it is of {ARCH}')
+    assert said.endswith(f'the file belongs to {ARCH}')
     vit = ['--model', 'test_vit', '--num-classes', '3', '--device', 'cpu', '-b', '8', '-j', '0']
     said = fails(capsys, [*vit, *where, '--resume', last])
-    assert re.match(f'{last} does not fit this model \\(there: fpnas\\)', said)
+    assert re.match(f'{last} does not match this model \\(it was saved from fpnas\\)', said)
     said = fails(capsys, [*TRAIN, *where, '--resume', last, '--opt', 'sgd', '--layer-decay', '0.5'])
-    assert re.match(f'{last}: its optimizer state does not fit .*--no-resume-opt', said)
+    assert re.match(f'{last}: its optimizer state does not match .*--no-resume-opt', said)
 
 
 def test_a_full_disk(tiny_images: Path, tmp_path: Path) -> None:

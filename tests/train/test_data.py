@@ -20,7 +20,7 @@ def test_data(capsys: pytest.CaptureFixture[str], tiny_images: Path, tmp_path: P
     said = fails(capsys, [*without, '--data-dir', str(tiny_images)])
     assert said.endswith('the data has 3 classes, the model 1000: use --num-classes 3')
     said = fails(capsys, [*TRAIN, '-b', '64', '--data-dir', str(tiny_images)])
-    assert said.endswith('36 training images make no batch of 64: lower --batch-size')
+    assert said.endswith('36 training images, less than a batch of 64: lower --batch-size')
 
     uneven = tmp_path / 'uneven'
     for split, names in (('train', ('red', 'green', 'blue')), ('validation', ('red', 'blue'))):
@@ -28,7 +28,7 @@ def test_data(capsys: pytest.CaptureFixture[str], tiny_images: Path, tmp_path: P
         for name in names:
             (uneven / split / name).symlink_to(tiny_images / split / name)
     said = fails(capsys, [*TRAIN, '--data-dir', str(uneven)])
-    assert "train and validation have other classes ('green')" in said
+    assert "train and validation have different classes ('green')" in said
 
 
 @pytest.mark.parametrize('workers', ['0', '1'])

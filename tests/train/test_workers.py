@@ -52,4 +52,4 @@ def test_a_checkpoint_of_other_processes(caplog: Any) -> None:
     assert random_state_of({}, 1, 0, 2) == {}
     assert not caplog.records
     assert random_state_of(checkpoint, 1, 0, 2) == {}
-    assert 'of 2 processes with 2 workers' in caplog.text
+    assert 'by 2 processes with 2 workers' in caplog.text
