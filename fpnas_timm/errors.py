@@ -2,7 +2,7 @@
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-__all__ = ['NonFiniteError', 'RunError', 'UsageError', 'did_you_mean', 'one_line']
+__all__ = ['NonFiniteError', 'RunError', 'UsageError', 'did_you_mean', 'one_line', 'plain_message']
 
 
 class UsageError(ValueError):
@@ -39,3 +39,11 @@ def one_line(e: BaseException, limit: int = 300) -> str:
     ('KeyError', 'two lines')
     """
     return ' '.join(str(e).split())[:limit] or type(e).__name__
+
+
+def plain_message(e: BaseException) -> str:
+    """The message of an error, without the traceback that torch adds to errors of DataLoader workers."""
+    text = str(e)
+    if text.startswith('Caught '):
+        text = text.strip().rpartition(f'{type(e).__name__}: ')[2]
+    return text

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from .._version import __version__
-from ..errors import RunError, UsageError, did_you_mean
+from ..errors import RunError, UsageError, did_you_mean, plain_message
 
-__all__ = ['COMMANDS', 'exit_status', 'main', 'plain_message']
+__all__ = ['COMMANDS', 'exit_status', 'main']
 
 # subcommand -> module in this package and its function, description
 COMMANDS = {
@@ -100,11 +100,3 @@ def exit_status(run: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
-
-
-def plain_message(e: BaseException) -> str:
-    """The message of an error, without the traceback that torch adds to errors of DataLoader workers."""
-    text = str(e)
-    if text.startswith('Caught '):
-        text = text.strip().rpartition(f'{type(e).__name__}: ')[2]
-    return text

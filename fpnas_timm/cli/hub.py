@@ -14,7 +14,7 @@ from ..weights.manifest import ENVIRONMENT
 from . import exit_status
 
 if TYPE_CHECKING:
-    from ..hub.pull import Report
+    from ..hub.pull import Verified
 
 __all__ = ['main']
 
@@ -46,7 +46,7 @@ def _verify(args: argparse.Namespace) -> None:
     _print_report(hub.verify(args.source, args.sha256), args.json)
 
 
-def _print_report(report: 'Report', as_json: bool) -> None:
+def _print_report(report: 'Verified', as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(report), indent=2))
         return

@@ -16,11 +16,11 @@ from ..weights.download import download
 from ..weights.folder import CARD_FILE, CONFIG_FILE, PICTURE, WEIGHTS_FILE, check_empty, model_folder, read_config
 from ..zoo.models import known_weights, resolve_arch
 
-__all__ = ['Report', 'fetch', 'is_repo', 'pull', 'verify']
+__all__ = ['Verified', 'fetch', 'is_repo', 'pull', 'verify']
 
 
 @dataclass(frozen=True)
-class Report:
+class Verified:
     """The properties of a model that `verify` has checked; if a check fails, `verify` raises an error instead.
 
     Attributes:
@@ -44,7 +44,7 @@ class Report:
     hash_known: bool
 
 
-def verify(source: str | Path, sha256: str | None = None) -> Report:
+def verify(source: str | Path, sha256: str | None = None) -> Verified:
     """Load weights and check them: hash, string, budgets, a forward pass.
 
     Args:
@@ -77,7 +77,7 @@ def verify(source: str | Path, sha256: str | None = None) -> Report:
     return _verify_folder(folder, source, found, sha256 is not None)
 
 
-def _verify_folder(folder: Path, source: str, sha256: str, hash_known: bool) -> Report:
+def _verify_folder(folder: Path, source: str, sha256: str, hash_known: bool) -> Verified:
     config = read_config(folder)
     string = config.get('model_args', {}).get('arch')
     try:
@@ -98,7 +98,7 @@ def _verify_folder(folder: Path, source: str, sha256: str, hash_known: bool) -> 
         logits = model(torch.zeros(1, in_chans, size, width))
     if logits.shape != (1, model.num_classes) or not logits.isfinite().all():
         raise RunError(f'{source}: a forward pass gives {tuple(logits.shape)} logits, not all of them finite numbers')
-    return Report(source, str(model.arch), model.num_classes, size, macs, params, sha256, hash_known)
+    return Verified(source, str(model.arch), model.num_classes, size, macs, params, sha256, hash_known)
 
 
 def is_repo(source: str) -> bool:
@@ -133,7 +133,7 @@ def _weights_limit(folder: Path, hub_id: str) -> int:
     return max_bytes(cfg, str(arch), hub_id)
 
 
-def pull(source: str, output: str | Path | None = None, force: bool = False) -> tuple[Path, Report]:
+def pull(source: str, output: str | Path | None = None, force: bool = False) -> tuple[Path, Verified]:
     """Download a model from the Hub to the cache, verify it, and optionally copy it to a folder.
 
     Args:

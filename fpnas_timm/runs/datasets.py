@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from ..errors import RunError, UsageError, one_line
 
-__all__ = ['StrictImages', 'class_indices', 'class_names', 'open_dataset', 'plain_message']
+__all__ = ['StrictImages', 'class_indices', 'class_names', 'open_dataset']
 
 
 class StrictImages(Dataset):
@@ -91,11 +91,3 @@ def class_names(dataset: Dataset) -> list[str]:
     source = getattr(dataset, 'dataset', dataset)
     to_index = getattr(getattr(source, 'reader', source), 'class_to_idx', None) or {}
     return [str(name) for name, _ in sorted(to_index.items(), key=lambda item: item[1])]
-
-
-def plain_message(e: BaseException) -> str:
-    """The message of an error, without the traceback that torch adds to errors of DataLoader workers."""
-    text = str(e)
-    if text.startswith('Caught '):
-        text = text.strip().rpartition(f'{type(e).__name__}: ')[2]
-    return text

@@ -4,7 +4,7 @@ import json
 import logging
 import signal
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ..arch import Arch
-from ..errors import RunError
+from ..errors import RunError, UsageError
 from ..runs.checkpoints import load_checkpoint, previous, save_checkpoint
 from ..runs.files import write_text
 from ..runs.processes import SharedStop, StopRequest, on_primary, stop_on_signal
@@ -68,7 +68,7 @@ class SearchResult:
 
 def search(
         space: str | Path | MBConvSpace | None = None,
-        dataset: Dataset | str | None = None,
+        dataset: Dataset | Sequence[Any] | str | None = None,
         *,
         data_dir: str | Path | None = None,
         target_macs: float | str | None = None,
@@ -89,7 +89,8 @@ def search(
 
     Args:
         space: name of one of the paper's spaces ('fpnas_s1pp', ..), path of a .json file, or an `MBConvSpace`.
-        dataset: a torch dataset of (PIL image, class), whose `classes` are the class names; or timm's TYPE/NAME.
+        dataset: a torch dataset or a list of (PIL image, class); its `classes`, if any, are the class names. Or timm's
+            TYPE/NAME.
         data_dir: folder with `train/<class>/*.png`, instead of a dataset.
         target_macs: budget of multiply-adds: 3e6 or '3M' (default: none).
         epochs: total number of epochs.
@@ -108,19 +109,26 @@ def search(
         RunError: an unreadable image, a loss that is not finite or a full disk; the last checkpoint is kept.
         KeyboardInterrupt: interrupted; the state is saved.
 
-    Example:
-        from torchvision.datasets import CIFAR10
+    Example: sixteen images of two colours, a space of one group, at most 25,000 multiply-adds.
 
-        images = CIFAR10('data', download=True)
-        result = search('fpnas_s1pp', images, img_size=32, target_macs=3e6, epochs=20, output='out')
-        print(result.arch, result.macs)
-        model = result.model()
+    >>> from PIL import Image
+    >>> from fpnas_timm.arch import Conv
+    >>> from fpnas_timm.spaces import MBConvSpace, Row
+    >>> images = [(Image.new('RGB', (16, 16), color), label) for label, color in enumerate(['red', 'blue'])] * 8
+    >>> row = Row(expansion=(1, 2), channels=(4, 8), repeat=1, stride=2, kernel=(0, 3), act=('re', 'sw'), splits=(0, 2))
+    >>> space = MBConvSpace.from_rows('tiny', Conv(3, 2, 8, 'sw'), [row], Conv(1, 1, 32, 'sw'), img_size=16)
+    >>> result = search(space, images, target_macs=25e3, tolerance=0.5, epochs=2, warmup_epochs=1, warmup_lr_epochs=0,
+    ...                 batch_size=4, workers=0, output='out')
+    >>> 12_500 <= result.macs <= 25_000, len(result.history), result.model().num_classes
+    (True, 2, 2)
     """
     named = dict(
         data_dir=data_dir, target_macs=target_macs, epochs=epochs, output=output, resume=resume, preset=preset,
         device=device, space=None if isinstance(space, MBConvSpace) else space,
         dataset=dataset if isinstance(dataset, str) else None,
     )
+    if dataset is not None and data_dir is not None and not isinstance(dataset, str):
+        raise UsageError('search(): give either a dataset or data_dir, not both')
     args = search_options({**{k: v for k, v in named.items() if v is not None}, **options})
     own_space = space if isinstance(space, MBConvSpace) else None
     if own_space is not None and not args.resume:

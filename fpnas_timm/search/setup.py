@@ -134,13 +134,24 @@ def open_trackers(args: Namespace, settings: Mapping[str, Any]) -> Trackers:
 def open_space(args: Namespace, space: MBConvSpace | None = None) -> MBConvSpace:
     """The space at the input size of the search; `UsageError` if it does not exist or the images are too small."""
     try:
-        space = get_space(args.space) if space is None else space
+        space = _named_space(args) if space is None else space
         if args.img_size is not None:
             space = space.with_img_size(args.img_size)
             space.to_arch(tuple((0,) * len(group) for group in space.groups))
     except (OSError, ValueError) as e:
         raise UsageError(f'--space {args.space}: {e}') from None
     return space
+
+
+def _named_space(args: Namespace) -> MBConvSpace:
+    """The space that the options name; a resumed search has it in its folder too, if that file has moved."""
+    try:
+        return get_space(args.space)
+    except OSError:
+        own = Path(args.resume) / 'space.json' if args.resume else None
+        if own is None or not own.exists():
+            raise
+        return get_space(str(own))
 
 
 def search_config(args: Namespace) -> SearchConfig:

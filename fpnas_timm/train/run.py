@@ -20,8 +20,7 @@ from torch import nn
 
 from ..arch import Arch
 from ..draw.training import draw_curves
-from ..errors import RunError
-from ..runs.datasets import plain_message
+from ..errors import RunError, UsageError, plain_message
 from ..runs.processes import StopRequest
 from .epoch import not_finite, train_epoch
 from .folder import export_best
@@ -115,6 +114,8 @@ def train(
                        batch_size=64, opt='adamw', lr=4e-3, device='cpu')
         result.metrics['eval_top1'], result.model()
     """
+    if not isinstance(options.get('dataset', ''), str):
+        raise UsageError("train(): dataset takes timm's TYPE/NAME; images in a folder are data_dir=FOLDER")
     given = dict(
         model=model, data_dir=data_dir, recipe=recipe, num_classes=num_classes, epochs=epochs, device=device,
         output=output, experiment=experiment, resume=resume, **options,

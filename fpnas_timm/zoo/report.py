@@ -17,7 +17,7 @@ from ..paper import TABLE_B1
 from .models import default_cfgs, known_weights, resolve_arch
 from .strings import ARCHS
 
-__all__ = ['Counts', 'Report', 'count', 'describe', 'report', 'table_b1']
+__all__ = ['BudgetReport', 'Counts', 'count', 'describe', 'report', 'table_b1']
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def count(model: nn.Module, img_size: int, in_chans: int = 3) -> Counts:
 
 
 @dataclass(frozen=True)
-class Report:
+class BudgetReport:
     """The numbers of Table B.1 for a model (None for other models), and the counted ones."""
 
     model: str
@@ -70,7 +70,7 @@ class Report:
         return round(self.fvcore_macs / 1e6) == self.printed_macs and round(self.params / 1e6, 1) == self.printed_params
 
 
-def report(label: str, arch: Arch, img_size: int | None = None) -> Report:
+def report(label: str, arch: Arch, img_size: int | None = None) -> BudgetReport:
     """Both counts of an architecture at `img_size` pixels (default: its own), and Table B.1's if `label` is in it."""
     size = arch.img_size if img_size is None else img_size
     expected = cost(arch, size)
@@ -79,7 +79,7 @@ def report(label: str, arch: Arch, img_size: int | None = None) -> Report:
     row = TABLE_B1.get(label)
     if row is not None and row.img_size != size:
         row = None
-    return Report(
+    return BudgetReport(
         model=label,
         img_size=size,
         printed_macs=row.macs if row else None,
@@ -92,7 +92,7 @@ def report(label: str, arch: Arch, img_size: int | None = None) -> Report:
     )
 
 
-def table_b1() -> list[Report]:
+def table_b1() -> list[BudgetReport]:
     """Reports for all models of Table B.1."""
     return [report(name, Arch.parse(string)) for name, string in ARCHS.items()]
 

@@ -1,6 +1,7 @@
 """`search()` as a notebook user calls it: a dataset in memory, a space object, Ctrl-C, and bad input."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -174,3 +175,22 @@ class Stream(IterableDataset):
 def test_bad_datasets(dataset, message: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=message):
         search(SPACE, dataset, output=tmp_path / 'out')
+
+
+def test_a_folder_that_was_moved_is_resumed(found: SearchResult, tmp_path: Path) -> None:
+    """The space is in the folder, wherever it is now."""
+    moved = tmp_path / 'moved'
+    shutil.copytree(found.folder, moved)
+    hidden = found.folder / 'space.json'
+    text = hidden.read_text()
+    hidden.unlink()  # where the settings say that it is
+    try:
+        assert str(search(dataset=Colours(), resume=moved).arch) == str(found.arch)
+    finally:
+        hidden.write_text(text)
+
+
+def test_a_dataset_and_a_folder_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match='either a dataset or data_dir'):
+        search(SPACE, Colours(), data_dir=tmp_path, output=tmp_path / 'out', **SETTINGS)
+    assert not (tmp_path / 'out').exists()
