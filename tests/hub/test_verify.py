@@ -50,7 +50,7 @@ def broken(folder: Path, what: str) -> None:
     ('not canonical', 'the string is not canonical', 1),
     ('bad string', 'k4: expected one of', 1),
     ('classes', 'has 4 classes, and its config says 5', 1),
-    ('not ours', 'makes no model', 1),
+    ('not ours', 'is no valid model', 1),
     ('unknown model', "'nonet' is no model here", 2),
     ('no json', 'not JSON', 2),
     ('deep json', 'not JSON', 2),
