@@ -93,7 +93,7 @@ def origin_of(config: Mapping[str, Any], arch: Arch) -> str:
         shown = ('space', 'target_macs', 'samples', 'weights')
         facts = '; '.join(f'{k.replace("_", " ")}: {search[k]}' for k in shown if search.get(k) is not None)
         return f'found by a search with fpnas_timm{f" ({facts})" if facts else ""}'
-    return 'not recorded: an architecture string of its own'
+    return 'not recorded: a custom architecture string'
 
 
 def metrics_of(config: Mapping[str, Any]) -> dict[str, float]:
