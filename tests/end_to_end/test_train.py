@@ -159,7 +159,7 @@ def test_a_damaged_checkpoint_falls_back(
     last.write_bytes(data)
     run(tiny_images, *at(tmp_path, 'run'), '--resume', 'auto')
     assert 'last.pth.tar is damaged' in caplog.text
-    assert 'going on from' in caplog.text
+    assert 'continuing from' in caplog.text
     assert_same_weights(tmp_path / 'whole', tmp_path / 'run')
 
 
