@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import torch
 import torch.distributed as dist
 
-from ..errors import UsageError
+from ..errors import RunError, UsageError, one_line
 
 __all__ = ['SharedStop', 'Stop', 'StopRequest', 'on_primary', 'stop_on_signal']
 
@@ -69,18 +69,23 @@ def on_primary(start: Callable[[], T], rank: int, world_size: int) -> T | None:
 
     Raises:
         UsageError: `start` raised it on rank 0; it is raised on all ranks.
+        RunError: on the other ranks, `start` raised another exception on rank 0, where it is raised as it is.
     """
-    outcome: list[str | None] = [None]
-    found = None
+    found, failure = None, None
     if rank == 0:
         try:
             found = start()
-        except UsageError as e:
-            outcome = [str(e)]
+        except Exception as e:  # the other ranks wait for the broadcast, whatever happened here
+            failure = e
+    outcome: list[UsageError | RunError | None] = [None]
+    if failure is not None:
+        outcome = [UsageError(str(failure)) if isinstance(failure, UsageError) else RunError(one_line(failure))]
     if world_size > 1:
         dist.broadcast_object_list(outcome)
-    if outcome[0]:
-        raise UsageError(outcome[0])
+    if failure is not None:
+        raise failure
+    if outcome[0] is not None:
+        raise outcome[0]
     return found
 
 

@@ -222,6 +222,9 @@ class Search:
                 if self.check_in_sync is not None:
                     self.check_in_sync(self.distribution.alpha.detach())
                 log_likelihoods = self.evaluator.log_likelihoods(archs)
+                if log_likelihoods.shape != (k,):  # a single value would be broadcast, and count for all of them
+                    shape = tuple(log_likelihoods.shape)
+                    raise ValueError(f'log_likelihoods of {k} architectures has shape {shape}: expected ({k},)')
                 if not log_likelihoods.isfinite().all():
                     raise NonFiniteError('the log-likelihood', log_likelihoods.tolist())
         except NonFiniteError as e:

@@ -195,3 +195,14 @@ def test_never_fewer_than_two_samples() -> None:
     assert isinstance(search.distribution, Factorized)
     assert min(table.trained) == 2
     assert search.history[-1]['entropy'] < 1
+
+
+def test_one_log_likelihood_per_architecture() -> None:
+    """A single value would be broadcast to all of them, and nothing learned."""
+
+    class One(Table):
+        def log_likelihoods(self, archs) -> torch.Tensor:
+            return super().log_likelihoods(archs)[:1]
+
+    with pytest.raises(ValueError, match=r'log_likelihoods of 2 architectures has shape \(1,\): expected \(2,\)'):
+        Search(SPACE, One(), SearchConfig(epochs=1, num_samples=2)).run()
