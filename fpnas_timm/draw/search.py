@@ -61,7 +61,7 @@ def course(history: Sequence[Mapping[str, Any]], target: float | None = None) ->
     twin = left.twinx()
     twin.plot(epochs, [row['k'] for row in history], color=CLOSE[1], linestyle='--')
     twin.set(ylim=(0, None))
-    twin.set_ylabel('K, architectures sampled per step', color=CLOSE[1])
+    twin.set_ylabel('K, samples per step', color=CLOSE[1])
     left.yaxis.label.set_color(CLOSE[0])
     middle.plot(epochs, [row['cost'] / 1e6 for row in history], color=CLOSE[0], label='expected')
     middle.plot(
@@ -73,7 +73,7 @@ def course(history: Sequence[Mapping[str, Any]], target: float | None = None) ->
     middle.set(ylabel='multiply-adds, millions', ylim=(0, None))
     middle.legend(frameon=False)
     right.plot(epochs, [row['train_loss'] for row in history], color=CLOSE[0])
-    right.set(ylabel='training loss of the samples, nats per image')
+    right.set(ylabel='training loss, nats per image')
     for axes in (left, middle, right):
         _phases(axes, history)
         axes.set_xlabel('epochs')
