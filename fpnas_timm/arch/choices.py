@@ -10,7 +10,7 @@ __all__ = ['ACTS', 'KERNELS', 'SPLITS', 'Act']
 class Act(NamedTuple):
     """A non-linearity.
 
-    Args:
+    Attributes:
         layer: timm's name of the activation layer.
         label: label in pictures.
         hatch: matplotlib hatching of its boxes in pictures; must be unique.

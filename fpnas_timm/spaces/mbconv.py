@@ -16,7 +16,7 @@ __all__ = ['VARIABLES', 'MBConvSpace', 'Row', 'Variable', 'irrelevant', 'steps']
 class Variable(NamedTuple):
     """A search variable, which is chosen for each group.
 
-    Args:
+    Attributes:
         name: the field of `Row` with its choices, and the field of `Group` with the chosen value.
         in_bypass: whether a bypassed group depends on it.
         in_identity: whether a group that is an identity (bypassed, stride 1, equal channels) depends on it.
