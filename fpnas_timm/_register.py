@@ -63,6 +63,7 @@ class _AfterTimm(MetaPathFinder):
     def find_spec(
             self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """timm's spec as the other finders give it, with a loader that registers the models afterwards; else None."""
         if fullname != 'timm' or self.looking:
             return None
         self.looking = True

@@ -5,7 +5,7 @@ from typing import Any, cast
 from PIL import Image
 from torch.utils.data import Dataset, Subset
 
-from ..errors import UsageError
+from ..errors import UsageError, one_line
 from ..runs.datasets import class_indices, class_names
 
 __all__ = ['GivenImages', 'check_images']
@@ -52,9 +52,10 @@ def check_images(dataset: Any) -> Dataset:
         if len(dataset) == 0:
             raise UsageError('dataset: contains no images')
         first = dataset[0]
-    except (TypeError, NotImplementedError, AttributeError):
+    except (TypeError, NotImplementedError, AttributeError) as e:
         raise UsageError(
-            f'dataset: {type(dataset).__name__} has no length or cannot be indexed: expected a map-style torch dataset'
+            f'dataset: {type(dataset).__name__} has no length or cannot be indexed ({one_line(e)}): expected a '
+            'map-style torch dataset'
         ) from None
     if not isinstance(first, (tuple, list)) or len(first) != 2:
         raise UsageError(f'dataset: its first item is a {type(first).__name__}: expected a pair (PIL image, class)')
