@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -28,7 +28,19 @@ from ..spaces.decode import decode
 from .distribution import Distribution
 from .halves import HalfLoader
 
-__all__ = ['SuperNetEvaluator']
+__all__ = ['Accuracy', 'SuperNetEvaluator']
+
+
+class Accuracy(NamedTuple):
+    """How many images a network classifies correctly.
+
+    Attributes:
+        top1: share of the images whose class has the largest logit, in %.
+        images: number of images.
+    """
+
+    top1: float
+    images: int
 
 
 class SuperNetEvaluator:
@@ -158,6 +170,22 @@ class SuperNetEvaluator:
         """Image batches of the training half, for `SuperNet.extract`."""
         for _, (images, _) in zip(range(count), self.train_loader.start(0, 0)):
             yield images.to(self.device)
+
+    @torch.no_grad()
+    def accuracy(self, model: nn.Module) -> Accuracy:
+        """The accuracy of a network on the whole half that trains alpha, each image once.
+
+        Args:
+            model: a network for the classes of the search, in eval mode, such as `SuperNet.extract` returns.
+        """
+        correct = count = 0
+        for images, target in self.val_loader.once():
+            images = images.to(self.device, memory_format=self.memory_format)
+            with self.autocast():
+                logits = model(images)
+            correct += int((logits.argmax(1) == target.to(self.device)).sum())
+            count += len(target)
+        return Accuracy(100 * correct / count, count)
 
     def _next(self, batches: Iterator) -> tuple[torch.Tensor, torch.Tensor]:
         images, target = next(batches)

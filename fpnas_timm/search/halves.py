@@ -217,6 +217,14 @@ class HalfLoader:
         self.batches.epoch, self.batches.first_step = epoch, step
         return iter(self.loader)
 
+    def once(self) -> Iterator[Any]:
+        """Every image of the half once, in order, whatever the number of processes; the last batch may be smaller."""
+        self.half.epoch = 0
+        return iter(DataLoader(
+            self.half, self.batches.batch_size, num_workers=self.loader.num_workers, pin_memory=self.loader.pin_memory,
+            worker_init_fn=_own_session, generator=torch.Generator(),
+        ))
+
 
 def _own_session(worker: int) -> None:
     """Move a DataLoader worker to its own session, so that Ctrl-C is only delivered to the main process."""

@@ -8,15 +8,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..arch import Arch
-from ..arch.cost import Cost
 from ..draw.search import draw_search
 from ..runs.checkpoints import save_checkpoint
 from ..runs.files import write_jsonl, write_text
 from ..runs.tracking import Trackers
 from ..spaces import Choices, MBConvSpace
 from ..weights.folder import export_model
-from .evaluator import SuperNetEvaluator
+from .evaluator import Accuracy, SuperNetEvaluator
 from .folder import CHECKPOINT, EXTRACT
 from .loop import Search
 
@@ -95,7 +93,7 @@ def write_result(
         class_names: Sequence[str],
         data_config: dict[str, Any],
         calibration_batches: int,
-) -> tuple[Arch, Cost]:
+) -> Accuracy:
     """Write the result of a finished search: `arch.txt`, `result.json`, the extracted model and the pictures.
 
     Args:
@@ -109,7 +107,7 @@ def write_result(
         calibration_batches: number of batches for the batch-norm statistics of the extracted model.
 
     Returns:
-        The architecture and its cost.
+        The accuracy of the extracted model, with its inherited weights, on the half that trains alpha.
 
     Raises:
         RunError: the files cannot be written.
@@ -120,6 +118,8 @@ def write_result(
     write_jsonl(folder / 'history.jsonl', search.history)
     search.distribution.save(folder / 'distribution.safetensors')
     spent = evaluator.full_cost(arch)
+    model = evaluator.net.extract(arch, evaluator.calibration_batches(calibration_batches))
+    accuracy = evaluator.accuracy(model)
     figures = {
         'macs': spent.macs,
         'params': spent.params,
@@ -128,12 +128,13 @@ def write_result(
         'entropy': float(search.distribution.entropy().detach()),
         'most_probable': space.describe(mode),
         'most_probable_macs': evaluator.cost(mode),
+        'supernet_top1': round(accuracy.top1, 4),
+        'supernet_top1_images': accuracy.images,
         'samples': search.num_samples,
         'seconds': sum(row['seconds'] for row in search.history),
     }
     write_text(folder / 'result.json', json.dumps({'arch': str(arch), **figures}, indent=1) + '\n')
     write_text(folder / 'arch.txt', f'{arch}\n')
-    model = evaluator.net.extract(arch, evaluator.calibration_batches(calibration_batches))
     note = {'weights': 'inherited from the supernet, not trained on their own', 'space': space.name, **figures}
     export_model(model.cpu(), folder / EXTRACT, data_config, class_names, {'search': note})
     try:
@@ -144,4 +145,8 @@ def write_result(
         '%s multiply-adds, %s parameters; %s architectures sampled for alpha in %.0f s; model: local-dir:%s',
         f'{spent.macs:,}', f'{spent.params:,}', f'{search.num_samples:,}', figures['seconds'], folder / EXTRACT,
     )
-    return arch, spent
+    _logger.info(
+        'accuracy with the inherited weights on the %s images that train alpha: %.2f %%', f'{accuracy.images:,}',
+        accuracy.top1,
+    )
+    return accuracy

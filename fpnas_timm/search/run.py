@@ -25,6 +25,7 @@ from ..spaces import MBConvSpace
 from ..spaces.decode import InfeasibleError
 from .dataset import check_images
 from .distribution import Distribution
+from .evaluator import Accuracy
 from .folder import ARGS_FILE, CHECKPOINT, EXTRACT, RECORD, check_same, lock_folder
 from .options import search_options
 from .report import Report, write_result
@@ -46,6 +47,9 @@ class SearchResult:
         distribution: the learned P(A | alpha).
         history: one dict per epoch: losses, K, entropy (nats), mean multiply-adds, probability of every choice.
         folder: the output folder of the search (docs/search.md).
+        supernet_top1: accuracy (%) of `arch` with the supernet's weights, batch norms recalibrated, on the images that
+            train alpha. It says whether the search learned anything, not how good the trained network will be.
+        supernet_top1_images: the number of these images.
     """
 
     arch: Arch
@@ -54,6 +58,8 @@ class SearchResult:
     distribution: Distribution
     history: list[dict[str, Any]]
     folder: Path
+    supernet_top1: float
+    supernet_top1_images: int
 
     def __repr__(self) -> str:
         return f"SearchResult('{self.arch}', macs={self.macs}, params={self.params}, folder='{self.folder}')"
@@ -215,15 +221,22 @@ def _result(setup: Setup) -> SearchResult:
         choices = search.result()
     except InfeasibleError as e:
         raise RunError(str(e)) from None
-    if setup.rank == 0:
-        arch, spent = write_result(
+    arch = setup.space.to_arch(choices)
+    spent = evaluator.full_cost(arch)
+
+    def write() -> Accuracy:
+        return write_result(
             setup.folder, search, choices, setup.space, evaluator, setup.class_names, setup.data_config,
             setup.calibration_batches,
         )
-    else:
-        arch = setup.space.to_arch(choices)
-        spent = evaluator.full_cost(arch)
-    return SearchResult(arch, spent.macs, spent.params, search.distribution, search.history, setup.folder)
+
+    accuracy: list[Any] = [on_primary(write, setup.rank, setup.world_size)]
+    if setup.world_size > 1:
+        dist.broadcast_object_list(accuracy)
+    top1, images = accuracy[0]
+    return SearchResult(
+        arch, spent.macs, spent.params, search.distribution, search.history, setup.folder, top1, images
+    )
 
 
 def _resume(setup: Setup) -> None:

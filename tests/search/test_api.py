@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
 from torch.utils.data import Dataset, IterableDataset, Subset
 
 from fpnas_timm.arch import Arch, Conv
@@ -68,6 +69,16 @@ def test_result(found: SearchResult, capsys: pytest.CaptureFixture) -> None:
     assert SPACE.describe(found.distribution.most_probable()) == found.history[-1]['most_probable']
     assert json.loads((found.folder / 'extract' / 'config.json').read_text())['label_names'] == ['red', 'green', 'blue']
     assert capsys.readouterr().out == ''
+    # the accuracy of the extracted folder on the other half of the images, as anyone can count it
+    half = json.loads((found.folder / 'halves.json').read_text())['val']
+    transform = create_transform(16, mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD, crop_pct=1.0,
+                                 interpolation='bicubic')
+    images = torch.stack([transform(Colours()[i][0]) for i in half])
+    with torch.no_grad():
+        right = (model(images).argmax(1) == torch.tensor([i % 3 for i in half])).sum()
+    written = json.loads((found.folder / 'result.json').read_text())
+    assert found.supernet_top1_images == written['supernet_top1_images'] == len(half) == 8
+    assert found.supernet_top1 == written['supernet_top1'] == 100 * int(right) / 8
     assert repr(found).startswith(f"SearchResult('{found.arch}', macs={found.macs},")
 
 
