@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import UsageError
 from ..recipes import recipe_table
 from ..runs.files import write_text
-from ..runs.options import refuse_unknown
+from ..runs.parser import refuse_unknown
 from ..search.options import parse_search_args
 from ..train.options import parse_train_args
 from ..train.validate_options import build_validate_parser

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, did_you_mean
-from ..runs.options import load_yaml
+from ..runs.parser import load_yaml
 from .table import ALIASES, FILES
 
 __all__ = ['Recipe', 'find_recipe', 'recipe_names', 'recipe_table']

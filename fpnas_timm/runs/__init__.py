@@ -1,6 +1,6 @@
 """Code shared by searches and training runs.
 
-* `options`: command-line options and YAML files
+* `options`, `parser`: command-line options; names and values checked alike on the command line, in YAML and in Python
 * `datasets`: images and their classes
 * `device`: device and precision
 * `processes`: signals and distributed processes

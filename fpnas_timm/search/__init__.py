@@ -5,7 +5,7 @@
 * `estimator`: the gradient, equation (2)
 * `evaluator`: the evaluator that trains and scores a supernet
 * `dataset`, `halves`: the images, and their split into two halves
-* `options`, `names`, `setup`, `run`: from options to a finished search; `search()`
+* `options`, `names`, `setup`, `images`, `run`: from options to a finished search; `search()`
 * `folder`, `report`: the files and log lines that a search writes
 """
 from typing import TYPE_CHECKING

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..errors import UsageError, did_you_mean
 from ..paper import FBNETV2_F_TARGET, SEARCH_SETTINGS, TABLE_B1
-from ..runs.options import HelpFormatter, OptionGroup, known_options, load_yaml, set_options
+from ..runs.options import HelpFormatter, OptionGroup
+from ..runs.parser import known_options, load_yaml, set_options
 from .names import ARGS_FILE, COST_FORMS
 
 __all__ = ['PRESETS', 'build_parser', 'parse_search_args', 'search_options']

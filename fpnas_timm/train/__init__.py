@@ -1,7 +1,7 @@
 """Training: timm's parts in one loop, with timm's options and the paper's recipes.
 
-* `options`, `validate_options`: command-line options
-* `setup`, `arguments`: from options to a `Run` and to plain arguments of its parts
+* `options`, `option_checks`, `validate_options`: command-line options, and what does not go together
+* `setup`, `arguments`, `images`, `schedule`: from options to a `Run` and to plain arguments of its parts
 * `run`: `train()` and the loop over the epochs
 * `network`, `data`, `task`: the network, the data and the loss
 * `epoch`: one pass over the training images

@@ -1,7 +1,7 @@
 """Builds a run that is ready to train from the options of `fpnas train`.
 
-Only this module and `arguments.py` read the parsed options. Everything that draws random numbers is called in the same
-order as in timm's script, so that the losses are the same, and a resumed run continues exactly.
+Only this module, `arguments`, `images` and `schedule` read the parsed options. Everything that draws random numbers is
+called in the same order as in timm's script, so that the losses are the same, and a resumed run continues exactly.
 """
 import argparse
 import importlib
@@ -13,14 +13,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from timm import utils
 from timm.layers import set_fast_norm
 from timm.models import safe_model_name
 from timm.optim import create_optimizer_v2, optimizer_kwargs
-from timm.scheduler import create_scheduler_v2, scheduler_kwargs
-from timm.scheduler.scheduler import Scheduler
 from timm.task import TrainingTask
 from torch import nn
 from torch.optim import Optimizer
@@ -29,23 +26,18 @@ from ..errors import UsageError
 from ..runs.device import Precision, Process, low_precision, model_dtype, start_device
 from ..runs.files import write_text
 from ..runs.tracking import Trackers, read_history
-from .arguments import (
-    distillation_of,
-    epoch_settings,
-    loader_arguments,
-    loss_arguments,
-    mixup_arguments,
-    network_config,
-)
+from .arguments import distillation_of, epoch_settings, loss_arguments, network_config
 from .checkpoints import RunCheckpoints, load_training_state, read_training_checkpoint
-from .data import Loaders, check_classes, create_loaders, data_config_of, open_splits
+from .data import data_config_of
 from .epoch import Trainer
 from .folder import RunFolder
+from .images import open_data
 from .network import create_network, freeze, to_device
+from .schedule import base_learning_rate, create_schedule
 from .task import create_criterion, create_task, trainable_module
 from .workers import random_state_of, restore_random_states
 
-__all__ = ['Run', 'base_learning_rate', 'setup']
+__all__ = ['Run', 'setup']
 
 _logger = logging.getLogger('train')
 
@@ -95,7 +87,7 @@ def setup(args: argparse.Namespace) -> Run:
     if process.distributed and args.sync_bn:
         args.dist_bn = ''  # statistics are the same on all processes
     saved_workers = random_saved.get('workers')
-    loaders, classes = _open_data(args, process, precision, data_config, classes_asked_for, saved_workers)
+    loaders, classes = open_data(args, process, precision, data_config, classes_asked_for, saved_workers)
     global_batch = loaders.mean_batch_size * process.world_size * args.grad_accum_steps
     args.lr = args.lr or base_learning_rate(
         args.lr_base, args.lr_base_size, args.lr_base_scale, args.opt, global_batch
@@ -108,7 +100,7 @@ def setup(args: argparse.Namespace) -> Run:
     updates = math.ceil(len(loaders.train) / args.grad_accum_steps)
     metric = f'eval_{args.eval_metric}' if loaders.eval is not None else 'train_loss'
     start = args.start_epoch if args.start_epoch is not None else saved.get('epoch', -1) + 1
-    scheduler, num_epochs = _create_schedule(args, optimizer, updates, metric, start)
+    scheduler, num_epochs = create_schedule(args, optimizer, updates, metric, start)
     epochs = range(start, min(num_epochs, args.stop_epoch or num_epochs))
 
     run_folder = None
@@ -147,24 +139,6 @@ def setup(args: argparse.Namespace) -> Run:
     return run
 
 
-def base_learning_rate(base: float, base_size: int, scale: str, opt: str, global_batch: float) -> float:
-    """`--lr-base` scaled to the global batch size by timm's rule.
-
-    Args:
-        base: learning rate at a global batch size of `base_size`.
-        base_size: reference global batch size.
-        scale: 'linear' or 'sqrt'; '': 'sqrt' for Ada* and LAMB optimizers, else 'linear'.
-        opt: timm's name of the optimizer.
-        global_batch: images per update over all processes.
-
-    >>> base_learning_rate(0.1, 256, '', 'sgd', 1024), base_learning_rate(0.1, 256, '', 'adamw', 1024)
-    (0.4, 0.2)
-    """
-    ratio = global_batch / base_size
-    scale = scale or ('sqrt' if any(o in opt.lower() for o in ('ada', 'lamb')) else 'linear')
-    return base * (ratio**0.5 if scale == 'sqrt' else ratio)
-
-
 def _start(args: argparse.Namespace) -> Process:
     """Import `--device-modules`, set up the device and seed the random generators."""
     for module in args.device_modules or ():
@@ -188,37 +162,6 @@ def _find_checkpoint(resume: str, folder: Path) -> tuple[str, dict[str, Any]]:
         there = any((folder / name).exists() for name in ('last.pth.tar', 'last.pth.previous.tar'))
         resume = str(folder / 'last.pth.tar') if there else ''
     return resume, read_training_checkpoint(resume) if resume else {}
-
-
-def _open_data(
-        args: argparse.Namespace,
-        process: Process,
-        precision: Precision,
-        data_config: dict[str, Any],
-        classes_asked_for: bool,
-        saved_workers: torch.Tensor | None,
-) -> tuple[Loaders, list[str]]:
-    """The loaders and the class names."""
-    common = dict(
-        class_map=args.class_map,
-        download=args.dataset_download,
-        batch_size=args.batch_size,
-        input_img_mode=args.input_img_mode or ('RGB' if data_config['input_size'][0] == 3 else 'L'),
-        input_key=args.input_key,
-        target_key=args.target_key,
-        trust_remote_code=args.dataset_trust_remote_code,
-    )
-    train, validation, classes = open_splits(
-        args.dataset, args.data_dir, args.train_split, args.val_split,
-        dict(seed=args.seed, repeats=args.epoch_repeats, num_samples=args.train_num_samples, **common),
-        dict(num_samples=args.val_num_samples, **common),
-    )
-    check_classes(args.num_classes, classes, classes_asked_for, args.data_dir)
-    training, evaluation = loader_arguments(args, process, precision, data_config)
-    loaders = create_loaders(
-        train, validation, args.data_dir, training, evaluation, mixup_arguments(args), args.aug_splits, saved_workers
-    )
-    return loaders, classes
 
 
 def _finish_task(
@@ -246,23 +189,6 @@ def _finish_task(
     if process.distributed:
         ids = None if process.device.type == 'cpu' else [process.device]
         task.prepare_distributed(device_ids=ids, broadcast_buffers=not args.no_ddp_bb)
-
-
-def _create_schedule(
-        args: argparse.Namespace, optimizer: Optimizer, updates: int, metric: str, start: int
-) -> tuple[Scheduler | None, int]:
-    """timm's schedule, at epoch `start`, and its length in epochs."""
-    try:
-        schedule = scheduler_kwargs(args, decreasing_metric=metric.endswith('loss'))
-        scheduler, num_epochs = create_scheduler_v2(optimizer, **schedule, updates_per_epoch=updates)
-    except (AssertionError, ValueError) as e:
-        raise UsageError(f'--sched {args.sched}: {e}') from None
-    if scheduler is not None and start > 0:
-        if args.sched_on_updates:
-            scheduler.step_update(start * updates)
-        else:
-            scheduler.step(start)
-    return scheduler, num_epochs
 
 
 def _open_folder(

@@ -14,7 +14,7 @@ from torch import nn
 from ..errors import UsageError
 from ..runs.datasets import class_names, open_dataset
 from ..runs.device import Precision, Process, low_precision, model_dtype, start_device
-from ..runs.options import read_arch_file
+from ..runs.parser import read_arch_file
 from ..runs.tracking import progress
 from .data import check_classes, data_config_of
 from .network import NetworkConfig, create_network, to_device

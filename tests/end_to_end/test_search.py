@@ -63,7 +63,7 @@ def test_a_resumed_search_keeps_the_halves_of_its_record(
     args = [*options, '--data-dir', str(data), '--batch-size', '3', '--epochs', '2', '--joint-epoch', '1', '--output']
     before, out = tmp_path / 'before', tmp_path / 'out'
     with monkeypatch.context() as patch:
-        patch.setattr('fpnas_timm.search.setup.stratified_halves', lambda *_: halves)
+        patch.setattr('fpnas_timm.search.images.stratified_halves', lambda *_: halves)
         assert search_main([*args, str(before)]) == 0
     assert search_main([*args, str(tmp_path / 'now')]) == 0
     record = json.loads((tmp_path / 'now' / 'halves.json').read_text())

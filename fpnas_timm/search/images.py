@@ -1,0 +1,122 @@
+"""The images of a search, from its options: the dataset, its two halves, and their loaders."""
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
+from timm.data.loader import adapt_to_chs
+from torch.utils.data import Dataset
+
+from ..errors import UsageError
+from ..runs.datasets import class_indices, class_names, open_dataset
+from ..spaces import MBConvSpace
+from .folder import RECORD, saved_halves
+from .halves import Half, HalfLoader, Halves, StepBatches, pick_classes, stratified_halves
+
+__all__ = ['create_half_loader', 'data_config_of', 'open_halves', 'open_images']
+
+
+def open_images(args: Namespace) -> Dataset:
+    """The dataset that the options name."""
+    if args.resume and not args.dataset and not args.data_dir:
+        raise UsageError(
+            f'--resume {args.resume}: that search was given a dataset in Python: continue with search(resume=.., '
+            'dataset=..)'
+        )
+    if args.dataset_download and args.world_size > 1 and args.rank:
+        dist.barrier()  # rank 0 downloads first
+    dataset = open_dataset(
+        args.dataset, args.data_dir, args.train_split, download=args.dataset_download, class_map=args.class_map,
+        input_img_mode='RGB' if args.in_chans == 3 else 'L',
+    )
+    if args.dataset_download and args.world_size > 1 and not args.rank:
+        dist.barrier()
+    return dataset
+
+
+def open_halves(args: Namespace, dataset: Dataset | None = None) -> tuple[Dataset, Halves, list[str]]:
+    """The dataset, its two halves, and the names of the classes searched on.
+
+    A resumed search uses the halves recorded in its folder, since a newer version might split the data differently.
+
+    Raises:
+        UsageError: the data cannot be opened, has too few classes or images, or does not have `--num-classes` classes.
+    """
+    dataset = open_images(args) if dataset is None else dataset
+    targets = class_indices(dataset)
+    found = len(set(targets))
+    if args.num_classes not in (None, found):
+        raise UsageError(f'--num-classes {args.num_classes}: the data has {found} classes')
+    if found < 2:
+        raise UsageError(f'{args.data_dir or "dataset"}: all images are of one class: expected one folder per class')
+    classes = pick_classes(targets, args.search_classes, args.class_seed)
+    halves = saved_halves(Path(args.output) / RECORD, targets, classes) if args.resume else None
+    halves = halves or stratified_halves(targets, classes, args.seed)
+    step = args.batch_size * args.grad_accum_steps * args.world_size
+    if min(len(halves.train), len(halves.val)) < step:
+        raise UsageError(
+            f'halves of {len(halves.train)} and {len(halves.val)} images are smaller than the {step} of one step: '
+            'use a smaller --batch-size'
+        )
+    names = class_names(dataset)
+    return dataset, halves, [names[c] for c in classes] if len(names) > max(classes) else []
+
+
+def create_half_loader(
+        args: Namespace,
+        img_size: int,
+        dataset: Dataset,
+        indices: Sequence[int],
+        classes: Sequence[int],
+        is_training: bool,
+) -> HalfLoader:
+    """The loader of one half, with augmentation for the weights and without for alpha.
+
+    Transforms and options are timm's, but not the loader: with timm's `create_loader`, shuffling and worker seeds
+    would depend on earlier random draws.
+    """
+    mean, std = pixel_statistics(args)
+    transform = create_transform(
+        (args.in_chans, img_size, img_size),
+        is_training=is_training,
+        no_aug=args.no_aug,
+        scale=args.scale,
+        ratio=args.ratio,
+        hflip=args.hflip,
+        vflip=args.vflip,
+        color_jitter=args.color_jitter if args.in_chans == 3 else 0.0,
+        auto_augment=args.aa,
+        interpolation=args.train_interpolation if is_training and not args.no_aug else args.interpolation,
+        mean=mean,
+        std=std,
+        crop_pct=args.crop_pct,
+        **({'re_prob': args.reprob, 're_mode': args.remode} if is_training and not args.no_aug else {}),
+    )
+    half = Half(dataset, indices, classes, transform, 'RGB' if args.in_chans == 3 else 'L', args.seed)
+    batches = StepBatches(
+        len(half), args.batch_size, (args.seed, int(is_training)), args.grad_accum_steps, args.rank, args.world_size
+    )
+    return HalfLoader(half, batches, args.workers, args.pin_mem)
+
+
+def pixel_statistics(args: Namespace) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the pixels, one per channel."""
+    mean, std = (
+        tuple(adapt_to_chs(x if len(x) > 1 else x[0], args.in_chans))
+        for x in (args.mean or IMAGENET_DEFAULT_MEAN, args.std or IMAGENET_DEFAULT_STD)
+    )
+    return mean, std
+
+
+def data_config_of(args: Namespace, space: MBConvSpace) -> dict[str, Any]:
+    """timm's data config of the extracted model."""
+    mean, std = pixel_statistics(args)
+    return {
+        'input_size': (args.in_chans, space.img_size, space.img_size),
+        'interpolation': args.interpolation,
+        'mean': mean,
+        'std': std,
+        'crop_pct': args.crop_pct,
+    }
