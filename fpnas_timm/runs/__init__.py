@@ -5,5 +5,6 @@
 * `device`: device and precision
 * `processes`: signals and distributed processes
 * `files`, `checkpoints`: atomic writes
+* `folder`: the lock of an output folder
 * `tracking`: progress bars, history, TensorBoard and Weights & Biases
 """

@@ -1,9 +1,7 @@
 """The output folder of a search: its file names, the lock during the search, and the checks on resume."""
 import contextlib
-import fcntl
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from torch.utils.data import Dataset
 
 from ..arch.checks import load_json
 from ..errors import UsageError
+from ..runs import folder as runs_folder
 from ..runs.datasets import class_indices
 from .halves import Halves
 from .names import ARGS_FILE
@@ -59,7 +58,7 @@ def check_same(path: Path, record: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def lock_folder(folder: Path, resume: bool) -> Iterator[None]:
-    """Create the output folder if necessary, and lock it against other searches while this one runs.
+    """Create the output folder if necessary, and lock it against other runs while this one runs.
 
     Raises:
         UsageError: it already contains a search, or another process is using it.
@@ -68,16 +67,5 @@ def lock_folder(folder: Path, resume: bool) -> Iterator[None]:
         raise UsageError(
             f'--output {folder}: already contains a search: continue it with --resume {folder}, or choose a new folder'
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / '.lock').open('w')
-    except OSError as e:
-        raise UsageError(f'--output {folder}: cannot be written ({e.strerror})') from None
-    with lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not inherited by DataLoader workers
-        except (BlockingIOError, PermissionError):
-            raise UsageError(f'--output {folder}: another process is searching there: wait, or stop it') from None
-        for left in folder.glob('.*.tmp'):  # left by a process that was killed while writing
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    with runs_folder.lock_folder(folder):
         yield

@@ -1,7 +1,5 @@
 """Writes, finds and reads `local-dir:` folders, timm's own format."""
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from torch import nn
 from ..arch.checks import MAX_IMG_SIZE
 from ..errors import RunError, UsageError, one_line
 from ..model.network import FPNAS
+from ..runs.files import replacing_folder
 
 __all__ = [
     'CARD_FILE', 'CONFIG_FILE', 'PICTURE', 'WEIGHTS_FILE', 'check_empty', 'drop_doubled_num_classes', 'export_model',
@@ -59,26 +58,22 @@ def export_model(
         if isinstance(module, SplitBatchNorm2d):  # its main batch norm is used for inference
             module.aux_bn = nn.ModuleList()
     keys = ('input_size', 'interpolation', 'mean', 'std', 'crop_pct', 'crop_mode')
-    temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp')
     try:
-        save_for_hf(
-            model,
-            str(temporary),
-            model_config=config,
-            model_args=model_args,
-            safe_serialization=True,
-            data_config={k: data_config[k] for k in keys if k in data_config},
-        )
-        config_file = temporary / CONFIG_FILE
-        written = json.loads(config_file.read_text(encoding='utf-8'))
-        config_file.write_text(json.dumps(drop_doubled_num_classes(written), indent=2), encoding='utf-8')
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
+        with replacing_folder(folder) as temporary:
+            save_for_hf(
+                model,
+                str(temporary),
+                model_config=config,
+                model_args=model_args,
+                safe_serialization=True,
+                data_config={k: data_config[k] for k in keys if k in data_config},
+            )
+            config_file = temporary / CONFIG_FILE
+            written = json.loads(config_file.read_text(encoding='utf-8'))
+            config_file.write_text(json.dumps(drop_doubled_num_classes(written), indent=2), encoding='utf-8')
     except (OSError, SafetensorError) as e:
-        raise RunError(f'{folder}: cannot be written ({one_line(e)}); the checkpoints are kept') from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else one_line(e)
+        raise RunError(f'{folder}: cannot be written ({reason}); the checkpoints are kept') from None
 
 
 def drop_doubled_num_classes(config: dict[str, Any]) -> dict[str, Any]:
