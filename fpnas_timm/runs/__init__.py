@@ -2,6 +2,7 @@
 
 * `options`, `parser`: command-line options; names and values checked alike on the command line, in YAML and in Python
 * `datasets`: images and their classes
+* `content`: digests of image files
 * `device`: device and precision
 * `processes`: signals and distributed processes
 * `files`, `checkpoints`: atomic writes

@@ -10,7 +10,8 @@ from timm.data.loader import adapt_to_chs
 from torch.utils.data import Dataset
 
 from ..errors import UsageError
-from ..runs.datasets import class_indices, class_names, open_dataset
+from ..runs.content import UNREADABLE
+from ..runs.datasets import StrictImages, class_indices, class_names, open_dataset
 from ..spaces import MBConvSpace
 from .folder import RECORD, saved_halves
 from .halves import Half, HalfLoader, Halves, StepBatches, pick_classes, stratified_halves
@@ -33,6 +34,8 @@ def open_images(args: Namespace) -> Dataset:
     )
     if args.dataset_download and args.world_size > 1 and not args.rank:
         dist.barrier()
+    if isinstance(dataset, StrictImages):
+        dataset.notes = Path(args.output) / UNREADABLE
     return dataset
 
 
