@@ -1,23 +1,38 @@
-"""Checkpoints that fall back to the previous one if damaged, and the random state stored in them."""
+"""Checkpoints that fall back to the previous one if damaged, and the random state stored in them.
+
+A checkpoint is a file of `torch.save`, a zip archive, whose comment holds the SHA-256 of everything before it: a change
+of any bit is noticed, also in the archive's own headers, which no checksum of torch or zip covers. torch and timm read
+such files like any other.
+"""
+import hashlib
 import logging
-import pickle
 import random
+import re
 import shutil
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from ..errors import RunError, one_line
 from .files import replacing
+from .processes import on_primary
 
-__all__ = ['load_checkpoint', 'previous', 'random_state', 'save_checkpoint', 'set_random_state']
+__all__ = [
+    'load_checkpoint', 'load_on_all', 'previous', 'random_state', 'save_checkpoint', 'set_random_state',
+]
 
 _logger = logging.getLogger(__name__)
+
+SEAL = b'fpnas sha256:'  # followed by 64 hexadecimal digits
+SEAL_SIZE = len(SEAL) + 64
+END = struct.Struct('<4s4H2LH')  # the last record of a zip archive; its last field is the length of the comment
 
 
 def previous(path: str | Path) -> Path:
@@ -40,11 +55,14 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
     try:
         with replacing(path) as temporary:
             torch.save(dict(state), temporary)
+            _seal(temporary)
             if _is_intact(path):  # a damaged checkpoint must not replace its intact predecessor
                 with replacing(previous(path)) as copy:  # copy, not rename: `path` must exist at all times
                     shutil.copyfile(path, copy)
     except (OSError, RuntimeError) as e:  # torch reports a full disk as a RuntimeError
-        raise RunError(f'{path}: cannot be written ({one_line(e)}); the last good checkpoint is kept') from None
+        kept = '; the last good checkpoint is kept' if path.exists() or previous(path).exists() else ''
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else one_line(e)
+        raise RunError(f'{path}: cannot be written ({reason}){kept}') from None
 
 
 def load_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu') -> dict[str, Any]:
@@ -62,7 +80,7 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu') 
         try:
             _check_intact(candidate)
             state = torch.load(candidate, map_location=map_location, weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as e:
+        except Exception as e:  # damage surfaces as anything: zlib, pickle, struct, UTF-8, NotImplementedError, ..
             problems.append(f'{candidate} is damaged ({one_line(e)})')
             continue
         for problem in problems:
@@ -73,9 +91,72 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu') 
     raise FileNotFoundError(f'{path}: there is no checkpoint')
 
 
+def load_on_all(path: str | Path, rank: int, world_size: int) -> dict[str, Any]:
+    """`load_checkpoint` on rank 0, and its state on all processes: none can continue from another epoch.
+
+    A machine whose copy of the file is damaged or missing thus does no harm.
+
+    Args:
+        path: a `.pt` file; only rank 0 reads it.
+        rank: rank of this process.
+        world_size: number of processes; all of them must call this function.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint; on rank 0, a RunError on the others.
+        RunError: no intact checkpoint is left.
+    """
+    state = on_primary(lambda: load_checkpoint(path), rank, world_size)
+    if world_size > 1:
+        box = [state]
+        dist.broadcast_object_list(box)
+        state = box[0]
+    assert state is not None
+    return state
+
+
+def _seal(path: Path) -> None:
+    """Append the SHA-256 of the archive as its comment."""
+    with path.open('r+b') as f:
+        end = f.seek(0, 2) - 2
+        f.seek(end)
+        f.write(SEAL_SIZE.to_bytes(2, 'little'))  # torch writes no comment: the last two bytes are its length, 0
+        digest = _sha256(f, end + 2)
+        f.seek(end + 2)
+        f.write(SEAL + digest.encode())
+
+
+def _sha256(f: BinaryIO, size: int) -> str:
+    """The SHA-256 of the first `size` bytes of an open file."""
+    digest = hashlib.sha256()
+    f.seek(0)
+    while size and (chunk := f.read(min(size, 1 << 22))):
+        digest.update(chunk)
+        size -= len(chunk)
+    return digest.hexdigest()
+
+
 def _check_intact(path: Path) -> None:
-    """Verify the checksum of every record, which torch itself does not; ValueError at the first mismatch."""
+    """Raise an exception if a checkpoint is damaged.
+
+    Files without a seal, of timm or of an earlier version, have a checksum for every record but none for the headers,
+    which are compared with what torch writes.
+    """
+    with path.open('rb') as f:
+        size = f.seek(0, 2)
+        f.seek(max(0, size - SEAL_SIZE))
+        seal = f.read()
+        if re.fullmatch(re.escape(SEAL) + b'[0-9a-f]{64}', seal):
+            if _sha256(f, size - SEAL_SIZE) != seal[len(SEAL):].decode():
+                raise ValueError('its contents do not match its SHA-256')
+            return
+        signature, *_, comment = END.unpack(seal[-END.size:]) if size >= END.size else (b'', 0)
+        if signature != b'PK\5\6' or comment:
+            raise ValueError('not a checkpoint, or cut short')
     with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            plain = entry.compress_type == entry.external_attr == entry.internal_attr == entry.volume == 0
+            if not plain or entry.flag_bits & ~0x808 or entry.compress_size != entry.file_size:
+                raise ValueError(f'{entry.filename} has a wrong header')  # torch would read it as something else
         bad = archive.testzip()
     if bad is not None:
         raise ValueError(f'{bad} has a wrong checksum')
@@ -84,7 +165,7 @@ def _check_intact(path: Path) -> None:
 def _is_intact(path: Path) -> bool:
     try:
         _check_intact(path)
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except Exception:
         return False
     return True
 

@@ -2,6 +2,9 @@
 import logging
 import os
 import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +63,77 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch) -> None:
         save_checkpoint(path, {'epoch': 1})
     assert load_checkpoint(path) == {'epoch': 0}
     assert os.listdir(tmp_path) == ['last.pt']
+
+
+def test_a_full_disk_before_there_is_a_checkpoint(tmp_path) -> None:
+    with pytest.raises(RunError) as raised:
+        save_checkpoint(tmp_path / 'nowhere' / 'last.pt', {'epoch': 0})
+    assert str(raised.value).startswith(f'{tmp_path}/nowhere/last.pt: cannot be written (')
+    assert 'is kept' not in str(raised.value)
+
+
+STATE = {'epoch': 1, 'weights': torch.arange(7.0)}
+
+
+def unchanged(state: dict) -> bool:
+    return state.keys() == STATE.keys() and state['epoch'] == 1 and torch.equal(state['weights'], STATE['weights'])
+
+
+def flipped(path: Path, at: int, call: Callable[[Path], Any]) -> Any:
+    """`call(path)` while the bit `at` of the file is flipped."""
+    with path.open('r+b', buffering=0) as f:
+        byte = os.pread(f.fileno(), 1, at // 8)
+        os.pwrite(f.fileno(), bytes([byte[0] ^ 1 << at % 8]), at // 8)
+        try:
+            return call(path)
+        finally:
+            os.pwrite(f.fileno(), byte, at // 8)
+
+
+def test_any_flipped_bit_of_a_checkpoint_is_noticed(tmp_path) -> None:
+    path = tmp_path / 'last.pt'
+    save_checkpoint(path, STATE)
+    good = path.read_bytes()
+    assert unchanged(torch.load(path, weights_only=True))  # by torch and timm too
+    assert torch.load(path, weights_only=True, mmap=True)['epoch'] == 1
+    bits = range(8 * len(good))
+    assert [at for at in bits if flipped(path, at, checkpoints._is_intact)] == []
+    for size in reversed(range(len(good))):
+        os.truncate(path, size)
+        assert not checkpoints._is_intact(path), size
+
+
+def test_a_flipped_bit_in_the_headers_of_a_file_of_torch(tmp_path) -> None:
+    """Files of timm and of earlier versions have no hash of their own: what loads is what was saved."""
+    path = tmp_path / 'last.pt'
+    torch.save(STATE, path)
+    good = path.read_bytes()
+    assert unchanged(load_checkpoint(path))
+    record = good.rindex(b'PK\1\2', 0, good.rindex(b'/data/0'))  # of the tensor, in the directory of the archive
+    local = good.index(b'/data/0') - 40
+    places = [*range(local, local + 64), *range(record, record + 56), *range(len(good) - 22, len(good))]
+    damaged = 0
+    for at in (8 * place + bit for place in places for bit in range(8)):
+        try:
+            state = flipped(path, at, load_checkpoint)
+        except RunError as e:
+            assert 'no good checkpoint is left' in str(e)
+            damaged += 1
+        else:
+            assert unchanged(state), at
+    assert damaged > len(places)
+
+
+def test_a_damaged_checkpoint_is_replaced(tmp_path) -> None:
+    """Damage that zipfile meets with exceptions of other kinds: encryption, compression, an attribute of a folder."""
+    path = tmp_path / 'last.pt'
+    for place, bit in ((8, 1), (10, 8), (38, 16)):
+        save_checkpoint(path, STATE)
+        content = bytearray(path.read_bytes())
+        content[content.rindex(b'PK\1\2', 0, content.rindex(b'/data/0')) + place] ^= bit
+        path.write_bytes(content)
+        save_checkpoint(path, {'epoch': 2})
+        assert load_checkpoint(path) == {'epoch': 2}
 
 
 def draw() -> list[float]:
