@@ -127,7 +127,7 @@ def weigh_splits(xs: list[torch.Tensor], logits: torch.Tensor) -> torch.Tensor:
     weights = logits.unflatten(1, (len(xs), -1)).softmax(1).unsqueeze(-1).unsqueeze(-1)
     out = xs[0] * weights[:, 0]
     for i, x in enumerate(xs[1:]):
-        out = torch.addcmul(out, x, weights[:, i + 1])
+        out += x * weights[:, i + 1]  # as fast as addcmul, which Core ML's converter lacks
     return out
 
 
@@ -184,14 +184,27 @@ class MBConv(nn.Module):
 
 @register_notrace_function
 def to_fast_memory_format(x: torch.Tensor) -> torch.Tensor:
-    """Convert images (B, C, H, W) to channels_last on a CPU; no change on other devices.
+    """Convert images (B, C, H, W) to channels_last on a CPU; no change on other devices or while exporting.
 
     oneDNN's depthwise convolutions are up to 30x faster in this format (`docs/performance.md`). All later layers keep
-    the format of the image, so one cheap copy is enough.
+    the format of the image, so one cheap copy is enough. A program of `torch.export` is for any device and runtime, and
+    some runtimes refuse the copy (ExecuTorch's portable kernels), so it has none: on a CPU, give it images that are in
+    channels_last. TorchScript and torch.compile keep the copy.
+
+    A module that imports this function calls `torch.fx.wrap('to_fast_memory_format')`, so that torch.fx takes it as one
+    operation; the branch depends on the image and cannot be traced.
     """
+    if not torch.jit.is_scripting():  # on its own, so that TorchScript does not compile what is inside
+        if _is_exporting():
+            return x
     if x.device.type == 'cpu' and x.dim() == 4:
         return x.contiguous(memory_format=torch.channels_last)
     return x
+
+
+def _is_exporting() -> bool:
+    """Whether `torch.export` runs; torch before 2.7 does not say, and its programs keep the copy."""
+    return torch.compiler.is_exporting() if hasattr(torch.compiler, 'is_exporting') else False
 
 
 def init_weights(model: nn.Module) -> None:

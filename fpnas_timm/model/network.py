@@ -17,6 +17,8 @@ from .blocks import ConvNormAct, MBConv, init_weights, to_fast_memory_format
 
 __all__ = ['FPNAS', 'check_same_arch', 'checkpoint_filter_fn', 'feature_levels']
 
+torch.fx.wrap('to_fast_memory_format')  # one operation for torch.fx: what it does depends on the image's device
+
 OUTPUT_STRIDES = (8, 16, 32)
 
 

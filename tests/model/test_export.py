@@ -39,6 +39,29 @@ def test_torch_export():
         close(program.module()(images(n)), model(images(n)))
 
 
+@pytest.mark.skipif(not hasattr(torch.compiler, 'is_exporting'), reason='torch does not say that it exports')
+@pytest.mark.parametrize('strict', [False, True])
+def test_exported_graph_is_free_of_layouts(strict):
+    """ExecuTorch's portable kernels refuse a channels_last copy, Core ML's converter an addcmul."""
+    model, x = make(SHORT), images()
+    program = torch.export.export(model, (x,), strict=strict)
+    for graph in (program.graph, program.run_decompositions().graph):
+        calls = [node for node in graph.nodes if node.op == 'call_function']
+        assert not [node for node in calls if 'memory_format' in node.kwargs]
+        names = {str(node.target).split('.')[1] for node in calls if str(node.target).startswith('aten.')}
+        assert 'sigmoid' in names or 'softmax' in names or '_softmax' in names
+        assert not names & {'contiguous', 'clone', 'to', '_to_copy', 'addcmul'}
+    close(program.module()(x), model(x))
+    last = x.contiguous(memory_format=torch.channels_last)
+    close(program.module()(last), model(last))
+
+
+def test_scripted_and_traced_networks_keep_the_fast_layout():
+    model, x = make(SHORT, num_classes=0, global_pool=''), images()
+    for net in (torch.jit.script(model), torch.jit.trace(model, x)):
+        assert net(x).is_contiguous(memory_format=torch.channels_last)
+
+
 def test_torch_compile_without_graph_breaks():
     torch.compiler.reset()
     model = make()
