@@ -12,7 +12,6 @@ from pathlib import Path
 from ..errors import UsageError
 from ..recipes import recipe_table
 from ..runs.files import write_text
-from ..runs.parser import refuse_unknown
 from ..search.options import parse_search_args
 from ..train.options import parse_train_args
 from ..train.validate_options import build_validate_parser
@@ -102,8 +101,7 @@ def validate_main(argv: Sequence[str] | None = None) -> int:
 
     def run() -> int:
         parser = build_validate_parser()
-        args, rest = parser.parse_known_args(argv)
-        refuse_unknown(parser, rest)
+        args = parser.parse_args(argv)
         from ..train.validate import validate
 
         _set_up_logging()

@@ -1,6 +1,6 @@
 """Code shared by searches and training runs.
 
-* `options`, `parser`: command-line options; names and values checked alike on the command line, in YAML and in Python
+* `options`, `parser`, `values`: options; names and values are checked alike on the command line, in YAML and in Python
 * `datasets`: images and their classes
 * `content`: digests of image files
 * `device`: device and precision

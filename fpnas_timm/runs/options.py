@@ -1,7 +1,9 @@
 """Command-line options: those that commands share, and how they are declared and shown."""
 import argparse
-import ast
+from collections.abc import Callable
 from typing import Any
+
+from .values import NAMES, RANGES, Range, Value, key_values
 
 __all__ = ['SHARED', 'HelpFormatter', 'OptionGroup', 'ParseKwargs']
 
@@ -13,14 +15,10 @@ class ParseKwargs(argparse.Action):
             self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
             option_string: str | None = None,
     ) -> None:
-        given: dict[str, Any] = {}
-        for item in filter(None, values):
-            key, value = item.split('=', 1)
-            try:
-                given[key] = ast.literal_eval(value)
-            except (ValueError, SyntaxError):
-                given[key] = value
-        setattr(namespace, self.dest, given)
+        try:
+            setattr(namespace, self.dest, key_values(values))
+        except argparse.ArgumentTypeError as e:
+            raise argparse.ArgumentError(self, str(e)) from None
 
 
 # Options of more than one of `search`, `train` and `validate`, by name: flags, default, help, and further arguments of
@@ -120,22 +118,32 @@ class OptionGroup:
     """Adds options with one line each: the type is that of the default; a default of False makes a flag.
 
     `otherwise` describes the default of an option whose default value is None or empty: `(default: the model's)`.
+    `range` replaces the option's range in `RANGES`; `parse` converts the text instead of the type.
     """
 
     def __init__(self, parser: argparse.ArgumentParser, title: str) -> None:
         self.group = parser.add_argument_group(title)
 
-    def __call__(self, flags: str, default: Any, text: str, otherwise: str | None = None, **kwargs: Any) -> None:
+    def __call__(
+            self, flags: str, default: Any, text: str, otherwise: str | None = None, range: Range | None = None,
+            parse: Callable[[str], Any] | None = None, **kwargs: Any,
+    ) -> None:
+        names = flags.split()
+        dest = next(n for n in names if n.startswith('--')).strip('-').replace('-', '_')
         if default is False:
             kwargs['action'] = 'store_true'
         elif 'action' not in kwargs:
-            kwargs.setdefault('type', type(default) if default is not None else str)
+            sample = default[0] if isinstance(default, list) and default else default
+            kind = kwargs.pop('type', type(sample) if sample not in (None, []) else str)
             if kwargs.get('nargs') is None and 'choices' not in kwargs:
-                kwargs.setdefault('metavar', {int: 'N', float: 'X'}.get(kwargs['type'], 'VALUE'))
+                kwargs.setdefault('metavar', {int: 'N', float: 'X'}.get(kind, 'VALUE'))
+            bounds = range or RANGES.get(dest, Range())
+            known = tuple(kwargs.get('choices', NAMES.get(dest, ())))
+            kwargs['type'] = Value(kind, bounds, known, default is None, parse)
         if otherwise and default in (None, ''):
             text += f' (default: {otherwise})'
         # argparse interprets % in help texts as a format
-        self.group.add_argument(*flags.split(), default=default, help=text.replace('%', '%%'), **kwargs)
+        self.group.add_argument(*names, default=default, help=text.replace('%', '%%'), **kwargs)
 
     def shared(self, *names: str, **changes: Any) -> None:
         """Add options of `SHARED`, with this command's changes: `shared('seed', default=0)`."""

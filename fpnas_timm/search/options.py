@@ -1,18 +1,23 @@
 """The options of `fpnas search`; those for data, augmentation, optimizer and precision have timm's names."""
 import argparse
+import logging
 import math
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError, did_you_mean
+from ..errors import UsageError
 from ..paper import FBNETV2_F_TARGET, SEARCH_SETTINGS, TABLE_B1
-from ..runs.options import HelpFormatter, OptionGroup
-from ..runs.parser import known_options, load_yaml, set_options
+from ..runs.options import OptionGroup
+from ..runs.parser import Parser, check_order, known_options, load_yaml, set_options
+from ..runs.values import Range, quantity
 from .names import ARGS_FILE, COST_FORMS
 
 __all__ = ['PRESETS', 'build_parser', 'parse_search_args', 'search_options']
+
+_logger = logging.getLogger('search')
 
 # The paper's settings for each search space: supplement, sections B and E; main paper, section 3 and Table 5.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -35,13 +40,11 @@ CHANGEABLE_ON_RESUME = frozenset(
 )
 
 
-def build_parser(prog: str = 'fpnas search') -> argparse.ArgumentParser:
+def build_parser(prog: str = 'fpnas search') -> Parser:
     """The parser of `fpnas search`; `prog` is the command name shown in its usage."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog,
-        allow_abbrev=False,
         description='FP-NAS: search a network for your images and your budget of multiply-adds.',
-        formatter_class=HelpFormatter,
         epilog=f'example: {prog} --space fpnas_s1pp --data-dir DIR --img-size 32 --target-macs 3M --epochs 20 '
         '--warmup-epochs 4 --joint-epoch 10 --lam 0.25 --beta 0.3 --output OUT',
     )
@@ -61,7 +64,7 @@ def build_parser(prog: str = 'fpnas search') -> argparse.ArgumentParser:
     add = OptionGroup(parser, 'search')
     add('--space', 'fpnas_s1pp', "name of one of the paper's spaces, or a .json file (docs/spaces.md)",
         metavar='NAME|FILE')
-    add('--target-macs', None, 'budget of multiply-adds, such as 3M or 0.4G', type=quantity, metavar='N')
+    add('--target-macs', None, 'budget of multiply-adds, such as 3M or 0.4G', parse=quantity, type=float, metavar='N')
     add('--target-num-classes', None, 'number of classes that the multiply-adds are counted for', type=int,
         otherwise="the data's")
     add('--tolerance', 0.02, 'the result has between (1 - X) * target and target multiply-adds')
@@ -84,12 +87,13 @@ def build_parser(prog: str = 'fpnas search') -> argparse.ArgumentParser:
     add.shared('data_dir', 'dataset')
     add('--train-split', 'train', 'split to search on; it is divided into the two halves')
     add.shared('dataset_download', 'class_map')
-    add('--num-classes', None, 'number of classes, checked against the data', type=int, otherwise='not checked')
+    add('--num-classes', None, 'number of classes, checked against the data', type=int, otherwise='not checked',
+        range=Range(2))
     add('--search-classes', None, 'search on this many random classes', type=int, otherwise='all')
     add('--class-seed', 0, 'random seed of --search-classes')
     add.shared('img_size', otherwise="the space's")
     add.shared('in_chans', default=3, choices=(3, 1))
-    add.shared('batch_size', default=64)
+    add.shared('batch_size', default=64, range=Range(2))
     add.shared('grad_accum_steps')
     add.shared('mean', 'std', otherwise="ImageNet's")
     add.shared('crop_pct', default=1.0)
@@ -115,19 +119,6 @@ def build_parser(prog: str = 'fpnas search') -> argparse.ArgumentParser:
     add.shared('channels_last', text='use the channels_last memory format (always used on a CPU)')
     add('--calibration-batches', 50, "number of batches for the batch-norm statistics of the extracted model")
     return parser
-
-
-def quantity(text: str) -> float:
-    """Parse a number with an optional suffix K, M or G."""
-    factors = {'k': 1e3, 'm': 1e6, 'g': 1e9}
-    try:
-        factor = factors.get(text[-1:].lower())
-        value = float(text[:-1]) * factor if factor else float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'{text!r}: expected a number such as 3M, 0.4G or 66000000') from None
-    if not 0 < value < 1e15:
-        raise argparse.ArgumentTypeError(f'{text!r}: expected a number above 0')
-    return value
 
 
 def parse_search_args(argv: Sequence[str] | None = None, prog: str = 'fpnas search') -> argparse.Namespace:
@@ -159,17 +150,20 @@ def search_options(options: Mapping[str, Any]) -> argparse.Namespace:
 
 
 def _resolved(
-        parser: argparse.ArgumentParser, given: dict[str, Any], options: Mapping[str, Any], argv: Sequence[str] | None
+        parser: Parser, given: dict[str, Any], options: Mapping[str, Any], argv: Sequence[str] | None
 ) -> argparse.Namespace:
     config = load_yaml(given['config']) if given.get('config') else {}
     for name in {'config', 'resume'} & set(config):
         raise UsageError(f'{given["config"]}: {name!r} is only allowed on the command line')
-    preset = given.get('preset', config.get('preset', ''))
-    for default, source in ((config, given.get('config')), (PRESETS.get(preset, {}), 'preset'), (config, ''),
-                            (options, 'search()')):
+    asked = {k.replace('-', '_') for k in (*given, *config)}
+    full = parser.get_default('epochs')
+    chosen = given.get('preset', config.get('preset', ''))
+    preset = PRESETS.get(chosen, {}) if isinstance(chosen, str) else {}
+    for default, source in ((config, given.get('config')), (preset, 'preset'), (config, ''), (options, 'search()')):
         set_options(parser, default, str(source))
         given = {**{k.replace('-', '_'): v for k, v in default.items()}, **given}
     args = parser.parse_args(argv)
+    _fit_to_epochs(args, asked, preset, full)
     _check(args)
     if args.resume is None:
         if not args.output:
@@ -192,40 +186,43 @@ def _resolved(
     return argparse.Namespace(**{**vars(args), **saved, **kept, 'output': args.resume, 'resume': args.resume})
 
 
+def _fit_to_epochs(args: argparse.Namespace, asked: Set[str], preset: Mapping[str, Any], full: int) -> None:
+    """Scale the defaults that are counted in epochs down to `--epochs`; those that were asked for stay."""
+    changed = []
+    for name in ('warmup_epochs', 'joint_epoch', 'warmup_lr_epochs'):
+        value = getattr(args, name)
+        if name in asked or value is None:
+            continue
+        fitting = max(0, min(value, math.ceil(value * args.epochs / preset.get('epochs', full)), args.epochs - 1))
+        if fitting != value:
+            changed.append(f'--{name.replace("_", "-")} {fitting} instead of {value}')
+            setattr(args, name, fitting)
+    if changed and not args.resume and os.environ.get('RANK', '0') == '0':
+        _logger.warning('for --epochs %d: %s', args.epochs, ', '.join(changed))
+
+
 def _check(args: argparse.Namespace) -> None:
-    """Raise UsageError if a number is out of range."""
-    least = {
-        'seed': 0, 'workers': 0, 'log_interval': 1, 'batch_size': 2, 'grad_accum_steps': 1, 'calibration_batches': 1,
-        'warmup_lr_epochs': 0, 'clip_grad': 0, 'weight_decay': 0, 'momentum': 0, 'min_lr': 0,
-    }
-    for name, low in least.items():
-        if not getattr(args, name) >= low:
-            raise UsageError(f'--{name.replace("_", "-")} {getattr(args, name)}: expected {low} or more')
-    if not 0 < args.lr < math.inf:
-        raise UsageError(f'--lr {args.lr}: expected a number above 0')
-    if args.std and 0 in args.std:
-        raise UsageError('--std: expected numbers above 0')
+    """Raise UsageError for options that contradict each other."""
     for name in ('mean', 'std'):
         if getattr(args, name) and len(getattr(args, name)) not in (1, args.in_chans):
-            raise UsageError(f'--{name}: expected {args.in_chans} numbers, one per channel')
-    if not args.resume and args.warmup_lr_epochs >= args.epochs:
-        raise UsageError(f'--warmup-lr-epochs {args.warmup_lr_epochs}: expected fewer than --epochs, {args.epochs}')
+            raise UsageError(f'--{name}: expected one number, or {args.in_chans}, one per channel')
+    check_order(args, 'scale', 'ratio')
+    if args.resume:
+        return
+    for name in ('warmup_epochs', 'joint_epoch', 'warmup_lr_epochs'):
+        value = getattr(args, name)
+        if value is not None and value >= args.epochs:
+            raise UsageError(f'--{name.replace("_", "-")} {value}: expected fewer than --epochs, {args.epochs}')
 
 
-def _given(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> dict[str, Any]:
+def _given(parser: Parser, argv: Sequence[str] | None) -> dict[str, Any]:
     """The options given on the command line itself; an unknown option raises UsageError with a suggestion."""
-    known = known_options(parser)
-    bare = argparse.ArgumentParser(argument_default=argparse.SUPPRESS, add_help=False, allow_abbrev=False)
-    flags: list[str] = []
-    for action in known.values():
+    bare = Parser(argument_default=argparse.SUPPRESS, add_help=False)
+    for action in known_options(parser).values():
         kwargs = {'nargs': action.nargs} if action.nargs != 0 else {'action': 'store_true'}
         bare.add_argument(*action.option_strings, dest=action.dest, **kwargs)
-        flags += action.option_strings
     argv = sys.argv[1:] if argv is None else argv
-    given, rest = bare.parse_known_args([a for a in argv if a not in ('-h', '--help')])
-    if rest:
-        raise UsageError(f'unknown option {rest[0]}{did_you_mean(rest[0].partition("=")[0], flags)}')
-    return vars(given)
+    return vars(bare.parse_args([a for a in argv if a not in ('-h', '--help')]))
 
 
 def _saved(folder: Path) -> dict[str, Any]:

@@ -8,18 +8,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..recipes import Recipe, find_recipe
-from ..runs.options import HelpFormatter, OptionGroup, ParseKwargs
-from ..runs.parser import load_yaml, refuse_unknown, set_options
+from ..runs.options import OptionGroup, ParseKwargs
+from ..runs.parser import Parser, load_yaml, set_options
 from .option_checks import UNSUPPORTED, check_options
 
 __all__ = ['build_parser', 'parse_train_args', 'train_options']
 
-def build_parser(prog: str = 'fpnas train') -> argparse.ArgumentParser:
+def build_parser(prog: str = 'fpnas train') -> Parser:
     """The parser of `fpnas train`; `prog` is the command name shown in its usage."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog,
         description="Train a network on images, with timm's parts and the paper's recipes.",
-        formatter_class=HelpFormatter,
     )
     parser.add_argument('data', nargs='?', metavar='DIR', help='data folder, as --data-dir')
 
@@ -44,7 +43,7 @@ def build_parser(prog: str = 'fpnas train') -> argparse.ArgumentParser:
     return parser
 
 
-def _add_data_and_model(parser: argparse.ArgumentParser) -> None:
+def _add_data_and_model(parser: Parser) -> None:
     """The groups `data`, `model` and `device`."""
     add = OptionGroup(parser, 'data')
     add.shared('data_dir', 'dataset', 'train_split')
@@ -88,7 +87,7 @@ def _add_data_and_model(parser: argparse.ArgumentParser) -> None:
     add.shared('device_modules')
 
 
-def _add_optimizer(parser: argparse.ArgumentParser) -> None:
+def _add_optimizer(parser: Parser) -> None:
     """The groups `optimizer` and `learning rate`."""
     add = OptionGroup(parser, 'optimizer')
     add.shared('opt')
@@ -135,12 +134,13 @@ def _add_optimizer(parser: argparse.ArgumentParser) -> None:
     add('--decay-rate --dr', 0.1, 'factor on the learning rate at each decay')
 
 
-def _add_augmentation(parser: argparse.ArgumentParser) -> None:
+def _add_augmentation(parser: Parser) -> None:
     """The group `augmentation and regularisation`."""
     add = OptionGroup(parser, 'augmentation and regularisation')
     add.shared('no_aug')
     add('--train-crop-mode', None, 'how training images are cropped', otherwise='random resized crops')
-    add.shared('scale', 'ratio', 'hflip', 'vflip', 'color_jitter')
+    add.shared('scale', 'ratio', nargs=2)
+    add.shared('hflip', 'vflip', 'color_jitter')
     add('--color-jitter-prob', None, 'probability of colour jitter', type=float)
     add('--grayscale-prob', None, 'probability of conversion to greyscale', type=float)
     add('--gaussian-blur-prob', None, 'probability of blur', type=float)
@@ -158,7 +158,7 @@ def _add_augmentation(parser: argparse.ArgumentParser) -> None:
     add('--resplit', False, 'no random erasing in the first part of --aug-splits')
     add('--mixup', 0.0, 'alpha of mixup')
     add('--cutmix', 0.0, 'alpha of cutmix')
-    add('--cutmix-minmax', None, 'minimum and maximum fraction of a cut', nargs='+', type=float)
+    add('--cutmix-minmax', None, 'minimum and maximum fraction of a cut', nargs=2, type=float)
     add('--mixup-prob', 1.0, 'probability of mixup or cutmix')
     add('--mixup-switch-prob', 0.5, 'probability of cutmix instead of mixup if both are enabled')
     add('--mixup-mode', 'batch', "draw mixing parameters per 'batch', 'pair' or 'elem'")
@@ -178,7 +178,7 @@ def _add_augmentation(parser: argparse.ArgumentParser) -> None:
         choices=('none', 'sqrt', 'linear'))
 
 
-def _add_rest(parser: argparse.ArgumentParser) -> None:
+def _add_rest(parser: Parser) -> None:
     """The groups `batch norm` to `run`."""
     add = OptionGroup(parser, 'batch norm')
     add('--bn-momentum', None, "momentum", otherwise="the model's", type=float)
@@ -231,15 +231,14 @@ def parse_train_args(argv: Sequence[str] | None = None, prog: str = 'fpnas train
             unknown recipe or one for a different model, or an unreadable file.
     """
     parser = build_parser(prog)
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first = Parser(add_help=False)
     first.add_argument('--recipe')
     first.add_argument('-c', '--config')
     early = first.parse_known_args(argv)[0]
     recipe = _set_recipe_and_file(parser, early.recipe, early.config)
-    args, rest = parser.parse_known_args(argv)
+    args = parser.parse_args(argv)
     if args.list_recipes:
         return args
-    refuse_unknown(parser, rest)
     args.data_dir = args.data_dir or args.data
     check_options(args, recipe)
     return args
@@ -263,7 +262,7 @@ def train_options(options: Mapping[str, Any]) -> argparse.Namespace:
     return args
 
 
-def _set_recipe_and_file(parser: argparse.ArgumentParser, recipe_name: Any, path: Any) -> Recipe | None:
+def _set_recipe_and_file(parser: Parser, recipe_name: Any, path: Any) -> Recipe | None:
     """Set the parser's defaults from the recipe and then from the YAML file; returns the recipe."""
     config = load_yaml(path) if path else {}
     recipe_name = recipe_name or config.get('recipe')

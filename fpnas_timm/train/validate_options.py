@@ -1,16 +1,13 @@
 """The options of `fpnas validate`, with the names of timm's `validate.py`. Does not import torch."""
-import argparse
-
-from ..runs.options import HelpFormatter, OptionGroup
+from ..runs.options import OptionGroup
+from ..runs.parser import Parser
 
 __all__ = ['build_validate_parser']
 
 
-def build_validate_parser(prog: str = 'fpnas validate') -> argparse.ArgumentParser:
+def build_validate_parser(prog: str = 'fpnas validate') -> Parser:
     """The parser of `fpnas validate`; `prog` is the command name shown in its usage."""
-    parser = argparse.ArgumentParser(
-        prog=prog, description='Loss and accuracy of a network on images.', formatter_class=HelpFormatter
-    )
+    parser = Parser(prog=prog, description='Loss and accuracy of a network on images.')
     parser.add_argument('data', nargs='?', metavar='DIR', help='data folder, as --data-dir')
 
     add = OptionGroup(parser, 'data')

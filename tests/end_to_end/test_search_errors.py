@@ -39,14 +39,14 @@ def test_bad_options(capsys, options: list[str], tmp_path: Path) -> None:
     assert 'smaller than the 64 of one step' in fails(capsys, 2, *full, '--batch-size', '64')
     assert 'unknown search space' in fails(capsys, 2, *full, '--space', 'fpnas_s9')
     assert 'below the total stride' in fails(capsys, 2, *full, '--space', 'fpnas_l2', '--img-size', '16')
-    assert '--seed -1: expected 0 or more' in fails(capsys, 2, *full, '--seed', '-1')
+    assert '--seed -1: expected 0 to 4294967295' in fails(capsys, 2, *full, '--seed', '-1')
     assert 'timm does not accept an option' in fails(capsys, 2, *full, '--opt', 'nope')
     assert 'no whole number lies between them' in fails(capsys, 2, *full, '--target-macs', '0.5')
     assert 'has no folder for the split' in fails(capsys, 2, *full, '--train-split', 'trian')
     config.write_text('preset: fpnas_l0\nepochs: 7\n')
     args = parse_search_args(['--config', str(config), '--output', out])
-    assert (args.space, args.epochs, args.warmup_epochs) == ('fpnas_l0', 7, 45)
-    assert 'fewer than epochs' in fails(capsys, 2, *full, '--warmup-epochs', '6')
+    assert (args.space, args.epochs, args.warmup_epochs) == ('fpnas_l0', 7, 1)  # 45 of 315
+    assert 'expected fewer than --epochs' in fails(capsys, 2, *full, '--warmup-epochs', '6')
     assert 'no such device' in fails(capsys, 2, *full, '--device', 'cuda')
     assert not (tmp_path / 'out').exists()
 

@@ -136,12 +136,12 @@ def test_same_as_the_command_line(found: SearchResult, tmp_path: Path) -> None:
     ('options', 'message'),
     [
         ({'epoch': 3}, r"search\(\): unknown option 'epoch'; did you mean epochs\?"),
-        ({'epochs': 'many'}, r"search\(\): epochs: 'many'"),
-        ({'target_macs': -1}, 'expected a number above 0'),
+        ({'epochs': 'many'}, r"search\(\): epochs='many': expected a whole number"),
+        ({'target_macs': -1}, r'search\(\): target_macs=-1: expected more than 0'),
         ({'preset': 'fpnas_s9'}, 'expected one of fpnas_s1pp'),
         ({'no_aug': 'yes'}, 'expected true or false'),
         ({'output': None}, '--output OUT is required'),
-        ({'seed': -1}, '--seed -1: expected 0 or more'),
+        ({'seed': -1}, r'search\(\): seed=-1: expected 0 to 4294967295'),
         ({'space': 'fpnas_s9'}, 'unknown search space'),
     ],
 )
