@@ -25,7 +25,8 @@ from .common import TRAIN, fails
     (['--model', 'fpnas_s1pp', '--drop-block', '0.1'], r'--model fpnas_s1pp: .*drop_block_rate'),
     (['--arch-file', 'nowhere.txt'], r'--arch-file nowhere.txt: cannot be read \(No such file'),
     (['--model', 'fpnas_s1pp', '--num-classes', '3', '--freeze', '99'], r'--freeze 99: expected 1 to \d+ layers'),
-    (['--loss', 'poly', '--smoothing', '0.1', '--sched', 'polly'], r"--sched 'polly': expected one of cosine, .*; did you mean poly\?"),
+    (['--loss', 'poly', '--smoothing', '0.1', '--sched', 'polly'],
+     r"--sched 'polly': expected one of cosine, .*; did you mean poly\?"),
 ])
 def test_options(
     capsys: pytest.CaptureFixture[str], tiny_images: Path, tmp_path: Path, argv: list[str], message: str
