@@ -3,6 +3,7 @@
 * `options`, `parser`, `values`: options; names and values are checked alike on the command line, in YAML and in Python
 * `datasets`: images and their classes
 * `content`: digests of image files
+* `imbalance`: class weights and balanced sampling
 * `device`: device and precision
 * `processes`: signals and distributed processes
 * `files`, `checkpoints`: atomic writes

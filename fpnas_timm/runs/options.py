@@ -29,6 +29,10 @@ SHARED: dict[str, tuple[str, Any, str, dict[str, Any]]] = {
     'dataset': ('--dataset', '', "dataset as timm's TYPE/NAME", {'otherwise': 'an image folder'}),
     'train_split': ('--train-split', 'train', 'name of the training split', {}),
     'dataset_download': ('--dataset-download', False, 'allow torch/ and tfds/ datasets to download', {}),
+    'class_weights': ('--class-weights', None, "weights of the classes in the loss: 'balanced' (by their numbers of "
+                      'images), or a .json, .yaml or .csv file of class names and weights',
+                      {'metavar': 'balanced|FILE'}),
+    'balanced_sampling': ('--balanced-sampling', False, 'draw images with replacement, every class equally often', {}),
     'class_map': ('--class-map', '', 'file that maps class names to indices', {'metavar': 'FILE'}),
     'input_img_mode': ('--input-img-mode', None, 'PIL mode to convert images to',
                        {'otherwise': "'RGB' for three channels, 'L' for one"}),

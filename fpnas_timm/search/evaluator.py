@@ -61,6 +61,7 @@ class SuperNetEvaluator:
             cost_classes: int | None = None,
             world_size: int = 1,
             memory_format: torch.memory_format = torch.contiguous_format,
+            val_class_weights: Sequence[float] | None = None,
     ) -> None:
         """
         Args:
@@ -77,6 +78,9 @@ class SuperNetEvaluator:
             cost_classes: number of classes assumed for the multiply-adds; the supernet's if None.
             world_size: number of processes.
             memory_format: memory format of the images.
+            val_class_weights: weights of the classes in the log-likelihood; all 1 if None. The log-likelihood is then
+                that of images counted as often as their weight, so their mean weight should be 1: otherwise the weights
+                of equation (2), a softmax over log-likelihoods, become sharper or flatter.
         """
         self.net = net
         self.train_loader, self.val_loader = train_loader, val_loader
@@ -86,6 +90,9 @@ class SuperNetEvaluator:
         self.world_size = world_size
         self.memory_format = memory_format
         self.device = next(net.parameters()).device
+        self.val_class_weights = None
+        if val_class_weights is not None:
+            self.val_class_weights = torch.tensor(val_class_weights, dtype=torch.float32, device=self.device)
         self.cost_classes = cost_classes or net.num_classes
         self.steps_per_epoch = min(train_loader.steps, val_loader.steps)
         self.updates = 0
@@ -142,7 +149,7 @@ class SuperNetEvaluator:
             for k, arch in enumerate(archs):
                 with self.autocast():
                     logits = self.net(images, self._arch(arch))
-                sums[k] -= F.cross_entropy(logits.float(), target, reduction='sum')
+                sums[k] -= F.cross_entropy(logits.float(), target, self.val_class_weights, reduction='sum')
         return self._gathered(sums).cpu().sum(0)
 
     def check_in_sync(self, alpha: torch.Tensor) -> None:

@@ -2,6 +2,7 @@
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from .halves import Halves
 from .names import ARGS_FILE
 
 __all__ = [
-    'ARGS_FILE', 'CHECKPOINT', 'EXTRACT', 'RECORD', 'check_same', 'fingerprint_of', 'lock_folder', 'saved_halves',
+    'ARGS_FILE', 'CHECKPOINT', 'EXTRACT', 'RECORD', 'check_same', 'fingerprint_of', 'lock_folder',
+    'saved_class_weights', 'saved_halves',
 ]
 
 CHECKPOINT = 'last.pt'
@@ -44,9 +46,20 @@ def saved_halves(path: Path, targets: Sequence[int], classes: Sequence[int]) -> 
     return Halves(train, val, list(classes))
 
 
+def saved_class_weights(path: Path, num_classes: int) -> list[list[float]] | None:
+    """The weights of the classes recorded in a search folder, per half; None if there are none or they do not fit."""
+    saved = load_json(path.read_text(encoding='utf-8')) if path.exists() else {}
+    halves = saved.get('class_weights')
+    if not isinstance(halves, list) or len(halves) != 2 or not all(isinstance(h, list) for h in halves):
+        return None
+    fits = all(len(h) == num_classes and all(type(w) is float and 0 < w < math.inf for w in h) for h in halves)
+    return halves if fits else None
+
+
 def check_same(path: Path, record: dict[str, Any]) -> None:
     """Raise UsageError if the search space, data or number of processes differ from those of the recorded search."""
-    words = {'processes': 'number of processes', 'space': 'search space', 'images': 'images of the data folder'}
+    words = {'processes': 'number of processes', 'space': 'search space', 'images': 'images of the data folder',
+             'class_weights': 'weights of the classes'}
     saved = load_json(path.read_text(encoding='utf-8')) if path.exists() else {}
     record = json.loads(json.dumps(record))
     for name, value in record.items():

@@ -18,6 +18,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import UsageError
+from ..runs.imbalance import draw_balanced
 
 __all__ = ['Half', 'HalfLoader', 'Halves', 'StepBatches', 'pick_classes', 'stratified_halves']
 
@@ -151,6 +152,7 @@ class StepBatches:
             accum_steps: int = 1,
             rank: int = 0,
             world_size: int = 1,
+            targets: Sequence[int] | None = None,
     ) -> None:
         """
         Args:
@@ -160,6 +162,8 @@ class StepBatches:
             accum_steps: rounds per step.
             rank: rank of this process.
             world_size: number of processes.
+            targets: the class of every image, to draw all classes equally often (with replacement); None: the epoch is
+                a permutation of the images.
         """
         self.size = size
         self.batch_size = batch_size
@@ -167,6 +171,7 @@ class StepBatches:
         self.accum_steps = accum_steps
         self.rank = rank
         self.world_size = world_size
+        self.targets = targets
         self.epoch = self.first_step = 0
 
     @property
@@ -178,7 +183,11 @@ class StepBatches:
         return (self.steps - self.first_step) * self.accum_steps
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = np.random.default_rng((*self.seed, self.epoch)).permutation(self.size).tolist()
+        rng = np.random.default_rng((*self.seed, self.epoch))
+        if self.targets is None:
+            order = rng.permutation(self.size).tolist()
+        else:
+            order = draw_balanced(self.targets, self.size, rng)
         for round_ in range(self.first_step * self.accum_steps, self.steps * self.accum_steps):
             start = (round_ * self.world_size + self.rank) * self.batch_size
             yield order[start : start + self.batch_size]

@@ -12,11 +12,12 @@ from torch.utils.data import Dataset
 from ..errors import UsageError
 from ..runs.content import UNREADABLE
 from ..runs.datasets import StrictImages, class_indices, class_names, open_dataset
+from ..runs.imbalance import class_weights, count_classes
 from ..spaces import MBConvSpace
-from .folder import RECORD, saved_halves
+from .folder import RECORD, saved_class_weights, saved_halves
 from .halves import Half, HalfLoader, Halves, StepBatches, pick_classes, stratified_halves
 
-__all__ = ['create_half_loader', 'data_config_of', 'open_halves', 'open_images']
+__all__ = ['create_half_loader', 'data_config_of', 'half_class_weights', 'open_halves', 'open_images']
 
 
 def open_images(args: Namespace) -> Dataset:
@@ -67,6 +68,30 @@ def open_halves(args: Namespace, dataset: Dataset | None = None) -> tuple[Datase
     return dataset, halves, [names[c] for c in classes] if len(names) > max(classes) else []
 
 
+def half_class_weights(args: Namespace, dataset: Dataset, halves: Halves) -> list[list[float]] | None:
+    """The weights of the classes in the half that trains the weights, and in the half that trains alpha.
+
+    Both losses have them, since both are to say the same about an architecture. Each half has its own, with a mean of 1
+    over its images. A resumed search uses those recorded in its folder, since the file may have changed.
+
+    Raises:
+        UsageError: the file of weights cannot be read or does not have the classes of the search.
+    """
+    if not args.class_weights:
+        return None
+    saved = saved_class_weights(Path(args.output) / RECORD, len(halves.classes)) if args.resume else None
+    if saved is not None:
+        return saved
+    targets, names = class_indices(dataset), class_names(dataset)
+    own = [names[c] for c in halves.classes] if len(names) > max(halves.classes) else []
+    others = [name for name in names if name not in own]
+    return [
+        class_weights(args.class_weights, [counts[c] for c in halves.classes], own, others)
+        for half in (halves.train, halves.val)
+        for counts in [count_classes((targets[i] for i in half), max(halves.classes) + 1)]
+    ]
+
+
 def create_half_loader(
         args: Namespace,
         img_size: int,
@@ -98,8 +123,10 @@ def create_half_loader(
         **({'re_prob': args.reprob, 're_mode': args.remode} if is_training and not args.no_aug else {}),
     )
     half = Half(dataset, indices, classes, transform, 'RGB' if args.in_chans == 3 else 'L', args.seed)
+    targets = class_indices(dataset) if args.balanced_sampling else None
     batches = StepBatches(
-        len(half), args.batch_size, (args.seed, int(is_training)), args.grad_accum_steps, args.rank, args.world_size
+        len(half), args.batch_size, (args.seed, int(is_training)), args.grad_accum_steps, args.rank, args.world_size,
+        None if targets is None else [targets[i] for i in indices],
     )
     return HalfLoader(half, batches, args.workers, args.pin_mem)
 

@@ -90,6 +90,7 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add('--num-classes', None, 'number of classes, checked against the data', type=int, otherwise='not checked',
         range=Range(2))
     add('--search-classes', None, 'search on this many random classes', type=int, otherwise='all')
+    add.shared('class_weights', 'balanced_sampling')
     add('--class-seed', 0, 'random seed of --search-classes')
     add.shared('img_size', otherwise="the space's")
     add.shared('in_chans', default=3, choices=(3, 1))
@@ -203,6 +204,8 @@ def _fit_to_epochs(args: argparse.Namespace, asked: Set[str], preset: Mapping[st
 
 def _check(args: argparse.Namespace) -> None:
     """Raise UsageError for options that contradict each other."""
+    if args.class_weights and args.balanced_sampling:
+        raise UsageError('--class-weights and --balanced-sampling correct for the same thing: give one of them')
     for name in ('mean', 'std'):
         if getattr(args, name) and len(getattr(args, name)) not in (1, args.in_chans):
             raise UsageError(f'--{name}: expected one number, or {args.in_chans}, one per channel')

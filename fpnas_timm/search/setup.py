@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from ..errors import UsageError, one_line
 from ..model.supernet import SuperNet
 from ..runs.device import low_precision, start_device
+from ..runs.imbalance import WeightedCrossEntropy
 from ..runs.tracking import Trackers
 from ..spaces import MBConvSpace, get_space
 from ..spaces.decode import InfeasibleError, decode
@@ -27,7 +28,7 @@ from .distribution import Factorized
 from .evaluator import SuperNetEvaluator
 from .folder import fingerprint_of
 from .halves import Halves
-from .images import create_half_loader, data_config_of, open_halves
+from .images import create_half_loader, data_config_of, half_class_weights, open_halves
 from .loop import Search, SearchConfig
 
 __all__ = ['Setup', 'set_up']
@@ -91,9 +92,10 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
     random_seed(args.seed, 0)  # the same on every process: all start from the same weights
     space, config = open_space(args, space), search_config(args)
     dataset, halves, names = open_halves(args, dataset)
+    weights = half_class_weights(args, dataset, halves)
     check_target(space, config, args.target_num_classes or len(halves.classes), args.in_chans)
     try:
-        evaluator = create_evaluator(args, space, dataset, halves, device)
+        evaluator = create_evaluator(args, space, dataset, halves, device, weights)
     except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as e:  # e.g. unknown names
         raise UsageError(f'timm does not accept an option: {one_line(e)}') from None
     several = args.world_size > 1
@@ -107,7 +109,8 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
         resume=bool(args.resume),
         settings=settings,
         record={
-            'processes': args.world_size, 'space': space.to_dict(), 'images': fingerprint_of(dataset), **vars(halves)
+            'processes': args.world_size, 'space': space.to_dict(), 'images': fingerprint_of(dataset), **vars(halves),
+            'class_weights': weights,
         },
         class_names=names,
         data_config=data_config_of(args, space),
@@ -187,9 +190,17 @@ def check_target(space: MBConvSpace, config: SearchConfig, num_classes: int, in_
 
 
 def create_evaluator(
-        args: Namespace, space: MBConvSpace, dataset: Dataset, halves: Halves, device: torch.device
+        args: Namespace,
+        space: MBConvSpace,
+        dataset: Dataset,
+        halves: Halves,
+        device: torch.device,
+        weights: list[list[float]] | None = None,
 ) -> SuperNetEvaluator:
-    """The evaluator: supernet, loaders, and timm's optimizer and learning-rate schedule."""
+    """The evaluator: supernet, loaders, and timm's optimizer and learning-rate schedule.
+
+    `weights` of the classes: those of the half that trains the weights, and those of the half that trains alpha.
+    """
     net = SuperNet(space, len(halves.classes), args.in_chans).to(device)
     if args.channels_last:
         net = net.to(memory_format=torch.channels_last)
@@ -204,13 +215,16 @@ def create_evaluator(
         updates_per_epoch=min(train_loader.steps, val_loader.steps),
     )
     autocast, _ = low_precision(args.amp, args.amp_dtype, device)
+    loss_fn: nn.Module = LabelSmoothingCrossEntropy(args.smoothing) if args.smoothing else nn.CrossEntropyLoss()
+    if weights is not None:
+        loss_fn = WeightedCrossEntropy(weights[0], args.smoothing).to(device)
     return SuperNetEvaluator(
         net=net,
         train_loader=train_loader,
         val_loader=val_loader,
         optimizer=optimizer,
         scheduler=scheduler,
-        loss_fn=LabelSmoothingCrossEntropy(args.smoothing) if args.smoothing else nn.CrossEntropyLoss(),
+        loss_fn=loss_fn,
         autocast=autocast,
         scaler=torch.amp.GradScaler(device.type, enabled=args.amp and args.amp_dtype == 'float16'),
         clip_grad=args.clip_grad or None,
@@ -218,4 +232,5 @@ def create_evaluator(
         cost_classes=args.target_num_classes,
         world_size=args.world_size,
         memory_format=torch.channels_last if args.channels_last else torch.contiguous_format,
+        val_class_weights=weights[1] if weights is not None else None,
     )

@@ -3,7 +3,7 @@
 * `options`, `option_checks`, `validate_options`: command-line options, and what does not go together
 * `setup`, `arguments`, `images`, `schedule`: from options to a `Run` and to plain arguments of its parts
 * `run`: `train()` and the loop over the epochs
-* `network`, `data`, `task`: the network, the data and the loss
+* `network`, `data`, `sampling`, `task`: the network, the data, balanced sampling and the loss
 * `epoch`: one pass over the training images
 * `validate`: loss and accuracy
 * `folder`: the files that a run writes

@@ -93,8 +93,8 @@ class Loaders:
             self.train.dataset.set_epoch(epoch)
         if hasattr(self.train.batch_sampler, 'set_epoch'):
             self.train.batch_sampler.set_epoch(epoch)
-        elif hasattr(self.train.sampler, 'set_epoch'):
-            self.train.sampler.set_epoch(epoch)
+        elif hasattr(self.train.batch_sampler.sampler, 'set_epoch'):
+            self.train.batch_sampler.sampler.set_epoch(epoch)
         if mixup_off_epoch and epoch >= mixup_off_epoch:
             self.workers.stop_mixing()
             if self.mixup is not None:

@@ -57,6 +57,18 @@ def check_options(args: argparse.Namespace, recipe: Recipe | None) -> None:
         (not args.amp or args.model_dtype in (None, 'float32'), '--amp needs a float32 model: leave out --model-dtype'),
         (args.resume != 'auto' or args.experiment, '--resume auto needs --experiment, the run to continue'),
         (not args.wandb_resume_id or args.resume, '--wandb-resume-id needs --resume'),
+        (
+            not (args.class_weights and args.balanced_sampling),
+            '--class-weights and --balanced-sampling correct for the same thing: give one of them',
+        ),
+        (
+            not args.class_weights or not (args.jsd_loss or args.bce_loss or args.loss not in (None, 'ce')),
+            '--class-weights is for the cross-entropy (--loss ce): use --balanced-sampling with other losses',
+        ),
+        (
+            not (args.balanced_sampling and args.aug_repeats),
+            '--balanced-sampling and --aug-repeats both choose the images of an epoch: give one of them',
+        ),
         (args.stop_epoch is None or args.stop_epoch > 0, f'--stop-epoch {args.stop_epoch}: expected at least 1'),
     ]
     for good, message in checks:

@@ -54,6 +54,7 @@ def _add_data_and_model(parser: Parser) -> None:
     add('--input-key', None, 'name of the image field, for datasets with fields')
     add('--target-key', None, 'name of the class field, for datasets with fields')
     add('--dataset-trust-remote-code', False, "allow a Hugging Face dataset to run code from its repository")
+    add.shared('class_weights', 'balanced_sampling')
     add('--task', 'classification', 'only classification (one label per image) is supported')
 
     add = OptionGroup(parser, 'model')

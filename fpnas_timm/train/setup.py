@@ -87,12 +87,12 @@ def setup(args: argparse.Namespace) -> Run:
     if process.distributed and args.sync_bn:
         args.dist_bn = ''  # statistics are the same on all processes
     saved_workers = random_saved.get('workers')
-    loaders, classes = open_data(args, process, precision, data_config, classes_asked_for, saved_workers)
+    loaders, classes, weights = open_data(args, process, precision, data_config, classes_asked_for, saved_workers)
     global_batch = loaders.mean_batch_size * process.world_size * args.grad_accum_steps
     args.lr = args.lr or base_learning_rate(
         args.lr_base, args.lr_base_size, args.lr_base_scale, args.opt, global_batch
     )
-    criterion = create_criterion(**loss_arguments(args))
+    criterion = create_criterion(**loss_arguments(args), class_weights=weights)
     task = create_task(model, criterion, process, precision.dtype, data_config, distillation_of(args), classes)
     optimizer = create_optimizer_v2(trainable_module(task), **optimizer_kwargs(cfg=args), **args.opt_kwargs)
     _finish_task(args, task, optimizer, scaler, process, resume, saved)

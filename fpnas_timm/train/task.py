@@ -13,6 +13,7 @@ from torch import nn
 
 from ..errors import UsageError, one_line
 from ..runs.device import Process
+from ..runs.imbalance import WeightedCrossEntropy
 
 __all__ = [
     'Distillation', 'Teacher', 'create_criterion', 'create_task', 'create_teacher', 'eval_model', 'trainable_module',
@@ -97,16 +98,22 @@ def _pretrained_cfg(model: nn.Module) -> dict[str, Any]:
     return cfg
 
 
-def create_criterion(loss: str, **options: Any) -> nn.Module:
+def create_criterion(loss: str, class_weights: Sequence[float] | None = None, **options: Any) -> nn.Module:
     """timm's classification loss.
 
     Args:
         loss: 'ce', 'bce', 'asl', 'poly' or 'jsd'.
+        class_weights: weights of the classes, for 'ce' only.
         options: of timm's `create_classification_loss`.
 
     Raises:
         UsageError: incompatible options.
     """
+    if class_weights is not None:
+        if loss != 'ce':
+            raise UsageError(f'--class-weights is for the cross-entropy, not --loss {loss}: use --balanced-sampling')
+        soft = options.get('soft_targets', False)  # smoothed by the mixing already
+        return WeightedCrossEntropy(class_weights, 0.0 if soft else options.get('smoothing', 0.0))
     try:
         return create_classification_loss(loss, **options)
     except ValueError as e:
