@@ -2,6 +2,8 @@
 
 * `options`, `parser`, `values`: options; names and values are checked alike on the command line, in YAML and in Python
 * `datasets`: images and their classes
+* `splits`, `image_folder`: the folder of a split, and what is in it
+* `images`: image files as 8-bit images of one mode
 * `content`: digests of image files
 * `imbalance`: class weights and balanced sampling
 * `device`: device and precision

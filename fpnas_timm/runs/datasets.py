@@ -1,19 +1,29 @@
-"""Opens datasets with timm, with clear errors for missing or empty folders and unreadable images."""
+"""Datasets: opened with clear errors, their classes, parts and fingerprints."""
 import hashlib
+import logging
 import os
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any, cast
 
+import torch.distributed as dist
 from PIL import Image
 from timm.data import create_dataset
 from timm.data.dataset import ImageDataset
 from torch.utils.data import Dataset
 
-from ..errors import RunError, UsageError, one_line
+from ..errors import UsageError, did_you_mean, one_line
 from .content import digest, file_digest, is_read, note_unreadable, read_notes
+from .image_folder import FolderReader, counted
+from .images import READ_ERRORS, open_image, unreadable
+from .splits import find_split
 
-__all__ = ['StrictImages', 'class_indices', 'class_names', 'fingerprint', 'open_dataset']
+__all__ = ['Part', 'StrictImages', 'class_indices', 'class_names', 'fingerprint', 'open_dataset']
+
+_logger = logging.getLogger(__name__)
+
+_STREAMS = ('hfids', 'tfds', 'wds')  # types of datasets that are read one image after the other
+_TYPES = ('torch', 'hfds', *_STREAMS)
 
 
 class StrictImages(Dataset):
@@ -32,13 +42,12 @@ class StrictImages(Dataset):
         try:
             file, target = self.dataset.reader[index]
             with file:
-                image = Image.open(file).convert(self.dataset.input_img_mode)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:  # what PIL raises
-            name = self.dataset.filename(index, absolute=True)
+                image = open_image(file, self.dataset.input_img_mode)
+        except READ_ERRORS as e:
             if self.notes is not None:
                 note_unreadable(self.notes, index, self.content(index))
-            raise RunError(f'{name}: this image cannot be read ({one_line(e)}): fix it, then resume') from None
-        return (image if self.transform is None else self.transform(image)), target
+            raise unreadable(self.dataset.filename(index, absolute=True), e) from None
+        return (image if self.transform is None else self.transform(image)), -1 if target is None else target
 
     def content(self, index: int) -> str:
         """A digest of an image's file: of its size alone if the dataset is large, see `content.MAX_READ`."""
@@ -55,43 +64,118 @@ class StrictImages(Dataset):
             return digest(file.read())
 
 
-def open_dataset(name: str, root: str | Path | None, split: str, **kwargs: Any) -> Dataset:
-    """timm's `create_dataset`, for a finite dataset with random access.
+class Part(Dataset):
+    """Some images of a dataset, with a transform of their own.
+
+    Args:
+        dataset: its items are (image, class); it has no transform itself.
+        indices: indices of the images in the dataset.
+    """
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
+        self.dataset = dataset
+        self.indices = list(indices)
+        self.transform: Any = None  # timm's `create_loader` sets it
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        image, target = self.dataset[self.indices[index]]
+        return (image if self.transform is None else self.transform(image)), target
+
+
+def open_dataset(
+        name: str,
+        root: str | Path | None,
+        split: str,
+        extensions: Sequence[str] | None = None,
+        **kwargs: Any,
+) -> Dataset:
+    """Open a dataset, for random access unless it is a stream, and log how many images and classes it has.
+
+    Image folders are read by `FolderReader`, all others by timm's `create_dataset`.
 
     Args:
         name: as in timm's `--dataset`: '' for an image folder, 'torch/NAME', 'hfds/NAME', ..
         root: folder of the data.
-        split: as in timm's `--train-split`.
+        split: as in timm's `--train-split`; the folder of an image folder's split is found by `find_split`.
+        extensions: as in `--img-extensions`.
         kwargs: further arguments of `create_dataset`.
 
     Raises:
-        UsageError: no such folder or dataset, or it contains no images.
+        UsageError: no such folder, split or dataset, it contains no images, or an argument that has no effect on it.
     """
-    where = f'{name or "image folder"} {root or ""} (split {split!r})'.replace('  ', ' ')
-    remote = kwargs.get('download') or name.partition('/')[0] in ('hfds', 'hfids', 'tfds', 'wds')
+    kind = _checked_kind(name)
+    _refuse_without_effect(kind, kwargs)
+    remote = kwargs.get('download') or kind not in ('', 'torch')
     if not remote and (root is None or not Path(root).exists()):
         raise UsageError(f'{root or "the data folder"}: no such folder: pass the image folder with --data-dir')
-    if not name and root is not None and not _has_split(Path(root), split):
-        raise UsageError(f'{root}: has no folder for the split {split!r}, only for others (timm would use all)')
-    try:
-        dataset = create_dataset(name, root=None if root is None else str(root), split=split, **kwargs)
-        empty = len(dataset) == 0
-    except (AssertionError, ImportError, OSError, RuntimeError, TypeError, ValueError) as e:
-        raise UsageError(f'{where}: cannot be opened: {one_line(e)}') from None
-    if empty:
-        raise UsageError(f'{where}: contains no images')
-    return StrictImages(dataset) if type(dataset) is ImageDataset else dataset
+    if not kind and root is not None and Path(root).is_dir():
+        dataset, where = _open_folder(find_split(root, split), extensions, **kwargs)
+    else:
+        where = f'{name or "image folder"} {root or ""} (split {split!r})'.replace('  ', ' ')
+        try:
+            made = create_dataset(name, root=None if root is None else str(root), split=split, **kwargs)
+            empty = len(made) == 0
+        except (AssertionError, ImportError, OSError, RuntimeError, TypeError, ValueError) as e:
+            raise UsageError(f'{where}: cannot be opened: {one_line(e)}') from None
+        if empty:
+            raise UsageError(f'{where}: contains no images')
+        dataset = StrictImages(made) if type(made) is ImageDataset else made
+    names = class_names(dataset)
+    classes = f', {counted(len(names), "class")}{shown_names(names)}' if names else ''
+    _log(f'{split}: {counted(len(cast(Sized, dataset)), "image")}{classes}, {where}')
+    return dataset
 
 
-def _has_split(root: Path, split: str) -> bool:
-    """Whether `root` has a folder for `split`, or no split folders at all (then timm uses all of `root`).
+def _open_folder(
+        folder: Path, extensions: Sequence[str] | None, class_map: str = '', input_img_mode: str = 'RGB',
+        input_key: str | None = None, **_: Any,
+) -> tuple[Dataset, str]:
+    """The images of a split's folder, and the folder; `_` has no effect on image folders."""
+    reader = FolderReader(folder, class_map, extensions or (input_key or '').split(';') if input_key else extensions)
+    for note in reader.notes():
+        _log(f'{folder}: {note}', logging.WARNING)
+    return StrictImages(ImageDataset(str(folder), reader=reader, input_img_mode=input_img_mode)), str(folder)
 
-    If there are folders for other splits only, timm would use all of them.
-    """
-    kinds = (('train', 'training'), ('val', 'valid', 'validation', 'eval', 'evaluation'), ('test',))  # timm's synonyms
-    names = next((kind for kind in kinds if split in kind), (split,))
-    known = [name for kind in kinds for name in kind if (root / name).is_dir()]
-    return not known or (root / split).is_dir() or any(name in known for name in names)
+
+def _checked_kind(name: str) -> str:
+    """The type of dataset in timm's TYPE/NAME, '' for an image folder; timm would take all unknown ones for folders."""
+    kind, slash, _ = name.partition('/')
+    if name and not (slash and kind.lower() in _TYPES):
+        raise UsageError(
+            f'--dataset {name}: expected TYPE/NAME with a TYPE of {", ".join(_TYPES)}; for an image folder, give '
+            f'--data-dir alone{did_you_mean(kind.lower(), _TYPES) if slash else ""}'
+        )
+    return kind.lower()
+
+
+def _refuse_without_effect(kind: str, kwargs: dict[str, Any]) -> None:
+    """Raise UsageError for arguments that timm ignores for this type of dataset, or does not take."""
+    split = 'train' if kwargs.get('is_training') else 'val'
+    what = f'{kind}/ datasets' if kind else 'image folders'
+    if kind not in _STREAMS:
+        for key, option in (('num_samples', f'--{split}-num-samples'), ('repeats', '--epoch-repeats')):
+            if kwargs.get(key):
+                streams = ', '.join(f'{t}/' for t in _STREAMS)
+                raise UsageError(f'{option}: has no effect on {what}, only on streams ({streams}): leave it out')
+    if kind == 'torch' and kwargs.get('class_map'):
+        raise UsageError(f'--class-map: has no effect on {what}: leave it out')
+    fields = [kwargs.get('input_key') or '', kwargs.get('target_key') or '']
+    if kind in ('', 'torch') and (fields[1] or (fields[0] and not fields[0].startswith('.'))):
+        raise UsageError(f'--input-key and --target-key: {what} have no fields: leave them out')
+
+
+def shown_names(names: Sequence[str]) -> str:
+    """' (a, b, c)' for a few class names, '' for many."""
+    return f' ({", ".join(names)})' if len(names) <= 10 and sum(map(len, names)) <= 100 else ''
+
+
+def _log(message: str, level: int = logging.INFO) -> None:
+    """Log on rank 0 only."""
+    if not (dist.is_available() and dist.is_initialized() and dist.get_rank()):
+        _logger.log(level, message)
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -107,6 +191,9 @@ def fingerprint(dataset: Dataset) -> str:
     Returns:
         '2-' and 32 hexadecimal digits: equal for equal data.
     """
+    if isinstance(dataset, Part):
+        own = repr([fingerprint(dataset.dataset), dataset.indices])
+        return f'2-{hashlib.blake2b(own.encode(), digest_size=16).hexdigest()}'
     total = hashlib.blake2b(repr(class_indices(dataset)).encode(), digest_size=16)
     names = getattr(getattr(dataset, 'dataset', None), 'filenames', None)
     for name in names() if names else ():
@@ -142,6 +229,9 @@ def _pixels(dataset: Dataset, index: int) -> str:
 
 def class_indices(dataset: Dataset) -> list[int]:
     """The class of every image; reads the images only if the dataset has no list of classes."""
+    if isinstance(dataset, Part):
+        whole = class_indices(dataset.dataset)
+        return [whole[i] for i in dataset.indices]
     source = dataset.dataset if isinstance(dataset, StrictImages) else dataset
     reader = getattr(source, 'reader', source)
     targets = getattr(reader, 'targets', None)  # of torchvision's datasets, and of timm's reader of .tar files
@@ -156,6 +246,8 @@ def class_indices(dataset: Dataset) -> list[int]:
 
 def class_names(dataset: Dataset) -> list[str]:
     """The class names of a dataset, in the order of their indices; empty if it has none."""
+    if isinstance(dataset, Part):
+        return class_names(dataset.dataset)
     source = getattr(dataset, 'dataset', dataset)
     reader = getattr(source, 'reader', source)
     to_index = getattr(reader, 'class_to_idx', None) or getattr(reader, 'class_name_to_idx', None) or {}

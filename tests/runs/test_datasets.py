@@ -32,7 +32,7 @@ def test_classes_of_any_dataset() -> None:
     ('nowhere', 'train', 'nowhere: no such folder: pass the image folder with --data-dir'),
     ('', 'trian', "has no folder for the split 'trian', only for others"),
     ('', 'test', "has no folder for the split 'test', only for others"),  # validation is not a test split
-    ('empty', 'train', 'cannot be opened: Found 0 images'),
+    ('empty', 'train', 'empty/train: contains no images in class folders; files that are read: .png, .jpg'),
 ])
 def test_errors(tiny_images: Path, tmp_path: Path, folder: str, split: str, message: str) -> None:
     (tmp_path / 'empty' / 'train' / 'red').mkdir(parents=True)
