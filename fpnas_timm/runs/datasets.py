@@ -245,10 +245,16 @@ def class_indices(dataset: Dataset) -> list[int]:
 
 
 def class_names(dataset: Dataset) -> list[str]:
-    """The class names of a dataset, in the order of their indices; empty if it has none."""
+    """The class names of a dataset, by index; empty if it has none.
+
+    A class map may give several names the same index ('cat/kitten'), and no name to some ('class 3').
+    """
     if isinstance(dataset, Part):
         return class_names(dataset.dataset)
     source = getattr(dataset, 'dataset', dataset)
     reader = getattr(source, 'reader', source)
     to_index = getattr(reader, 'class_to_idx', None) or getattr(reader, 'class_name_to_idx', None) or {}
-    return [str(name) for name, _ in sorted(to_index.items(), key=lambda item: item[1])]
+    by_index: dict[int, list[str]] = {}
+    for name, index in to_index.items():
+        by_index.setdefault(int(index), []).append(str(name))
+    return ['/'.join(by_index.get(i, [f'class {i}'])) for i in range(max(by_index, default=-1) + 1)]

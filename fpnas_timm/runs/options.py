@@ -33,6 +33,8 @@ SHARED: dict[str, tuple[str, Any, str, dict[str, Any]]] = {
                       'images), or a .json, .yaml or .csv file of class names and weights',
                       {'metavar': 'balanced|FILE'}),
     'balanced_sampling': ('--balanced-sampling', False, 'draw images with replacement, every class equally often', {}),
+    'img_extensions': ('--img-extensions', None, 'extensions of the image files in an image folder, such as png webp',
+                       {'nargs': '+', 'type': str, 'otherwise': 'all usual ones, see docs/data.md', 'metavar': 'EXT'}),
     'class_map': ('--class-map', '', 'file that maps class names to indices', {'metavar': 'FILE'}),
     'input_img_mode': ('--input-img-mode', None, 'PIL mode to convert images to',
                        {'otherwise': "'RGB' for three channels, 'L' for one"}),

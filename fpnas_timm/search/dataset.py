@@ -1,12 +1,15 @@
 """Checks and wraps a torch dataset that a Python caller passes to the search."""
 from collections.abc import Sized
+from pathlib import Path
 from typing import Any, cast
 
 from PIL import Image
 from torch.utils.data import Dataset, Subset
 
-from ..errors import UsageError, one_line
+from ..errors import RunError, UsageError, one_line
+from ..runs.content import note_unreadable
 from ..runs.datasets import class_indices, class_names
+from ..runs.images import READ_ERRORS, unreadable
 
 __all__ = ['GivenImages', 'check_images']
 
@@ -18,13 +21,28 @@ class GivenImages(Dataset):
         self.images = dataset
         self.class_to_idx = {name: i for i, name in enumerate(_names(dataset))}
         self.targets = _targets(dataset)
+        self.notes: Path | None = None  # file in which images that cannot be read are noted, see `fingerprint`
 
     def __len__(self) -> int:
         return len(cast(Sized, self.images))
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        image, target = self.images[index]
+        """The image and its class; `RunError` names an image that cannot be read."""
+        try:
+            image, target = self.images[index]
+            if isinstance(image, Image.Image):
+                image.load()  # PIL has only opened it
+        except READ_ERRORS as e:
+            raise self.error(index, e) from e
         return image, int(target)
+
+    def error(self, index: int, e: BaseException) -> RunError:
+        """The error for an image that cannot be read or converted; it is noted, see `fingerprint`."""
+        if isinstance(e, RunError):
+            return e
+        if self.notes is not None:
+            note_unreadable(self.notes, index, 'unreadable')
+        return unreadable(getattr(e, 'filename', None) or f'image {index} of the dataset', e)
 
 
 def _names(dataset: Dataset) -> list[str]:
@@ -52,6 +70,8 @@ def check_images(dataset: Any) -> Dataset:
         if len(dataset) == 0:
             raise UsageError('dataset: contains no images')
         first = dataset[0]
+    except (OSError, SyntaxError, Image.DecompressionBombError) as e:
+        raise UsageError(f'dataset: its first image cannot be read: {one_line(e)}') from None
     except (TypeError, NotImplementedError, AttributeError) as e:
         raise UsageError(
             f'dataset: {type(dataset).__name__} has no length or cannot be indexed ({one_line(e)}): expected a '
@@ -69,4 +89,7 @@ def check_images(dataset: Any) -> Dataset:
         int(target)
     except (TypeError, ValueError):
         raise UsageError(f'dataset: its first class is {target!r}: expected a whole number') from None
-    return GivenImages(dataset)
+    try:
+        return GivenImages(dataset)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as e:  # the images are read for their classes
+        raise UsageError(f'dataset: an image cannot be read: {one_line(e)}') from None

@@ -18,6 +18,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import UsageError
+from ..runs.images import READ_ERRORS, to_mode, unreadable
 from ..runs.imbalance import draw_balanced
 
 __all__ = ['Half', 'HalfLoader', 'Halves', 'StepBatches', 'pick_classes', 'stratified_halves']
@@ -46,13 +47,16 @@ def pick_classes(targets: Sequence[int], count: int | None, seed: int) -> list[i
     return sorted(random.Random(seed).sample(classes, count))
 
 
-def stratified_halves(targets: Sequence[int], classes: Sequence[int], seed: int) -> Halves:
+def stratified_halves(
+        targets: Sequence[int], classes: Sequence[int], seed: int, names: Sequence[str] = ()
+) -> Halves:
     """Randomly split the images of each class into two halves, one for the weights and one for alpha.
 
     Args:
         targets: the class of every image.
         classes: the classes to search on.
         seed: random seed of the split.
+        names: names of the dataset's classes, for messages.
 
     Returns:
         The halves; their sizes differ by at most one image, both per class and in total.
@@ -71,11 +75,13 @@ def stratified_halves(targets: Sequence[int], classes: Sequence[int], seed: int)
     train: list[int] = []
     val: list[int] = []
     rng = random.Random(seed)
-    for target, indices in by_class.items():
-        if len(indices) < 2:
-            raise UsageError(
-                f'class {target} has {len(indices)} image: expected at least 2, one for the weights and one for alpha'
-            )
+    few = [repr(names[c]) if c < len(names) else str(c) for c, indices in by_class.items() if len(indices) < 2]
+    if few:
+        others = f' (so have {", ".join(few[1:5])}{", .." if len(few) > 5 else ""})' if few[1:] else ''
+        raise UsageError(
+            f'class {few[0]} has 1 image{others}: expected at least 2, one for the weights and one for alpha'
+        )
+    for indices in by_class.values():
         rng.shuffle(indices)
         middle = len(indices) // 2
         if len(indices) % 2 and len(train) < len(val):  # the odd image goes to the half that has fewer so far
@@ -113,8 +119,11 @@ class Half(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
         image, target = self.dataset[self.indices[index]]
-        if isinstance(image, Image.Image) and image.mode != self.mode:
-            image = image.convert(self.mode)
+        if isinstance(image, Image.Image):
+            try:
+                image = to_mode(image, self.mode)
+            except READ_ERRORS as e:
+                raise unreadable(f'image {self.indices[index]} of the dataset', e) from e
         with _seeded((self.seed, self.epoch, self.indices[index])):
             image = self.transform(image)
         return image, self.class_index[int(target)]

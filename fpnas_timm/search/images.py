@@ -14,6 +14,7 @@ from ..runs.content import UNREADABLE
 from ..runs.datasets import StrictImages, class_indices, class_names, open_dataset
 from ..runs.imbalance import class_weights, count_classes
 from ..spaces import MBConvSpace
+from .dataset import GivenImages
 from .folder import RECORD, saved_class_weights, saved_halves
 from .halves import Half, HalfLoader, Halves, StepBatches, pick_classes, stratified_halves
 
@@ -30,13 +31,11 @@ def open_images(args: Namespace) -> Dataset:
     if args.dataset_download and args.world_size > 1 and args.rank:
         dist.barrier()  # rank 0 downloads first
     dataset = open_dataset(
-        args.dataset, args.data_dir, args.train_split, download=args.dataset_download, class_map=args.class_map,
-        input_img_mode='RGB' if args.in_chans == 3 else 'L',
+        args.dataset, args.data_dir, args.train_split, args.img_extensions, download=args.dataset_download,
+        class_map=args.class_map, input_img_mode='RGB' if args.in_chans == 3 else 'L',
     )
     if args.dataset_download and args.world_size > 1 and not args.rank:
         dist.barrier()
-    if isinstance(dataset, StrictImages):
-        dataset.notes = Path(args.output) / UNREADABLE
     return dataset
 
 
@@ -49,7 +48,9 @@ def open_halves(args: Namespace, dataset: Dataset | None = None) -> tuple[Datase
         UsageError: the data cannot be opened, has too few classes or images, or does not have `--num-classes` classes.
     """
     dataset = open_images(args) if dataset is None else dataset
-    targets = class_indices(dataset)
+    if isinstance(dataset, (StrictImages, GivenImages)):
+        dataset.notes = Path(args.output) / UNREADABLE
+    targets, names = class_indices(dataset), class_names(dataset)
     found = len(set(targets))
     if args.num_classes not in (None, found):
         raise UsageError(f'--num-classes {args.num_classes}: the data has {found} classes')
@@ -57,14 +58,13 @@ def open_halves(args: Namespace, dataset: Dataset | None = None) -> tuple[Datase
         raise UsageError(f'{args.data_dir or "dataset"}: all images are of one class: expected one folder per class')
     classes = pick_classes(targets, args.search_classes, args.class_seed)
     halves = saved_halves(Path(args.output) / RECORD, targets, classes) if args.resume else None
-    halves = halves or stratified_halves(targets, classes, args.seed)
+    halves = halves or stratified_halves(targets, classes, args.seed, names)
     step = args.batch_size * args.grad_accum_steps * args.world_size
     if min(len(halves.train), len(halves.val)) < step:
         raise UsageError(
             f'halves of {len(halves.train)} and {len(halves.val)} images are smaller than the {step} of one step: '
             'use a smaller --batch-size'
         )
-    names = class_names(dataset)
     return dataset, halves, [names[c] for c in classes] if len(names) > max(classes) else []
 
 

@@ -86,7 +86,7 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add = OptionGroup(parser, 'data')
     add.shared('data_dir', 'dataset')
     add('--train-split', 'train', 'split to search on; it is divided into the two halves')
-    add.shared('dataset_download', 'class_map')
+    add.shared('dataset_download', 'class_map', 'img_extensions')
     add('--num-classes', None, 'number of classes, checked against the data', type=int, otherwise='not checked',
         range=Range(2))
     add('--search-classes', None, 'search on this many random classes', type=int, otherwise='all')

@@ -30,6 +30,7 @@ def open_data(
     """The loaders, the class names, and the weights of the classes, if the options ask for some."""
     common = dict(
         class_map=args.class_map,
+        extensions=args.img_extensions,
         download=args.dataset_download,
         batch_size=args.batch_size,
         input_img_mode=args.input_img_mode or ('RGB' if data_config['input_size'][0] == 3 else 'L'),

@@ -50,7 +50,7 @@ def _add_data_and_model(parser: Parser) -> None:
     add('--val-split', 'validation', "name of the validation split; '' for none")
     add('--train-num-samples', None, 'number of images in the training split, for streaming datasets', type=int)
     add('--val-num-samples', None, 'number of images in the validation split, for streaming datasets', type=int)
-    add.shared('dataset_download', 'class_map', 'input_img_mode')
+    add.shared('dataset_download', 'class_map', 'img_extensions', 'input_img_mode')
     add('--input-key', None, 'name of the image field, for datasets with fields')
     add('--target-key', None, 'name of the class field, for datasets with fields')
     add('--dataset-trust-remote-code', False, "allow a Hugging Face dataset to run code from its repository")

@@ -59,7 +59,7 @@ def validate(args: argparse.Namespace) -> dict[str, Any]:
         model = reparameterize_model(model)
     model = to_device(model, process, precision)
     dataset: Any = open_dataset(
-        args.dataset, root, args.split, class_map=args.class_map,
+        args.dataset, root, args.split, class_map=args.class_map, extensions=args.img_extensions,
         input_img_mode=args.input_img_mode or ('RGB' if channels == 3 else 'L'),
     )
     check_classes(num_outputs, class_names(dataset), args.num_classes is not None, root)

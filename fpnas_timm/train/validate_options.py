@@ -13,7 +13,7 @@ def build_validate_parser(prog: str = 'fpnas validate') -> Parser:
     add = OptionGroup(parser, 'data')
     add.shared('data_dir', 'dataset')
     add('--split', 'validation', 'name of the split')
-    add.shared('class_map', 'input_img_mode', 'img_size', 'input_size', 'in_chans')
+    add.shared('class_map', 'img_extensions', 'input_img_mode', 'img_size', 'input_size', 'in_chans')
     add('--use-train-size', False, "do not use the model's test size, if it has one")
     add.shared('crop_pct')
     add('--crop-mode', None, "'center', 'squash' or 'border'", otherwise="the model's")

@@ -65,7 +65,7 @@ def test_a_class_with_one_image(capsys, options: list[str], tiny_images: Path, t
     shutil.copytree(tiny_images, data)
     (data / 'train' / 'yellow').mkdir()
     shutil.copy(data / 'train' / 'red' / '0.png', data / 'train' / 'yellow')
-    assert 'class 3 has 1 image' in fails(
+    assert "class 'yellow' has 1 image: expected at least 2" in fails(
         capsys, 2, *options, '--data-dir', str(data), '--output', str(tmp_path / 'out')
     )
 

@@ -136,3 +136,14 @@ def test_the_two_halves_go_different_ways() -> None:
     orders = [[i for batch in StepBatches(200, 10, (0, half)) for i in batch] for half in (1, 0)]
     classes = [[targets[half[i]] for i in order] for half, order in zip((halves.train, halves.val), orders)]
     assert 0.03 < sum(a == b for a, b in zip(*classes)) / 200 < 0.2
+
+
+def test_classes_with_one_image_are_named() -> None:
+    names = list('abcdefgh')
+    for targets, message in (
+        ([0, 0, 1, 2, 2], "^class 'b' has 1 image: expected at least 2"),
+        ([0, 1, 2, 2], r"^class 'a' has 1 image \(so have 'b'\): expected"),
+        (list(range(7)), r"^class 'a' has 1 image \(so have 'b', 'c', 'd', 'e', ..\): "),
+    ):
+        with pytest.raises(UsageError, match=message):
+            stratified_halves(targets, sorted(set(targets)), 0, names)
