@@ -13,6 +13,7 @@ from ..errors import UsageError
 from ..recipes import recipe_table
 from ..runs.files import write_text
 from ..search.options import parse_search_args
+from ..train.option_checks import check_image_options
 from ..train.options import parse_train_args
 from ..train.validate_options import build_validate_parser
 from . import exit_status
@@ -102,6 +103,7 @@ def validate_main(argv: Sequence[str] | None = None) -> int:
     def run() -> int:
         parser = build_validate_parser()
         args = parser.parse_args(argv)
+        check_image_options(args)
         from ..train.validate import validate
 
         _set_up_logging()

@@ -1,6 +1,7 @@
 """Code shared by searches and training runs.
 
 * `options`, `parser`, `values`: options; names and values are checked alike on the command line, in YAML and in Python
+* `timm_checks`: names that only timm and torch know
 * `datasets`: images and their classes
 * `splits`, `image_folder`: the folder of a split, and what is in it
 * `images`: image files as 8-bit images of one mode

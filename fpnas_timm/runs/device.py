@@ -1,5 +1,7 @@
 """The device of a run, the rank of its processes, and the precision."""
 import contextlib
+import logging
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,7 +14,9 @@ from timm.utils.distributed import init_distributed_device_so
 
 from ..errors import UsageError
 
-__all__ = ['Precision', 'Process', 'low_precision', 'model_dtype', 'start_device']
+__all__ = ['Precision', 'Process', 'best_device', 'low_precision', 'model_dtype', 'start_device']
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,22 +48,25 @@ class Precision:
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
 
-def start_device(name: str) -> Process:
+def start_device(name: str, needs_float64: bool = False) -> Process:
     """Set up the device of this process, and join the process group of `torchrun` if there is one.
 
     Args:
-        name: as in `--device`: 'cuda', 'cuda:1', 'cpu', 'mps', .. In a distributed run each process gets its own GPU.
+        name: as in `--device`: 'auto', 'cuda', 'cuda:1', 'cpu', 'mps', .. In a distributed run each process gets its
+            own GPU. 'auto' logs what it chose.
+        needs_float64: the device must have float64, which 'mps' does not.
 
     Raises:
-        UsageError: torch has no such device on this machine.
+        UsageError: torch has no such device on this machine, or it has no float64.
     """
     kind = name.partition(':')[0]
-    try:
-        there = kind != 'cuda' or torch.cuda.is_available()
-        torch.empty(0, device='meta' if not there else name if kind == 'cuda' else kind)
-    except RuntimeError:
-        there = False
-    if not there:
+    if kind == 'auto':
+        kind = name = best_device(needs_float64)
+        if os.environ.get('RANK', '0') == '0':
+            _logger.info('device: %s (auto%s)', name, ': there is no GPU' if name == 'cpu' else '')
+    elif kind == 'mps' and needs_float64:
+        raise UsageError('--device mps: it has no float64, which is needed here; use --device cpu')
+    if not _is_there(name if kind == 'cuda' else kind):
         raise UsageError(f'--device {name}: torch has no such device on this machine; use --device cpu')
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.allow_tf32 = True
@@ -69,6 +76,31 @@ def start_device(name: str) -> Process:
         torch.device(found['device']), found['distributed'], found['world_size'], found['global_rank'],
         found['local_rank'],
     )
+
+
+def best_device(needs_float64: bool = False) -> str:
+    """The kind of device that `--device auto` stands for: 'cuda', 'xpu', 'npu' or 'mps' if torch has one, else 'cpu'.
+
+    Args:
+        needs_float64: leave out 'mps', which has no float64.
+    """
+    for kind in ('cuda', 'xpu', 'npu', 'mps'):
+        if kind == 'mps' and needs_float64:
+            continue
+        module = torch.backends.mps if kind == 'mps' else getattr(torch, kind, None)
+        if module is not None and module.is_available():
+            return kind
+    return 'cpu'
+
+
+def _is_there(name: str) -> bool:
+    """Whether torch can compute on this device."""
+    if name == 'cuda' and not torch.cuda.is_available():
+        return False
+    try:
+        return bool(torch.ones(1, device=name).item() == 1)
+    except (AssertionError, AttributeError, ImportError, RuntimeError):
+        return False
 
 
 def low_precision(

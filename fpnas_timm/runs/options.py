@@ -55,7 +55,8 @@ SHARED: dict[str, tuple[str, Any, str, dict[str, Any]]] = {
                  {'type': float, 'otherwise': "the model's"}),
     'interpolation': ('--interpolation', '', 'interpolation for the validation images',
                       {'otherwise': "the model's"}),
-    'workers': ('-j --workers', 4, 'number of DataLoader workers', {}),
+    'workers': ('-j --workers', None, 'number of DataLoader workers',
+                {'type': int, 'otherwise': '4, or fewer on a machine with fewer cores'}),
     'pin_mem': ('--pin-mem', False, 'use pinned memory in the DataLoader', {}),
     'no_prefetcher': ('--no-prefetcher', False, "disable timm's prefetcher (normalises and mixes whole batches)", {}),
     # model
@@ -70,7 +71,8 @@ SHARED: dict[str, tuple[str, Any, str, dict[str, Any]]] = {
     'torchcompile': ('--torchcompile', None, 'compile the model with this backend of torch.compile',
                      {'nargs': '?', 'const': 'inductor'}),
     # device and precision
-    'device': ('--device', 'cuda', 'cuda, cpu, mps, ..; in a distributed run, one GPU per process', {}),
+    'device': ('--device', 'auto', 'auto, cuda, cpu, mps, ..; auto takes a GPU if there is one; in a distributed run, '
+               'one GPU per process', {}),
     'amp': ('--amp', False, 'mixed precision', {}),
     'amp_dtype': ('--amp-dtype', 'float16', 'low-precision dtype of --amp', {'choices': ('float16', 'bfloat16')}),
     'model_dtype': ('--model-dtype', None, 'dtype of the whole model, without --amp',

@@ -1,5 +1,6 @@
 """Reads options: from the command line, YAML files and Python, with the same checks and errors of one line."""
 import argparse
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ from .options import HelpFormatter, ParseKwargs
 from .values import Value, key_values
 
 __all__ = [
-    'Parser', 'check_order', 'known_options', 'load_yaml', 'pythons_words', 'read_arch_file', 'set_options',
+    'Parser', 'check_order', 'default_workers', 'known_options', 'load_yaml', 'pythons_words', 'read_arch_file',
+    'set_options',
 ]
 
 
@@ -151,6 +153,13 @@ def check_order(args: argparse.Namespace, *names: str) -> None:
             raise UsageError(
                 f'--{name.replace("_", "-")} {values[0]:g} {values[1]:g}: expected the smaller number first'
             )
+
+
+def default_workers(most: int = 4) -> int:
+    """The default of `--workers`: `most`, but no more than each process of this machine has cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    processes = os.environ.get('LOCAL_WORLD_SIZE', '1')
+    return max(1, min(most, cores // (int(processes) if processes.isdecimal() and int(processes) else 1)))
 
 
 @contextmanager

@@ -92,6 +92,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     'sched': ('cosine', 'tanh', 'step', 'multistep', 'plateau', 'poly', 'constant', 'wsd', 'rsqrt', 'none'),
     'lr_decay_fn': ('linear', '1-sqrt', 'cosine', 'power', 'exp'),
     'lr_base_scale': ('', 'linear', 'sqrt'),
+    'torchcompile_mode': ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs'),
     'remode': ('pixel', 'rand', 'const'),
     'mixup_mode': ('batch', 'pair', 'elem'),
     'train_crop_mode': ('rrc', 'rkrc', 'rkrr'),

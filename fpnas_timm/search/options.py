@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import UsageError
 from ..paper import FBNETV2_F_TARGET, SEARCH_SETTINGS, TABLE_B1
 from ..runs.options import OptionGroup
-from ..runs.parser import Parser, check_order, known_options, load_yaml, set_options
+from ..runs.parser import Parser, check_order, default_workers, known_options, load_yaml, set_options
 from ..runs.values import Range, quantity
 from .names import ARGS_FILE, COST_FORMS
 
@@ -54,8 +54,8 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add('-c --config', None, 'YAML file of options; the command line overrides it', metavar='FILE')
     add('--preset', None, "the paper's settings for a space", choices=tuple(PRESETS))
     add.shared('seed', default=0)
-    add.shared('device', default='cpu')
-    add.shared('workers', default=2)
+    add.shared('device')
+    add.shared('workers', otherwise='2, or 1 on a machine with one core')
     add.shared('log_interval', text='updates between log lines, if there is no progress bar')
     add.shared('log_tensorboard', 'log_wandb', 'wandb_project')
     add.shared('wandb_tags', nargs='*')
@@ -169,6 +169,7 @@ def _resolved(
     if args.resume is None:
         if not args.output:
             raise UsageError('--output OUT is required: the folder to write the search to')
+        args.workers = default_workers(2) if args.workers is None else args.workers
         return args
     saved = _saved(Path(args.resume))
     differing = [

@@ -11,16 +11,16 @@ from typing import Any
 
 import torch
 from timm.loss import LabelSmoothingCrossEntropy
-from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.utils import random_seed
 from torch import nn
 from torch.utils.data import Dataset
 
-from ..errors import UsageError, one_line
+from ..errors import UsageError
 from ..model.supernet import SuperNet
 from ..runs.device import low_precision, start_device
 from ..runs.imbalance import WeightedCrossEntropy
+from ..runs.timm_checks import check_optimizer, check_policy, make_optimizer
 from ..runs.tracking import Trackers
 from ..spaces import MBConvSpace, get_space
 from ..spaces.decode import InfeasibleError, decode
@@ -85,8 +85,11 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
         UsageError: invalid options, data or budget.
     """
     settings = {k: v for k, v in vars(args).items() if k not in ('resume', 'config')}
-    process = start_device(args.device)
+    check_optimizer(args.opt)
+    check_policy(args.aa)
+    process = start_device(args.device, needs_float64=True)
     device = process.device
+    settings['device'] = device.type if args.device == 'auto' else args.device  # a resumed search goes on there
     vars(args).update(rank=process.rank, world_size=process.world_size)
     torch.backends.cudnn.benchmark = False  # shapes change with every architecture: it would tune all the time
     random_seed(args.seed, 0)  # the same on every process: all start from the same weights
@@ -94,10 +97,7 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
     dataset, halves, names = open_halves(args, dataset)
     weights = half_class_weights(args, dataset, halves)
     check_target(space, config, args.target_num_classes or len(halves.classes), args.in_chans)
-    try:
-        evaluator = create_evaluator(args, space, dataset, halves, device, weights)
-    except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as e:  # e.g. unknown names
-        raise UsageError(f'timm does not accept an option: {one_line(e)}') from None
+    evaluator = create_evaluator(args, space, dataset, halves, device, weights)
     several = args.world_size > 1
     return Setup(
         space=space,
@@ -206,9 +206,7 @@ def create_evaluator(
         net = net.to(memory_format=torch.channels_last)
     train_loader = create_half_loader(args, space.img_size, dataset, halves.train, halves.classes, is_training=True)
     val_loader = create_half_loader(args, space.img_size, dataset, halves.val, halves.classes, is_training=False)
-    optimizer = create_optimizer_v2(
-        net, opt=args.opt, lr=args.lr, weight_decay=args.weight_decay, momentum=args.momentum
-    )
+    optimizer = make_optimizer(net, args.opt, lr=args.lr, weight_decay=args.weight_decay, momentum=args.momentum)
     scheduler, _ = create_scheduler_v2(
         optimizer, sched=args.sched, num_epochs=args.epochs, warmup_epochs=args.warmup_lr_epochs,
         warmup_lr=args.warmup_lr, min_lr=args.min_lr, step_on_epochs=False,

@@ -3,6 +3,7 @@ import argparse
 from typing import Any
 
 import torch
+from timm.optim import optimizer_kwargs
 
 from ..runs.device import Precision, Process
 from .epoch import EpochSettings
@@ -11,6 +12,7 @@ from .task import Distillation
 
 __all__ = [
     'distillation_of', 'epoch_settings', 'loader_arguments', 'loss_arguments', 'mixup_arguments', 'network_config',
+    'optimizer_arguments',
 ]
 
 
@@ -122,6 +124,12 @@ def loss_arguments(args: argparse.Namespace) -> dict[str, Any]:
         jsd_splits=args.aug_splits if loss == 'jsd' else 0,
         **(bce if loss == 'bce' else {}),
     )
+
+
+def optimizer_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `make_optimizer`; those of `--opt-kwargs` override the others."""
+    arguments: dict[str, Any] = {**optimizer_kwargs(cfg=args), **args.opt_kwargs}
+    return {'name': arguments.pop('opt'), **arguments}
 
 
 def distillation_of(args: argparse.Namespace) -> Distillation | None:

@@ -1,12 +1,17 @@
 """Checks of the options of `fpnas train`: what is not supported, and what does not go together."""
 import argparse
+import logging
+import os
+from collections.abc import Set
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UsageError, did_you_mean
 from ..recipes import Recipe
-from ..runs.parser import read_arch_file
+from ..runs.parser import check_order, read_arch_file
 
-__all__ = ['UNSUPPORTED', 'check_options']
+__all__ = ['UNSUPPORTED', 'check_image_options', 'check_options']
+
+_logger = logging.getLogger('train')
 
 # timm's option -> (its default, why it is not supported and what to use instead)
 UNSUPPORTED: dict[str, tuple[Any, str]] = {
@@ -27,8 +32,21 @@ UNSUPPORTED: dict[str, tuple[Any, str]] = {
 }
 
 
-def check_options(args: argparse.Namespace, recipe: Recipe | None) -> None:
-    """Raise UsageError for incompatible options; resolve `--arch-file`."""
+# PIL mode -> number of channels, for --in-chans with --input-img-mode
+BANDS = {
+    '1': 1, 'L': 1, 'P': 1, 'I': 1, 'F': 1, 'LA': 2, 'La': 2, 'PA': 2, 'RGB': 3, 'YCbCr': 3, 'LAB': 3, 'HSV': 3,
+    'RGBA': 4, 'RGBa': 4, 'RGBX': 4, 'CMYK': 4,
+}
+
+
+def check_options(args: argparse.Namespace, recipe: Recipe | None, asked: Set[str] = frozenset()) -> None:
+    """Raise UsageError for options that are not supported or contradict each other; resolve `--arch-file`.
+
+    Args:
+        args: the options; the default of `--warmup-epochs` is made to fit `--epochs`.
+        recipe: the recipe that was used, if any.
+        asked: names of the options that were given, other than by the recipe.
+    """
     for name, (default, reason) in UNSUPPORTED.items():
         if getattr(args, name) != default:
             raise UsageError(f'--{name.replace("_", "-")} is not supported here: {reason}')
@@ -44,16 +62,14 @@ def check_options(args: argparse.Namespace, recipe: Recipe | None) -> None:
             f'recipe {recipe.name} is for {recipe.options["model"]}, not {args.model}: use a recipe for any model '
             f'(such as {recipe.name.partition("/")[2] or "ls+aa+ema"}), or one of {args.model} (--list-recipes)'
         )
+    check_order(args, 'scale', 'ratio', 'cutmix_minmax')
+    check_image_options(args)
+    jsd, mixes = args.jsd_loss or args.loss == 'jsd', args.mixup or args.cutmix or args.cutmix_minmax
+    sizes = [args.batch_size, *(args.train_batch_sizes or ())]
     checks = [
-        (args.batch_size > 0, f'--batch-size {args.batch_size}: expected at least 1'),
-        (args.epochs > 0, f'--epochs {args.epochs}: expected at least 1'),
-        (args.log_interval > 0, f'--log-interval {args.log_interval}: expected at least 1'),
-        (args.val_interval > 0, f'--val-interval {args.val_interval}: expected at least 1'),
-        (args.checkpoint_hist > 0, f'--checkpoint-hist {args.checkpoint_hist}: expected at least 1'),
-        (args.workers >= 0, f'--workers {args.workers}: expected at least 0'),
-        (args.aug_splits == 0 or args.aug_splits > 1, f'--aug-splits {args.aug_splits}: expected 0, or at least 2'),
+        (args.aug_splits != 1, '--aug-splits 1: expected 0, or at least 2'),
         (not args.split_bn or args.aug_splits > 1 or args.resplit, '--split-bn needs --aug-splits or --resplit'),
-        (not (args.jsd_loss or args.loss == 'jsd') or args.aug_splits > 1, 'the jsd loss needs --aug-splits'),
+        (not jsd or args.aug_splits > 1, 'the jsd loss needs --aug-splits'),
         (not args.amp or args.model_dtype in (None, 'float32'), '--amp needs a float32 model: leave out --model-dtype'),
         (args.resume != 'auto' or args.experiment, '--resume auto needs --experiment, the run to continue'),
         (not args.wandb_resume_id or args.resume, '--wandb-resume-id needs --resume'),
@@ -69,9 +85,53 @@ def check_options(args: argparse.Namespace, recipe: Recipe | None) -> None:
             not (args.balanced_sampling and args.aug_repeats),
             '--balanced-sampling and --aug-repeats both choose the images of an epoch: give one of them',
         ),
-        (args.stop_epoch is None or args.stop_epoch > 0, f'--stop-epoch {args.stop_epoch}: expected at least 1'),
+        (not args.torchcompile_mode or args.torchcompile, '--torchcompile-mode needs --torchcompile'),
+        (not mixes or all(size % 2 == 0 for size in sizes),
+         f'--mixup and --cutmix mix pairs of images: --batch-size {args.batch_size}: expected an even number'),
+        (not args.lr_noise or len(args.lr_noise) < 3, '--lr-noise: expected a start, or a start and an end'),
+        (not args.train_size_probs or sum(args.train_size_probs) > 0, '--train-size-probs: expected a number above 0'),
     ]
     for good, message in checks:
         if not good:
             raise UsageError(message)
-    args.grad_accum_steps = max(1, args.grad_accum_steps)
+    _fit_warmup(args, 'warmup_epochs' in asked)
+
+
+def check_image_options(args: argparse.Namespace) -> None:
+    """Raise UsageError for options of `train` or `validate` that contradict each other about the images."""
+    folder, size, mode = getattr(args, 'data', None), args.input_size, args.input_img_mode
+    if folder and args.data_dir and str(folder) != str(args.data_dir):
+        raise UsageError(f'the data folder is given twice: {folder} and --data-dir {args.data_dir}')
+    if size and args.img_size and args.img_size not in size[1:]:
+        raise UsageError(f'--img-size {args.img_size} contradicts --input-size {" ".join(map(str, size))}')
+    if size and args.in_chans and args.in_chans != size[0]:
+        raise UsageError(f'--in-chans {args.in_chans} contradicts --input-size {" ".join(map(str, size))}')
+    if mode and mode not in BANDS:
+        raise UsageError(
+            f'--input-img-mode {mode!r}: expected one of {", ".join(BANDS)}{did_you_mean(mode.upper(), BANDS)}'
+        )
+    channels = args.in_chans or (size[0] if size else None)
+    if channels and mode and BANDS[mode] != channels:
+        raise UsageError(f'--input-img-mode {mode} has {BANDS[mode]} channels, the model {channels}: see --in-chans')
+    if channels not in (None, 1, 3) and not mode:
+        fitting = ', '.join(m for m, bands in BANDS.items() if bands == channels)
+        way = f'give --input-img-mode, one of {fitting}' if fitting else 'images have 1 to 4'
+        raise UsageError(f'--in-chans {channels}: expected 1 or 3 channels, or the mode that has as many: {way}')
+    for name in ('mean', 'std'):
+        values = getattr(args, name)
+        if values and channels and len(values) not in (1, channels):
+            raise UsageError(f'--{name}: expected one number, or {channels}, one per channel')
+
+
+def _fit_warmup(args: argparse.Namespace, asked: bool) -> None:
+    """A default warm-up that is no shorter than the schedule is halved to fit; one that was asked for is refused."""
+    warmup, epochs = args.warmup_epochs, args.epochs
+    if args.warmup_prefix or not warmup or warmup < epochs or args.sched == 'none':
+        return
+    if asked:
+        raise UsageError(
+            f'--warmup-epochs {warmup}: expected fewer than --epochs, {epochs} (or --warmup-prefix, which adds them)'
+        )
+    args.warmup_epochs = epochs // 2
+    if os.environ.get('RANK', '0') == '0':
+        _logger.warning('for --epochs %d: --warmup-epochs %d instead of %d', epochs, args.warmup_epochs, warmup)

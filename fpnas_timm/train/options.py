@@ -4,12 +4,13 @@ Options of timm's script that are not supported (`UNSUPPORTED`) are rejected by 
 file written by timm's script (`args.yaml`) is accepted if it does not use any of them.
 """
 import argparse
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from ..recipes import Recipe, find_recipe
 from ..runs.options import OptionGroup, ParseKwargs
-from ..runs.parser import Parser, load_yaml, set_options
+from ..runs.parser import Parser, default_workers, known_options, load_yaml, set_options
 from .option_checks import UNSUPPORTED, check_options
 
 __all__ = ['build_parser', 'parse_train_args', 'train_options']
@@ -236,12 +237,11 @@ def parse_train_args(argv: Sequence[str] | None = None, prog: str = 'fpnas train
     first.add_argument('--recipe')
     first.add_argument('-c', '--config')
     early = first.parse_known_args(argv)[0]
-    recipe = _set_recipe_and_file(parser, early.recipe, early.config)
+    recipe, asked = _set_recipe_and_file(parser, early.recipe, early.config)
     args = parser.parse_args(argv)
     if args.list_recipes:
         return args
-    args.data_dir = args.data_dir or args.data
-    check_options(args, recipe)
+    _finish(args, recipe, asked | _given(parser, argv))
     return args
 
 
@@ -255,17 +255,35 @@ def train_options(options: Mapping[str, Any]) -> argparse.Namespace:
         UsageError: as in `parse_train_args`.
     """
     parser = build_parser()
-    recipe = _set_recipe_and_file(parser, options.get('recipe'), options.get('config'))
+    recipe, asked = _set_recipe_and_file(parser, options.get('recipe'), options.get('config'))
     set_options(parser, options, 'train()')
     args = parser.parse_args([])
-    args.data_dir = args.data_dir or args.data
-    check_options(args, recipe)
+    _finish(args, recipe, asked | set(options))
     return args
 
 
-def _set_recipe_and_file(parser: Parser, recipe_name: Any, path: Any) -> Recipe | None:
-    """Set the parser's defaults from the recipe and then from the YAML file; returns the recipe."""
+def _finish(args: argparse.Namespace, recipe: Recipe | None, asked: Set[str]) -> None:
+    """Check the options and fill in what follows from others."""
+    check_options(args, recipe, asked)
+    args.data_dir = args.data_dir or args.data
+    if args.workers is None and not args.resume:  # a resumed run has as many as before
+        args.workers = default_workers()
+
+
+def _given(parser: Parser, argv: Sequence[str] | None) -> set[str]:
+    """The names of the options given on the command line."""
+    words = [w.partition('=')[0] for w in (sys.argv[1:] if argv is None else argv)]
+    return {name for name, action in known_options(parser).items() if set(action.option_strings) & set(words)}
+
+
+def _set_recipe_and_file(parser: Parser, recipe_name: Any, path: Any) -> tuple[Recipe | None, set[str]]:
+    """Set the parser's defaults from the recipe and then from the YAML file.
+
+    Returns:
+        The recipe, and the names of the options in the file.
+    """
     config = load_yaml(path) if path else {}
+    asked = {name.replace('-', '_') for name in config}
     recipe_name = recipe_name or config.get('recipe')
     recipe = find_recipe(str(recipe_name)) if recipe_name else None
     if recipe:
@@ -274,4 +292,4 @@ def _set_recipe_and_file(parser: Parser, recipe_name: Any, path: Any) -> Recipe 
         data = config.pop('data', None)  # a positional argument, which `set_options` does not handle
         set_options(parser, config, str(path))
         parser.set_defaults(data=data)
-    return recipe
+    return recipe, asked

@@ -4,7 +4,6 @@ Only this module, `arguments`, `images` and `schedule` read the parsed options. 
 called in the same order as in timm's script, so that the losses are the same, and a resumed run continues exactly.
 """
 import argparse
-import importlib
 import logging
 import math
 from collections.abc import Sequence
@@ -17,7 +16,6 @@ import yaml
 from timm import utils
 from timm.layers import set_fast_norm
 from timm.models import safe_model_name
-from timm.optim import create_optimizer_v2, optimizer_kwargs
 from timm.task import TrainingTask
 from torch import nn
 from torch.optim import Optimizer
@@ -25,8 +23,10 @@ from torch.optim import Optimizer
 from ..errors import UsageError
 from ..runs.device import Precision, Process, low_precision, model_dtype, start_device
 from ..runs.files import write_text
+from ..runs.parser import default_workers
+from ..runs.timm_checks import check_backend, check_optimizer, check_policy, import_modules, make_optimizer
 from ..runs.tracking import Trackers, read_history
-from .arguments import distillation_of, epoch_settings, loss_arguments, network_config
+from .arguments import distillation_of, epoch_settings, loss_arguments, network_config, optimizer_arguments
 from .checkpoints import RunCheckpoints, load_training_state, read_training_checkpoint
 from .data import data_config_of
 from .epoch import Trainer
@@ -74,6 +74,8 @@ def setup(args: argparse.Namespace) -> Run:
     process = _start(args)
     folder = _folder_of(args)
     resume, saved = _find_checkpoint(args.resume, folder)
+    if args.workers is None:
+        args.workers = _workers_of(saved)
     random_saved = random_state_of(saved, process.world_size, process.rank, args.workers)
     autocast, scaler = low_precision(args.amp, args.amp_dtype, process.device)
     precision = Precision(autocast, model_dtype(args.model_dtype), args.channels_last)
@@ -94,7 +96,7 @@ def setup(args: argparse.Namespace) -> Run:
     )
     criterion = create_criterion(**loss_arguments(args), class_weights=weights)
     task = create_task(model, criterion, process, precision.dtype, data_config, distillation_of(args), classes)
-    optimizer = create_optimizer_v2(trainable_module(task), **optimizer_kwargs(cfg=args), **args.opt_kwargs)
+    optimizer = make_optimizer(trainable_module(task), **optimizer_arguments(args))
     _finish_task(args, task, optimizer, scaler, process, resume, saved)
 
     updates = math.ceil(len(loaders.train) / args.grad_accum_steps)
@@ -141,8 +143,10 @@ def setup(args: argparse.Namespace) -> Run:
 
 def _start(args: argparse.Namespace) -> Process:
     """Import `--device-modules`, set up the device and seed the random generators."""
-    for module in args.device_modules or ():
-        importlib.import_module(module)
+    import_modules(args.device_modules)
+    check_optimizer(args.opt)
+    check_policy(args.aa)
+    check_backend(args.torchcompile)
     process = start_device(args.device)
     vars(args).update(asdict(process), device=str(process.device))
     utils.random_seed(args.seed, process.rank)
@@ -162,6 +166,14 @@ def _find_checkpoint(resume: str, folder: Path) -> tuple[str, dict[str, Any]]:
         there = any((folder / name).exists() for name in ('last.pth.tar', 'last.pth.previous.tar'))
         resume = str(folder / 'last.pth.tar') if there else ''
     return resume, read_training_checkpoint(resume) if resume else {}
+
+
+def _workers_of(saved: dict[str, Any]) -> int:
+    """The number of workers of the run that is resumed, so that it continues exactly; else the default."""
+    try:
+        return len(saved['random']['processes'][0]['workers'])
+    except (IndexError, KeyError, TypeError):
+        return default_workers()
 
 
 def _finish_task(

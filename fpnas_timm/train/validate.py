@@ -1,6 +1,5 @@
 """Validation: loss and accuracy of a network on a dataset, computed by timm's evaluator."""
 import argparse
-import importlib
 from typing import Any
 
 import torch
@@ -14,7 +13,8 @@ from torch import nn
 from ..errors import UsageError
 from ..runs.datasets import class_names, open_dataset
 from ..runs.device import Precision, Process, low_precision, model_dtype, start_device
-from ..runs.parser import read_arch_file
+from ..runs.parser import default_workers, read_arch_file
+from ..runs.timm_checks import check_backend, import_modules
 from ..runs.tracking import progress
 from .data import check_classes, data_config_of
 from .network import NetworkConfig, create_network, to_device
@@ -35,8 +35,8 @@ def validate(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         UsageError: invalid options, data or weights.
     """
-    for module in args.device_modules or ():
-        importlib.import_module(module)
+    import_modules(args.device_modules)
+    check_backend(args.torchcompile)
     name, model_kwargs, root = args.model, dict(args.model_kwargs), args.data_dir or args.data
     if args.arch_file:
         name, model_kwargs['arch'] = 'fpnas', read_arch_file(args.arch_file)
@@ -72,7 +72,7 @@ def validate(args: argparse.Namespace) -> dict[str, Any]:
         std=config['std'],
         crop_pct=config['crop_pct'],
         crop_mode=config['crop_mode'],
-        num_workers=args.workers,
+        num_workers=default_workers() if args.workers is None else args.workers,
         pin_memory=args.pin_mem,
         device=process.device,
         img_dtype=precision.dtype or torch.float32,

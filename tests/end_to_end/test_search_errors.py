@@ -40,7 +40,7 @@ def test_bad_options(capsys, options: list[str], tmp_path: Path) -> None:
     assert 'unknown search space' in fails(capsys, 2, *full, '--space', 'fpnas_s9')
     assert 'below the total stride' in fails(capsys, 2, *full, '--space', 'fpnas_l2', '--img-size', '16')
     assert '--seed -1: expected 0 to 4294967295' in fails(capsys, 2, *full, '--seed', '-1')
-    assert 'timm does not accept an option' in fails(capsys, 2, *full, '--opt', 'nope')
+    assert "--opt 'nope': timm has no such optimizer" in fails(capsys, 2, *full, '--opt', 'nope')
     assert 'no whole number lies between them' in fails(capsys, 2, *full, '--target-macs', '0.5')
     assert 'has no folder for the split' in fails(capsys, 2, *full, '--train-split', 'trian')
     config.write_text('preset: fpnas_l0\nepochs: 7\n')
