@@ -56,6 +56,7 @@ def search_main(argv: Sequence[str] | None = None, prog: str = 'fpnas search') -
         args = parse_search_args(argv, prog)
         from ..search.run import run_search
 
+        _set_up_logging()
         return run_search(args)
 
     return exit_status(run)

@@ -176,6 +176,8 @@ def _in_python(message: str, names: Mapping[str, argparse.Action]) -> str:
     """
     >>> _in_python('--lr 0: expected more than 0: give --output OUT, not --amp', {'lr': 0, 'output': 0, 'amp': 0})
     'lr=0: expected more than 0: give output=OUT, not amp'
+    >>> print(_in_python('use --device cpu, see --output out/1', {'device': 0, 'output': 0}))
+    use device='cpu', see output='out/1'
     """
 
     def renamed(found: re.Match[str]) -> str:
@@ -184,6 +186,8 @@ def _in_python(message: str, names: Mapping[str, argparse.Action]) -> str:
             return found[0]
         value = found[2] or ''
         is_value = value and (found[3] or not re.fullmatch('[a-z]+', value) or value in ('cpu', 'auto', 'none'))
+        if is_value and not re.match(r"[A-Z]+$|[-+.\d]+[\d.eE+-]*$|'", value):
+            value = repr(value)
         return name + (f'={value}' if is_value else f' {value}' if value else '') + (found[3] or '')
 
     text = re.sub(r"--([a-z][a-z0-9-]*[a-z0-9])(?: ('[^']*'|[^\s:;,()]+))?(:(?=\s))?", renamed, message)

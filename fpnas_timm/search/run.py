@@ -12,7 +12,6 @@ from typing import Any
 import timm
 import torch.distributed as dist
 import yaml
-from timm.utils import setup_default_logging
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -20,6 +19,7 @@ from ..arch import Arch
 from ..errors import RunError, UsageError
 from ..runs.checkpoints import load_checkpoint, previous, save_checkpoint
 from ..runs.files import write_text
+from ..runs.parser import pythons_words
 from ..runs.processes import SharedStop, StopRequest, on_primary, stop_on_signal
 from ..spaces import MBConvSpace
 from ..spaces.decode import InfeasibleError
@@ -27,7 +27,7 @@ from .dataset import check_images
 from .distribution import Distribution
 from .evaluator import Accuracy
 from .folder import ARGS_FILE, CHECKPOINT, EXTRACT, RECORD, check_same, lock_folder
-from .options import search_options
+from .options import build_parser, search_options
 from .report import Report, write_result
 from .setup import Setup, set_up
 
@@ -103,7 +103,7 @@ def search(
         output: folder to write to; must not contain a search yet. Required unless you resume.
         resume: folder of a search to continue, with its saved settings; a torch dataset must be passed again.
         preset: name of a space whose settings in the paper are used.
-        device: 'cpu' or 'cuda'.
+        device: 'auto' (a GPU if there is one), 'cpu' or 'cuda'.
         options: all others, such as `warmup_epochs`, `joint_epoch`, `lam`, `beta`, `img_size`, `batch_size`, `seed`.
 
     Returns:
@@ -135,13 +135,14 @@ def search(
     )
     if dataset is not None and data_dir is not None and not isinstance(dataset, str):
         raise UsageError('search(): give either a dataset or data_dir, not both')
-    args = search_options({**{k: v for k, v in named.items() if v is not None}, **options})
-    own_space = space if isinstance(space, MBConvSpace) else None
-    if own_space is not None and not args.resume:
-        args.space = str((Path(args.output) / 'space.json').resolve())  # where `resume` finds it
-    images = None if dataset is None or isinstance(dataset, str) else check_images(dataset)
-    setup = set_up(args, own_space, images)
-    result, stopped = _run(setup)
+    with pythons_words(build_parser()):
+        args = search_options({**{k: v for k, v in named.items() if v is not None}, **options})
+        own_space = space if isinstance(space, MBConvSpace) else None
+        if own_space is not None and not args.resume:
+            args.space = str((Path(args.output) / 'space.json').resolve())  # where `resume` finds it
+        images = None if dataset is None or isinstance(dataset, str) else check_images(dataset)
+        setup = set_up(args, own_space, images)
+        result, stopped = _run(setup)
     if result is not None:
         return result
     message = f'stopped in epoch {setup.search.epoch + 1}; continue with search(resume={str(setup.folder)!r})'
@@ -163,7 +164,6 @@ def run_search(args: Namespace) -> int:
         UsageError: invalid options, data or budget; the search has not started.
         RunError: an unreadable image, a loss that is not finite or a full disk; the last checkpoint is kept.
     """
-    setup_default_logging()
     setup = set_up(args)
     result, stopped = _run(setup)
     if result is None:

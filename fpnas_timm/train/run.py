@@ -21,10 +21,11 @@ from torch import nn
 from ..arch import Arch
 from ..draw.training import draw_curves
 from ..errors import RunError, UsageError, plain_message
+from ..runs.parser import pythons_words
 from ..runs.processes import StopRequest
 from .epoch import not_finite, train_epoch
 from .folder import export_best
-from .options import train_options
+from .options import build_parser, train_options
 from .setup import Run, setup
 from .task import eval_model, trainable_module
 from .validate import evaluate_task
@@ -96,7 +97,7 @@ def train(
         recipe: one of `fpnas_timm.recipes.recipe_names()`.
         num_classes: number of classifier outputs; must match the number of classes in the data.
         epochs: length of the schedule.
-        device: 'cuda', 'cpu', 'mps', ..
+        device: 'auto' (a GPU if there is one), 'cuda', 'cpu', 'mps', ..
         output: parent folder of the runs.
         experiment: name of the run's subfolder of `output` (default: made from the time and the model).
         resume: a training checkpoint to continue from, or 'auto': the last one of this experiment, if any.
@@ -122,12 +123,16 @@ def train(
     )
     if arch is not None:
         given['model'] = model or 'fpnas'
-        given['model_kwargs'] = {**(options.get('model_kwargs') or {}), 'arch': str(arch)}
-    args = train_options({name: value for name, value in given.items() if value is not None})
-    try:
-        return run_training(args)
-    except RunError as e:
-        raise RunError(plain_message(e)) from None
+        own = options.get('model_kwargs') or {}
+        if not isinstance(own, dict):
+            raise UsageError(f'train(): model_kwargs={own!r}: expected a dict')
+        given['model_kwargs'] = {**own, 'arch': str(arch)}
+    with pythons_words(build_parser()):
+        args = train_options({name: value for name, value in given.items() if value is not None})
+        try:
+            return run_training(args)
+        except RunError as e:
+            raise RunError(plain_message(e)) from None
 
 
 def run_training(args: argparse.Namespace, stop: StopRequest | None = None) -> TrainResult:

@@ -89,13 +89,13 @@ def test_resume(result: TrainResult, tiny_images: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(('options', 'message'), [
     ({'epoch': 3}, r"train\(\): unknown option 'epoch'; did you mean epochs\?"),
-    ({'lr': 'fast'}, r"train\(\): lr: 'fast': could not convert"),
-    ({'epochs': 0}, r'--epochs 0: expected at least 1'),
-    ({'opt': 'adamw', 'loss': 'l2'}, r"train\(\): loss: 'l2': expected one of ce, bce"),
+    ({'lr': 'fast'}, r"train\(\): lr='fast': expected a number"),
+    ({'epochs': 0}, r'train\(\): epochs=0: expected 1 or more'),
+    ({'opt': 'adamw', 'loss': 'l2'}, r"train\(\): loss='l2': expected one of ce, bce"),
     ({'recipe': 'ls+a'}, r"unknown recipe 'ls\+a'; did you mean ls\+aa\?"),
-    ({'torchscript': True}, r'--torchscript is not supported here'),
+    ({'torchscript': True}, r'torchscript is not supported here: use torchcompile$'),
     ({'model': 'fpnas_l0', 'recipe': 'fpnas_l1'}, r'recipe fpnas_l1 is for fpnas_l1, not fpnas_l0'),
-    ({'num_classes': 2}, r'.*the data has 3 classes, the model 2: use --num-classes 3'),
+    ({'num_classes': 2}, r'.*the data has 3 classes, the model 2: use num_classes=3'),
     ({'data_dir': 'nowhere'}, r'nowhere: no such folder'),
     ({'config': 'nowhere.yaml'}, r'nowhere.yaml: cannot be read'),
 ])
