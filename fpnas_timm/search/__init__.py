@@ -4,7 +4,7 @@
 * `distribution`: P(A | alpha), factorised and joint
 * `estimator`: the gradient, equation (2)
 * `evaluator`: the evaluator that trains and scores a supernet
-* `dataset`, `halves`: the images, and their split into two halves
+* `dataset`, `joined`, `halves`: the images, and which of them train the weights or alpha
 * `options`, `names`, `setup`, `images`, `run`: from options to a finished search; `search()`
 * `folder`, `report`: the files and log lines that a search writes
 """

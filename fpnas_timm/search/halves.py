@@ -21,7 +21,7 @@ from ..errors import UsageError
 from ..runs.images import READ_ERRORS, to_mode, unreadable
 from ..runs.imbalance import draw_balanced
 
-__all__ = ['Half', 'HalfLoader', 'Halves', 'StepBatches', 'pick_classes', 'stratified_halves']
+__all__ = ['Half', 'HalfLoader', 'Halves', 'StepBatches', 'joined_halves', 'pick_classes', 'stratified_halves']
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,17 @@ def stratified_halves(
         train += indices[:middle]
         val += indices[middle:]
     return Halves(sorted(train), sorted(val), list(classes))
+
+
+def joined_halves(targets: Sequence[int], count: int, classes: Sequence[int]) -> Halves:
+    """The first `count` images train the weights, the others alpha; only those of the `classes`.
+
+    >>> joined_halves([0, 1, 2, 1, 0, 2], count=4, classes=[0, 1])
+    Halves(train=[0, 1, 3], val=[4], classes=[0, 1])
+    """
+    wanted = set(classes)
+    used = [i for i, target in enumerate(targets) if target in wanted]
+    return Halves([i for i in used if i < count], [i for i in used if i >= count], list(classes))
 
 
 class Half(Dataset):
@@ -162,6 +173,7 @@ class StepBatches:
             rank: int = 0,
             world_size: int = 1,
             targets: Sequence[int] | None = None,
+            steps: int | None = None,
     ) -> None:
         """
         Args:
@@ -173,6 +185,8 @@ class StepBatches:
             world_size: number of processes.
             targets: the class of every image, to draw all classes equally often (with replacement); None: the epoch is
                 a permutation of the images.
+            steps: number of steps per epoch; the images are repeated in another order where they do not suffice. None:
+                as many complete steps as they suffice for.
         """
         self.size = size
         self.batch_size = batch_size
@@ -181,22 +195,21 @@ class StepBatches:
         self.rank = rank
         self.world_size = world_size
         self.targets = targets
+        self.images_per_step = batch_size * accum_steps * world_size
+        self.steps = size // self.images_per_step if steps is None else steps
         self.epoch = self.first_step = 0
-
-    @property
-    def steps(self) -> int:
-        """Number of complete steps per epoch."""
-        return self.size // (self.batch_size * self.accum_steps * self.world_size)
 
     def __len__(self) -> int:
         return (self.steps - self.first_step) * self.accum_steps
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng((*self.seed, self.epoch))
-        if self.targets is None:
-            order = rng.permutation(self.size).tolist()
-        else:
-            order = draw_balanced(self.targets, self.size, rng)
+        order: list[int] = []
+        while len(order) < max(self.size, self.steps * self.images_per_step):
+            if self.targets is None:
+                order += rng.permutation(self.size).tolist()
+            else:
+                order += draw_balanced(self.targets, self.size, rng)
         for round_ in range(self.first_step * self.accum_steps, self.steps * self.accum_steps):
             start = (round_ * self.world_size + self.rank) * self.batch_size
             yield order[start : start + self.batch_size]
@@ -226,7 +239,7 @@ class HalfLoader:
 
     @property
     def steps(self) -> int:
-        """Number of complete steps per epoch."""
+        """Number of steps per epoch."""
         return self.batches.steps
 
     def start(self, epoch: int, step: int) -> Iterator[Any]:

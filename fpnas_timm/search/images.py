@@ -16,13 +16,14 @@ from ..runs.imbalance import class_weights, count_classes
 from ..spaces import MBConvSpace
 from .dataset import GivenImages
 from .folder import RECORD, saved_class_weights, saved_halves
-from .halves import Half, HalfLoader, Halves, StepBatches, pick_classes, stratified_halves
+from .halves import Half, HalfLoader, Halves, StepBatches, joined_halves, pick_classes, stratified_halves
+from .joined import JoinedImages, join_images
 
 __all__ = ['create_half_loader', 'data_config_of', 'half_class_weights', 'open_halves', 'open_images']
 
 
 def open_images(args: Namespace) -> Dataset:
-    """The dataset that the options name."""
+    """The dataset that the options name; with `--alpha-split`, a `JoinedImages` of two."""
     if args.resume and not args.dataset and not args.data_dir:
         raise UsageError(
             f'--resume {args.resume}: that search was given a dataset in Python: continue with search(resume=.., '
@@ -30,13 +31,18 @@ def open_images(args: Namespace) -> Dataset:
         )
     if args.dataset_download and args.world_size > 1 and args.rank:
         dist.barrier()  # rank 0 downloads first
-    dataset = open_dataset(
-        args.dataset, args.data_dir, args.train_split, args.img_extensions, download=args.dataset_download,
-        class_map=args.class_map, input_img_mode='RGB' if args.in_chans == 3 else 'L',
-    )
+    dataset = _open_split(args, args.train_split)
+    alpha = _open_split(args, args.alpha_split) if args.alpha_split else None
     if args.dataset_download and args.world_size > 1 and not args.rank:
         dist.barrier()
-    return dataset
+    return dataset if alpha is None else join_images(dataset, alpha, f'--alpha-split {args.alpha_split}')
+
+
+def _open_split(args: Namespace, split: str) -> Dataset:
+    return open_dataset(
+        args.dataset, args.data_dir, split, args.img_extensions, download=args.dataset_download,
+        class_map=args.class_map, input_img_mode='RGB' if args.in_chans == 3 else 'L',
+    )
 
 
 def open_halves(args: Namespace, dataset: Dataset | None = None) -> tuple[Dataset, Halves, list[str]]:
@@ -47,9 +53,13 @@ def open_halves(args: Namespace, dataset: Dataset | None = None) -> tuple[Datase
     Raises:
         UsageError: the data cannot be opened, has too few classes or images, or does not have `--num-classes` classes.
     """
+    if dataset is not None and args.alpha_split:
+        raise UsageError('--alpha-split names a split of --data-dir: search() takes a dataset as alpha_dataset')
     dataset = open_images(args) if dataset is None else dataset
-    if isinstance(dataset, (StrictImages, GivenImages)):
-        dataset.notes = Path(args.output) / UNREADABLE
+    parts = dataset.parts if isinstance(dataset, JoinedImages) else (dataset,)
+    for part, name in zip(parts, (UNREADABLE, f'alpha-{UNREADABLE}')):
+        if isinstance(part, (StrictImages, GivenImages)):
+            part.notes = Path(args.output) / name
     targets, names = class_indices(dataset), class_names(dataset)
     found = len(set(targets))
     if args.num_classes not in (None, found):
@@ -57,8 +67,11 @@ def open_halves(args: Namespace, dataset: Dataset | None = None) -> tuple[Datase
     if found < 2:
         raise UsageError(f'{args.data_dir or "dataset"}: all images are of one class: expected one folder per class')
     classes = pick_classes(targets, args.search_classes, args.class_seed)
-    halves = saved_halves(Path(args.output) / RECORD, targets, classes) if args.resume else None
-    halves = halves or stratified_halves(targets, classes, args.seed, names)
+    if isinstance(dataset, JoinedImages):
+        halves = joined_halves(targets, dataset.count, classes)
+    else:
+        saved = saved_halves(Path(args.output) / RECORD, targets, classes) if args.resume else None
+        halves = saved or stratified_halves(targets, classes, args.seed, names)
     step = args.batch_size * args.grad_accum_steps * args.world_size
     if min(len(halves.train), len(halves.val)) < step:
         raise UsageError(
@@ -99,8 +112,9 @@ def create_half_loader(
         indices: Sequence[int],
         classes: Sequence[int],
         is_training: bool,
+        steps: int | None = None,
 ) -> HalfLoader:
-    """The loader of one half, with augmentation for the weights and without for alpha.
+    """The loader of one half, with augmentation for the weights and without for alpha; `steps` as in `StepBatches`.
 
     Transforms and options are timm's, but not the loader: with timm's `create_loader`, shuffling and worker seeds
     would depend on earlier random draws.
@@ -126,7 +140,7 @@ def create_half_loader(
     targets = class_indices(dataset) if args.balanced_sampling else None
     batches = StepBatches(
         len(half), args.batch_size, (args.seed, int(is_training)), args.grad_accum_steps, args.rank, args.world_size,
-        None if targets is None else [targets[i] for i in indices],
+        None if targets is None else [targets[i] for i in indices], steps,
     )
     return HalfLoader(half, batches, args.workers, args.pin_mem)
 

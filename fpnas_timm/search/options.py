@@ -83,9 +83,30 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add('--no-baseline', False, 'do not subtract the mean weight of the samples')
     add('--alpha-lr', 0.01, 'learning rate of alpha (Adam)')
 
+    _add_images(parser)
+    add = OptionGroup(parser, 'weights')
+    add.shared('opt')
+    add.shared('lr', default=0.05)
+    add.shared('momentum')
+    add.shared('weight_decay', default=1e-4)
+    add('--clip-grad', 5.0, 'maximum norm of the gradient; 0: no limit')
+    add.shared('sched')
+    add('--warmup-lr-epochs', 1, 'number of epochs of linear learning-rate warm-up')
+    add.shared('warmup_lr', 'min_lr')
+    add.shared('smoothing', default=0.0)
+    add.shared('amp', 'amp_dtype')
+    add.shared('channels_last', text='use the channels_last memory format (always used on a CPU)')
+    add('--calibration-batches', 50, "number of batches for the batch-norm statistics of the extracted model")
+    return parser
+
+
+def _add_images(parser: Parser) -> None:
+    """The groups `data` and `augmentation of the training half`."""
     add = OptionGroup(parser, 'data')
     add.shared('data_dir', 'dataset')
-    add('--train-split', 'train', 'split to search on; it is divided into the two halves')
+    add('--train-split', 'train', 'split to search on; half of it trains the weights, half alpha')
+    add('--alpha-split', None, 'split that trains alpha; all of --train-split then trains the weights',
+        otherwise='half of --train-split')
     add.shared('dataset_download', 'class_map', 'img_extensions')
     add('--num-classes', None, 'number of classes, checked against the data', type=int, otherwise='not checked',
         range=Range(2))
@@ -105,21 +126,6 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add.shared('no_aug')
     add.shared('scale', 'ratio', nargs=2)
     add.shared('hflip', 'vflip', 'color_jitter', 'aa', 'reprob', 'remode', 'train_interpolation')
-
-    add = OptionGroup(parser, 'weights')
-    add.shared('opt')
-    add.shared('lr', default=0.05)
-    add.shared('momentum')
-    add.shared('weight_decay', default=1e-4)
-    add('--clip-grad', 5.0, 'maximum norm of the gradient; 0: no limit')
-    add.shared('sched')
-    add('--warmup-lr-epochs', 1, 'number of epochs of linear learning-rate warm-up')
-    add.shared('warmup_lr', 'min_lr')
-    add.shared('smoothing', default=0.0)
-    add.shared('amp', 'amp_dtype')
-    add.shared('channels_last', text='use the channels_last memory format (always used on a CPU)')
-    add('--calibration-batches', 50, "number of batches for the batch-norm statistics of the extracted model")
-    return parser
 
 
 def parse_search_args(argv: Sequence[str] | None = None, prog: str = 'fpnas search') -> argparse.Namespace:

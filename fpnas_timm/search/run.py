@@ -27,6 +27,7 @@ from .dataset import check_images
 from .distribution import Distribution
 from .evaluator import Accuracy
 from .folder import ARGS_FILE, CHECKPOINT, EXTRACT, RECORD, check_same, lock_folder
+from .joined import join_images
 from .options import build_parser, search_options
 from .report import Report, write_result
 from .setup import Setup, set_up
@@ -76,6 +77,7 @@ def search(
         space: str | Path | MBConvSpace | None = None,
         dataset: Dataset | Sequence[Any] | str | None = None,
         *,
+        alpha_dataset: Dataset | Sequence[Any] | None = None,
         data_dir: str | Path | None = None,
         target_macs: float | str | None = None,
         epochs: int | None = None,
@@ -97,6 +99,8 @@ def search(
         space: name of one of the paper's spaces ('fpnas_s1pp', ..), path of a .json file, or an `MBConvSpace`.
         dataset: a torch dataset or a list of (PIL image, class); its `classes`, if any, are the class names. Or timm's
             TYPE/NAME.
+        alpha_dataset: images that train alpha, for a torch dataset or list, all of which then trains the weights.
+            The classes are matched by name, or by number if one of the two has no class names.
         data_dir: folder with `train/<class>/*.png`, instead of a dataset.
         target_macs: budget of multiply-adds: 3e6 or '3M' (default: none).
         epochs: total number of epochs.
@@ -140,8 +144,7 @@ def search(
         own_space = space if isinstance(space, MBConvSpace) else None
         if own_space is not None and not args.resume:
             args.space = str((Path(args.output) / 'space.json').resolve())  # where `resume` finds it
-        images = None if dataset is None or isinstance(dataset, str) else check_images(dataset)
-        setup = set_up(args, own_space, images)
+        setup = set_up(args, own_space, _given_images(dataset, alpha_dataset))
         result, stopped = _run(setup)
     if result is not None:
         return result
@@ -149,6 +152,16 @@ def search(
     if stopped == signal.SIGINT:
         raise KeyboardInterrupt(message)
     raise RunError(message)
+
+
+def _given_images(dataset: Any, alpha_dataset: Any) -> Dataset | None:
+    """The images that a Python caller passes; None if the options name them."""
+    images = None if dataset is None or isinstance(dataset, str) else check_images(dataset)
+    if alpha_dataset is None:
+        return images
+    if images is None:
+        raise UsageError('search(): alpha_dataset goes with a dataset; a split of data_dir is alpha_split=NAME')
+    return join_images(images, check_images(alpha_dataset), 'alpha_dataset')
 
 
 def run_search(args: Namespace) -> int:

@@ -29,6 +29,7 @@ from .evaluator import SuperNetEvaluator
 from .folder import fingerprint_of
 from .halves import Halves
 from .images import create_half_loader, data_config_of, half_class_weights, open_halves
+from .joined import JoinedImages
 from .loop import Search, SearchConfig
 
 __all__ = ['Setup', 'set_up']
@@ -110,7 +111,7 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
         settings=settings,
         record={
             'processes': args.world_size, 'space': space.to_dict(), 'images': fingerprint_of(dataset), **vars(halves),
-            'class_weights': weights,
+            'alpha_from': dataset.count if isinstance(dataset, JoinedImages) else None, 'class_weights': weights,
         },
         class_names=names,
         data_config=data_config_of(args, space),
@@ -205,7 +206,10 @@ def create_evaluator(
     if args.channels_last:
         net = net.to(memory_format=torch.channels_last)
     train_loader = create_half_loader(args, space.img_size, dataset, halves.train, halves.classes, is_training=True)
-    val_loader = create_half_loader(args, space.img_size, dataset, halves.val, halves.classes, is_training=False)
+    val_loader = create_half_loader(  # of halves of one split, one has a step more or less; of two splits, all differs
+        args, space.img_size, dataset, halves.val, halves.classes, is_training=False,
+        steps=train_loader.steps if isinstance(dataset, JoinedImages) else None,
+    )
     optimizer = make_optimizer(net, args.opt, lr=args.lr, weight_decay=args.weight_decay, momentum=args.momentum)
     scheduler, _ = create_scheduler_v2(
         optimizer, sched=args.sched, num_epochs=args.epochs, warmup_epochs=args.warmup_lr_epochs,

@@ -1,0 +1,81 @@
+"""Two datasets of a search: one trains the weights, the other alpha."""
+import logging
+import os
+from collections.abc import Sequence, Sized
+from typing import Any, cast
+
+from torch.utils.data import Dataset
+
+from ..errors import UsageError, did_you_mean
+from ..runs.datasets import class_indices, class_names
+
+__all__ = ['JoinedImages', 'join_images']
+
+_logger = logging.getLogger('search')
+
+
+class JoinedImages(Dataset):
+    """The images that train the weights, followed by those that train alpha, with the classes of the former."""
+
+    def __init__(self, weights: Dataset, alpha: Dataset, alpha_targets: Sequence[int]) -> None:
+        """
+        Args:
+            weights: the images that train the weights.
+            alpha: the images that train alpha.
+            alpha_targets: the class of every image in `alpha`, numbered as in `weights`.
+        """
+        self.parts = weights, alpha
+        self.count = len(cast(Sized, weights))  # of images that train the weights
+        self.targets = [*class_indices(weights), *alpha_targets]
+        self.class_to_idx = {name: i for i, name in enumerate(class_names(weights))}
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        weights, alpha = self.parts
+        image, _ = weights[index] if index < self.count else alpha[index - self.count]
+        return image, self.targets[index]
+
+
+def join_images(weights: Dataset, alpha: Dataset, name: str) -> JoinedImages:
+    """Join the images that train the weights and those that train alpha; their classes are matched by name.
+
+    Args:
+        weights: the images that train the weights.
+        alpha: the images that train alpha.
+        name: the option that names `alpha`, for messages.
+
+    Raises:
+        UsageError: both contain the same image file, or `alpha` has a class that `weights` has not.
+    """
+    files = [_files(dataset) for dataset in (weights, alpha)]
+    both = sorted(files[0] & files[1])
+    if both:
+        raise UsageError(
+            f'{name}: {len(both):,} of its {len(files[1]):,} images train the weights too, such as {both[0]}: expected '
+            'other images for alpha'
+        )
+    names, alpha_names = class_names(weights), class_names(alpha)
+    known, targets = set(class_indices(weights)), class_indices(alpha)
+    if names and alpha_names:
+        index = {n: i for i, n in enumerate(names) if i in known}
+        odd = sorted({alpha_names[t] for t in targets} - set(index))
+        if odd:
+            raise UsageError(f'{name}: has images of class {odd[0]!r}, of which there are none to train the weights'
+                             f'{did_you_mean(odd[0], index)}')
+        targets = [index[alpha_names[t]] for t in targets]
+    elif not set(targets) <= known:
+        raise UsageError(f'{name}: has images of class {min(set(targets) - known)}, of which there are none to train '
+                         'the weights')
+    missing = sorted(known - set(targets))
+    if missing:
+        shown = ', '.join(names[t] if names else str(t) for t in missing[:5]) + (', ..' if len(missing) > 5 else '')
+        _logger.warning('%s: has no images of %d of %d classes: %s', name, len(missing), len(known), shown)
+    return JoinedImages(weights, alpha, targets)
+
+
+def _files(dataset: Dataset) -> set[str]:
+    """The absolute names of the image files, with links followed; empty if the dataset does not read files."""
+    samples = getattr(getattr(getattr(dataset, 'dataset', None), 'reader', None), 'samples', ())
+    return {os.path.realpath(s[0]) for s in samples if isinstance(s, tuple) and isinstance(s[0], str)}
