@@ -4,8 +4,9 @@ The functions of `fpnas_timm.hub` are imported when they are called, so that `--
 """
 import argparse
 import json
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from ..weights.manifest import ENVIRONMENT
 from . import exit_status
 
 if TYPE_CHECKING:
-    from ..hub.pull import Verified
+    from ..hub.verify import Verified
 
 __all__ = ['main']
 
@@ -112,6 +113,22 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 0, 2 for an invalid argument, 1 if the Hub fails or a file is invalid."""
+    """Exit status 0, 2 for an invalid argument, 1 if the Hub fails or a file is invalid, 143 after SIGTERM."""
     args = build_parser().parse_args(argv)
-    return exit_status(lambda: args.run(args))
+    return exit_status(lambda: _ended_by_sigterm(lambda: args.run(args)))
+
+
+def _ended_by_sigterm(run: Callable[[], None]) -> None:
+    """Call `run`; SIGTERM ends it as Ctrl-C does, so that temporary files are removed, with exit status 143."""
+    def stop(*_: object) -> None:
+        raise SystemExit(143)
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread
+        run()
+        return
+    try:
+        run()
+    finally:
+        signal.signal(signal.SIGTERM, before)

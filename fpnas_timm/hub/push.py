@@ -1,8 +1,11 @@
 """Uploads a model to the Hub (weights, config, card and picture) and makes the manifest entry for it."""
+import contextlib
 import json
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from huggingface_hub import HfApi
@@ -11,20 +14,21 @@ from ..arch import Arch
 from ..draw.arch import draw_arch
 from ..errors import RunError, UsageError, one_line
 from ..runs.files import write_text
+from ..weights.config_checks import is_finite_number
 from ..weights.folder import (
     CARD_FILE,
     CONFIG_FILE,
     PICTURE,
     WEIGHTS_FILE,
-    check_empty,
     drop_doubled_num_classes,
     model_folder,
     read_config,
 )
-from ..weights.manifest import INPUT_KEYS, ManifestEntry
+from ..weights.manifest import INPUT_KEYS, ManifestEntry, parse_entry
 from ..zoo.strings import ARCHS
 from .card import metrics_of, model_card, origin_of, recipe_of
-from .pull import verify
+from .stage import check_free, filling
+from .verify import verify
 
 __all__ = ['push']
 
@@ -71,6 +75,8 @@ def push(
         ```
     """
     folder = model_folder(run_or_dir)
+    if output:
+        check_free(output)
     if not re.fullmatch(r'[\w.-]+/[\w.-]+', repo_id):
         raise UsageError(f'{repo_id!r}: expected ORG/NAME')
     report = verify(folder)
@@ -80,32 +86,41 @@ def push(
     config = drop_doubled_num_classes(config)
     license = license or config['pretrained_cfg'].get('license') or 'other'
     config['pretrained_cfg']['license'] = license
-    stage = check_empty(output or tempfile.mkdtemp(prefix='fpnas-hub-'))
-    stage.mkdir(parents=True, exist_ok=True)
-    try:
-        shutil.copyfile(folder / WEIGHTS_FILE, stage / WEIGHTS_FILE)
-        write_text(stage / CONFIG_FILE, json.dumps(config, indent=2) + '\n')
-        write_text(stage / CARD_FILE, model_card(config, arch, repo_id, origin or origin_of(config, arch), license))
-        _draw(arch, stage / PICTURE, repo_id)
-        revision = '0' * 40 if dry_run else _upload(stage, repo_id, private)
-    except BaseException:
-        shutil.rmtree(stage, ignore_errors=True)
-        raise
-    if not (dry_run or output):
-        shutil.rmtree(stage)
     cfg = {**config['pretrained_cfg'], 'num_classes': config['num_classes'], 'label_names': config.get('label_names')}
     entry = ManifestEntry(
         model=model or _manifest_name(report.arch, repo_id),
         sha256=report.sha256,
-        metrics=metrics_of(config),
+        metrics={k: v for k, v in metrics_of(config).items() if is_finite_number(v)},
         recipe=recipe_of(config) or 'not recorded',
         license=license,
         repo_id=repo_id,
-        revision=revision,
+        revision='0' * 40,
         arch=report.arch,
         pretrained_cfg={k: cfg[k] for k in INPUT_KEYS if cfg.get(k) is not None},
     )
-    return entry, stage if dry_run or output else None
+    parse_entry(entry.to_dict(), f'the manifest entry of {folder}', folder)  # so that it can be used as it is printed
+    with filling(output) if output else _temporary_folder(keep=dry_run) as stage:
+        shutil.copyfile(folder / WEIGHTS_FILE, stage / WEIGHTS_FILE)
+        write_text(stage / CONFIG_FILE, json.dumps(config, indent=2) + '\n')
+        write_text(stage / CARD_FILE, model_card(config, arch, repo_id, origin or origin_of(config, arch), license))
+        _draw(arch, stage / PICTURE, repo_id)
+        if not dry_run:
+            entry = replace(entry, revision=_upload(stage, repo_id, private))
+    return entry, (Path(output) if output else stage) if dry_run or output else None
+
+
+@contextlib.contextmanager
+def _temporary_folder(keep: bool) -> Iterator[Path]:
+    """A new folder of the system's temporary files; kept on request, if there is no error."""
+    folder = Path(tempfile.mkdtemp(prefix='fpnas-hub-'))
+    try:
+        yield folder
+    except BaseException:
+        keep = False
+        raise
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _draw(arch: Arch, path: Path, title: str) -> None:
@@ -118,7 +133,8 @@ def _draw(arch: Arch, path: Path, title: str) -> None:
 def _manifest_name(arch: str, repo_id: str) -> str:
     """`name.v1`, with the name of the model if the string is that of a named model, else that of the repository."""
     named = next((name for name, string in ARCHS.items() if string == arch), None)
-    return f'{named or re.sub("[^a-z0-9]+", "_", repo_id.partition("/")[2].lower())}.v1'
+    own = re.sub('[^a-z0-9]+', '_', repo_id.partition('/')[2].lower()).strip('_')
+    return f'{named or (own if own[:1].isalpha() else f"net_{own}")}.v1'
 
 
 def _upload(folder: Path, repo_id: str, private: bool) -> str:

@@ -2,7 +2,10 @@
 
 * `manifest`: which weights are published (`weights.json`)
 * `download`: one file from the Hub's cache
-* `checks`: hash, size and shapes of a safetensors file
+* `transfer`: its bytes, within a size and a time
+* `checks`: hash, size, names, shapes and types of a safetensors file
+* `config_checks`: what a `config.json` or a manifest may say
+* `json_file`: JSON from elsewhere, within limits
 * `pretrained`: timm's pretrained cfgs
 * `folder`: a `local-dir:` folder, written, found and read
 """

@@ -1,5 +1,9 @@
-"""Safe loading of weights: safetensors only; checks hash (if known), size and shapes before allocating memory."""
+"""Safe loading of weights: safetensors only; checks hash (if known), size, names, shapes and types of the tensors.
+
+All of it from the file's header, before memory is allocated.
+"""
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +12,23 @@ from safetensors import SafetensorError, safe_open
 
 from ..errors import RunError, one_line
 from ..model.network import FPNAS, check_same_arch, checkpoint_filter_fn
+from .config_checks import MAX_CHANS, MAX_CLASSES, check_network_size
 from .download import download
 from .folder import WEIGHTS_FILE
+from .json_file import show
 
 __all__ = ['check_file', 'checked_file', 'max_bytes', 'sha256_of']
 
-MAX_CLASSES, MAX_CHANS = 10**6, 4096  # above these limits, a config.json is invalid or malicious
+FLOATS = ('F16', 'BF16', 'F32', 'F64')  # safetensors' names of the types that weights may have
+COUNTER = 'num_batches_tracked'  # of batch norms; not used for inference, torch can do without it
 
 
 def checked_file(
-        cfg: dict[str, Any], arch: str, sha256: str | None = None, cache_dir: str | Path | None = None
+        cfg: dict[str, Any],
+        arch: str,
+        sha256: str | None = None,
+        cache_dir: str | Path | None = None,
+        global_pool: str = 'avg',
 ) -> Path | None:
     """The local path of the safetensors file that a `pretrained_cfg` refers to, after checking it.
 
@@ -26,21 +37,22 @@ def checked_file(
         arch: architecture string of the network.
         sha256: expected hash in hexadecimal; no comparison if None.
         cache_dir: cache folder for files from the Hub; the Hub's default cache if None.
+        global_pool: pooling of the network that the weights are of, by timm's name.
 
     Returns:
         The file; None if the cfg does not refer to a safetensors file (a state dict in memory, the user's own
-        checkpoint, or nothing).
+        checkpoint, or nothing), which a folder or a repository always does.
 
     Raises:
         RunError: the file is not available, or does not match cfg, string or hash.
     """
     filename = cfg.get('hf_hub_filename') or WEIGHTS_FILE
-    if cfg.get('state_dict'):
-        return None
     if cfg.get('source') == 'local-dir':
         path, name = Path(cfg['file']) / WEIGHTS_FILE, f'{cfg["file"]}/{WEIGHTS_FILE}'
         if not path.is_file():
             raise RunError(f'{cfg["file"]}: holds no {WEIGHTS_FILE}; weights are read from safetensors only')
+    elif cfg.get('source') != 'hf-hub' and cfg.get('state_dict'):
+        return None
     elif cfg.get('source') != 'hf-hub' and cfg.get('file'):
         path = Path(cfg['file'])
         name = str(path)
@@ -55,12 +67,19 @@ def checked_file(
         path = download(cfg['hf_hub_id'], filename, max_bytes(cfg, arch, name), cache_dir)
     else:
         return None
-    check_file(path, cfg, arch, sha256, name)
+    check_file(path, cfg, arch, sha256, name, global_pool)
     return path
 
 
-def check_file(path: Path, cfg: dict[str, Any], arch: str, sha256: str | None = None, name: str | None = None) -> None:
-    """Check that a safetensors file contains weights of this network: its header, and its hash if one is given.
+def check_file(
+        path: Path,
+        cfg: dict[str, Any],
+        arch: str,
+        sha256: str | None = None,
+        name: str | None = None,
+        global_pool: str = 'avg',
+) -> None:
+    """Check that a safetensors file contains the weights of this network, all and only these, and its hash if given.
 
     Args:
         path: the file.
@@ -68,13 +87,18 @@ def check_file(path: Path, cfg: dict[str, Any], arch: str, sha256: str | None = 
         arch: architecture string of the network.
         sha256: expected hash in hexadecimal; no comparison if None.
         name: name of the file for error messages.
+        global_pool: as in `checked_file`.
 
     Raises:
-        RunError: the file is damaged or too large, or its architecture, number of classes or hash does not match.
+        RunError: the file is damaged or too large, or its hash, or the name, shape or type of a tensor does not match.
     """
     name = name or str(path)
-    network = _expected(cfg, arch, name)
-    size, most = path.stat().st_size, _most_bytes(network)
+    network = _expected(cfg, arch, name, global_pool)
+    try:
+        size = path.stat().st_size
+    except (OSError, ValueError) as e:
+        raise RunError(f'{name}: cannot be read ({one_line(e)})') from None
+    most = _most_bytes(network)
     if size > most:
         raise RunError(f'{name}: {size:,} bytes, and the weights of this network are at most {most:,}')
     if sha256 is not None and (found := sha256_of(path)) != sha256:
@@ -82,12 +106,7 @@ def check_file(path: Path, cfg: dict[str, Any], arch: str, sha256: str | None = 
             f'{name}: its sha256 is {found}, the manifest says {sha256}: not loaded. Download it again with '
             f'`fpnas hub pull --force`; if that does not help, these are not the published weights'
         )
-    try:
-        with safe_open(str(path), 'pt') as f:
-            held = {key: torch.empty(f.get_slice(key).get_shape(), device='meta') for key in f.keys()}
-    except (OSError, SafetensorError) as e:
-        raise RunError(f'{name}: damaged or no safetensors ({one_line(e)}): download it again') from None
-    held = checkpoint_filter_fn(held, network)
+    held, types = _header(path, name)
     try:
         check_same_arch(network, held)
     except RuntimeError as e:
@@ -95,6 +114,36 @@ def check_file(path: Path, cfg: dict[str, Any], arch: str, sha256: str | None = 
     classifier = held.get('classifier.weight')
     if classifier is not None and classifier.shape[0] != cfg['num_classes']:
         raise RunError(f'{name}: has {classifier.shape[0]} classes, and its config says {cfg["num_classes"]}')
+    _check_tensors(network, held, types, name)
+
+
+def _header(path: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors of a safetensors file (on the meta device) and their types, by the names of the plain model."""
+    try:
+        with safe_open(str(path), 'pt') as f:
+            slices = {key: f.get_slice(key) for key in f.keys()}
+            held = {key: torch.empty(s.get_shape(), device='meta') for key, s in slices.items()}
+            types = {key: s.get_dtype() for key, s in slices.items()}
+    except (OSError, SafetensorError, RuntimeError, ValueError, OverflowError) as e:
+        raise RunError(f'{name}: damaged or no safetensors ({one_line(e)}): download it again') from None
+    plain = checkpoint_filter_fn(held, torch.nn.Module())
+    if len(plain) != len(held):
+        raise RunError(f'{name}: some tensors are there twice, with the prefix of a wrapped model and without')
+    return plain, dict(zip(plain, types.values()))
+
+
+def _check_tensors(network: FPNAS, held: Mapping[str, torch.Tensor], types: Mapping[str, str], name: str) -> None:
+    """Compare names, shapes and types: timm loads what fits, converts other types, and skips the rest at times."""
+    own = network.state_dict()
+    if extra := [key for key in held if key not in own]:
+        raise RunError(f'{name}: {len(extra)} tensors are not of this network, such as {show(extra[0])}')
+    if missing := [key for key in own if key not in held and not key.endswith(COUNTER)]:
+        raise RunError(f'{name}: {len(missing)} tensors of this network are missing, such as {missing[0]}')
+    for key, tensor in held.items():
+        if tensor.shape != own[key].shape:
+            raise RunError(f'{name}: {key} is {tuple(tensor.shape)}, expected {tuple(own[key].shape)} for this network')
+        if types[key] not in FLOATS and not (key.endswith(COUNTER) and types[key].startswith(('I', 'U'))):
+            raise RunError(f'{name}: {key} is of type {types[key]}: weights are {", ".join(FLOATS)}')
 
 
 def sha256_of(path: Path) -> str:
@@ -110,7 +159,7 @@ def _sha256(f: Any) -> str:  # Python 3.10
     return digest.hexdigest()
 
 
-def _expected(cfg: dict[str, Any], arch: str, name: str) -> FPNAS:
+def _expected(cfg: dict[str, Any], arch: str, name: str, global_pool: str = 'avg') -> FPNAS:
     """The network described by the config, on the meta device (without memory for the weights)."""
     num_classes, in_chans = cfg.get('num_classes', 1000), cfg.get('input_size', (3,))[0]
     are_counts = type(num_classes) is type(in_chans) is int
@@ -119,7 +168,8 @@ def _expected(cfg: dict[str, Any], arch: str, name: str) -> FPNAS:
             f'{name}: its config says {num_classes!r} classes and {in_chans!r} image channels: expected at most '
             f'{MAX_CLASSES:,} and {MAX_CHANS:,}'
         )
-    return FPNAS(arch, num_classes, in_chans, device='meta')
+    check_network_size(arch, num_classes, in_chans, name)
+    return FPNAS(arch, num_classes, in_chans, global_pool, device='meta')
 
 
 def max_bytes(cfg: dict[str, Any], arch: str, name: str) -> int:

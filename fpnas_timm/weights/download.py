@@ -1,20 +1,33 @@
-"""Downloads one file from the Hub through its cache, with a size limit and errors that say what to do."""
+"""One file from the Hub through its cache: limited in size and time, compared with the Hub's hash; clear errors.
+
+The cache is that of huggingface_hub, in its documented layout, so that timm and other tools find the files there. They
+are fetched by `transfer` and not by `hf_hub_download`, which trusts the endpoint more than this package does.
+"""
+import hashlib
+import logging
+import os
 import re
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.constants import HF_HUB_OFFLINE
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
+from huggingface_hub.file_download import repo_folder_name
 
 from ..errors import RunError, one_line
+from ..runs.files import replacing, write_text
+from . import transfer
 
 __all__ = ['download']
+
+COMMIT = '[0-9a-f]{40}'
+_logger = logging.getLogger(__name__)
 
 
 def download(
         hub_id: str,
         filename: str,
-        max_bytes: int | None = None,
+        max_bytes: int,
         cache_dir: str | Path | None = None,
         force: bool = False,
 ) -> Path:
@@ -23,7 +36,7 @@ def download(
     Args:
         hub_id: `ORG/NAME` or `ORG/NAME@REVISION`.
         filename: path in the repository.
-        max_bytes: reject a larger file before downloading it.
+        max_bytes: reject a larger file, before or while it is downloaded.
         cache_dir: cache folder; the Hub's default cache if None.
         force: download the file again even if it is in the cache.
 
@@ -31,26 +44,119 @@ def download(
         RunError: the file is not available; the message says which file, why, and what to do.
     """
     repo_id, _, revision = hub_id.partition('@')
+    name = f'{filename} of {hub_id}'
+    parts = [*repo_id.split('/'), *revision.split('/'), *filename.split('/')]
+    if not {'.', '..'}.isdisjoint(parts) or '' in filename.split('/'):
+        raise RunError(f'{name}: no such name on the Hub')
     where: dict[str, Any] = {'repo_id': repo_id, 'filename': filename, 'revision': revision or None}
+    cache = Path(cache_dir or HF_HUB_CACHE)
     try:
-        if max_bytes is not None and not HF_HUB_OFFLINE and not _is_settled(where, cache_dir, force):
-            size = get_hf_file_metadata(hf_hub_url(**where)).size
-            if size is not None and size > max_bytes:
-                raise RunError(
-                    f'{filename} of {hub_id}: {size:,} bytes, and the weights of this network are at most '
-                    f'{max_bytes:,}: not fetched'
-                )
-        return Path(hf_hub_download(**where, cache_dir=cache_dir, force_download=force))
+        found = try_to_load_from_cache(**where, cache_dir=cache)
+        cached = Path(found) if isinstance(found, str) else None
+        if cached is not None and not force and (HF_HUB_OFFLINE or re.fullmatch(COMMIT, revision)):
+            problem = _difference(cached, _cached_etag(cached))
+            if not problem:
+                return cached
+            if HF_HUB_OFFLINE:
+                raise RunError(f'{name}: {problem}: damaged in the cache: run `fpnas hub pull {hub_id}` with a network')
+            _logger.warning('%s: %s: damaged in the cache, downloaded again', name, problem)
+        if HF_HUB_OFFLINE:
+            once = f'run `fpnas hub pull {hub_id}` once with a network'
+            raise RunError(f'{name}: not in the cache, and HF_HUB_OFFLINE is set: {once}')
+        return _from_hub(where, name, max_bytes, cache, cached, force)
     except RunError:
         raise
     except Exception as e:  # error types depend on the client's version
-        raise RunError(f'{filename} of {hub_id}: {_reason(e, hub_id, filename)}') from None
+        raise RunError(f'{name}: {_reason(e, hub_id, filename)}') from None
 
 
-def _is_settled(where: dict[str, Any], cache_dir: str | Path | None, force: bool) -> bool:
-    """Whether the file is cached and cannot change, since the revision is a commit."""
-    is_commit = re.fullmatch('[0-9a-f]{40}', where['revision'] or '') is not None
-    return is_commit and not force and isinstance(try_to_load_from_cache(**where, cache_dir=cache_dir), str)
+def _from_hub(
+        where: dict[str, Any], name: str, max_bytes: int, cache: Path, cached: Path | None, force: bool
+) -> Path:
+    try:
+        meta = transfer.within(transfer.GRACE, lambda stop: get_hf_file_metadata(hf_hub_url(**where)))
+    except Exception as e:
+        if cached is None or force or 'NotFound' in type(e).__name__:
+            raise
+        _logger.warning('%s: the Hub cannot be asked (%s): the file in the cache is used', name, one_line(e, 100))
+        return cached
+    etag, commit = meta.etag, meta.commit_hash
+    # both become names in the cache: an absolute path or `..` would lead out of it
+    if not isinstance(etag, str) or not re.fullmatch(r'[\w-][\w.-]{0,127}', etag):
+        raise transfer.Refused(f'the Hub sends the ETag {etag!r:.60}, which cannot be a name in the cache')
+    if not isinstance(commit, str) or not re.fullmatch(COMMIT, commit):
+        raise transfer.Refused(f'the Hub sends {commit!r:.60} as the commit: expected 40 hexadecimal digits')
+    if meta.size is not None and meta.size > max_bytes:
+        raise RunError(
+            f'{name}: {meta.size:,} bytes, and {_what(where["filename"])} at most {max_bytes:,}: not fetched'
+        )
+    folder = cache / repo_folder_name(repo_id=where['repo_id'], repo_type='model')
+    blob, pointer = folder / 'blobs' / etag, folder / 'snapshots' / commit / where['filename']
+    if force or not pointer.exists() or _difference(pointer, etag):
+        if force or not blob.exists() or _difference(blob, etag):
+            url = hf_hub_url(**{**where, 'revision': commit})
+            _fetch(url, blob, etag, max_bytes, meta.size, where['filename'])
+        _link(blob, pointer)
+    if where['revision'] != commit:
+        ref = folder / 'refs' / (where['revision'] or 'main')
+        if not ref.exists() or ref.read_text(encoding='utf-8') != commit:
+            ref.parent.mkdir(parents=True, exist_ok=True)
+            write_text(ref, commit)
+    return pointer
+
+
+def _fetch(url: str, blob: Path, etag: str, max_bytes: int, size: int | None, title: str) -> None:
+    """Download to `blob`, which is there only when it is whole and has the Hub's hash."""
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    seconds = transfer.seconds_for(max_bytes if size is None else size)
+    with replacing(blob) as temporary:
+        with temporary.open('wb') as f:
+            transfer.within(seconds, lambda stop: transfer.receive(url, f, max_bytes, size, title, stop))
+        if problem := _difference(temporary, etag):
+            raise transfer.Refused(f'{problem}: altered on the way, not stored')
+
+
+def _link(blob: Path, pointer: Path) -> None:
+    """Make `pointer` a relative link to `blob`, or the file itself where there are no links."""
+    pointer.parent.mkdir(parents=True, exist_ok=True)
+    temporary = pointer.with_name(f'.{pointer.name}.{os.getpid()}.tmp')
+    try:
+        temporary.symlink_to(os.path.relpath(blob, pointer.parent))
+        os.replace(temporary, pointer)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        os.replace(blob, pointer)
+
+
+def _cached_etag(path: Path) -> str:
+    """The ETag of a file in the cache, the name of what it links to; '' where there are no links."""
+    return Path(os.readlink(path)).name if path.is_symlink() else ''
+
+
+def _difference(path: Path, etag: str) -> str:
+    """How a file's hash differs from its ETag; '' if it does not, or if the ETag is not a hash.
+
+    The Hub's ETag is the SHA-256 of a large file and git's SHA-1 of a small one; some mirrors send the plain SHA-1.
+    """
+    if re.fullmatch('[0-9a-f]{64}', etag):
+        found = [_hash('sha256', path)]
+    elif re.fullmatch(COMMIT, etag):
+        found = [_hash('sha1', path, b'blob %d\0' % path.stat().st_size), _hash('sha1', path)]
+    else:
+        return ''
+    return '' if etag in found else f'its sha{"256" if len(etag) == 64 else "1"} is {found[0]}, and the Hub says {etag}'
+
+
+def _hash(algorithm: str, path: Path, start: bytes = b'') -> str:
+    digest = hashlib.new(algorithm, start, usedforsecurity=False)
+    with path.open('rb') as f:
+        while block := f.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _what(filename: str) -> str:
+    return 'the weights of this network are' if filename.endswith('.safetensors') else 'such a file is'
 
 
 def _reason(e: Exception, hub_id: str, filename: str) -> str:
@@ -59,10 +165,12 @@ def _reason(e: Exception, hub_id: str, filename: str) -> str:
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 8:
         chain.append(cause)
     names = [type(x).__name__ for x in chain]
-    again = f'try again with `fpnas hub pull {hub_id}`: what was received is kept'
+    again = f'try again with `fpnas hub pull {hub_id}`'
     status = next((s for x in chain if (s := getattr(getattr(x, 'response', None), 'status_code', None))), None)
-    if HF_HUB_OFFLINE:
-        return f'not in the cache, and HF_HUB_OFFLINE is set: run `fpnas hub pull {hub_id}` once with a network'
+    if isinstance(e, transfer.Incomplete):
+        return f'came incomplete: {again} ({e})'
+    if isinstance(e, transfer.Refused):
+        return f'{e}: {again}'
     if 'EntryNotFoundError' in names or 'RemoteEntryNotFoundError' in names:
         extra = '; weights are read from safetensors only' if filename.endswith('.safetensors') else ''
         return f'no such file in the repo{extra}'
@@ -78,6 +186,6 @@ def _reason(e: Exception, hub_id: str, filename: str) -> str:
     if 'LocalEntryNotFoundError' in names or any('Timeout' in n or 'Connect' in n or 'Protocol' in n for n in names):
         what = f'the Hub answered {status}' if status else f'the Hub did not answer or broke off ({names[-1]})'
         return f'{what}: {again}'
-    if 'Consistency check failed' in str(e):
-        return f'came incomplete: {again}'
+    if isinstance(e, OSError) and e.errno is not None:
+        return f'cannot be stored in the cache: {e}: free space or set HF_HOME, then {again}'
     return f'{one_line(e)}: {again}'

@@ -11,17 +11,19 @@ from timm.layers import SplitBatchNorm2d
 from timm.models import save_for_hf
 from torch import nn
 
-from ..arch.checks import MAX_IMG_SIZE
 from ..errors import RunError, UsageError, one_line
 from ..model.network import FPNAS
 from ..runs.files import replacing_folder
+from .config_checks import check_cfg, check_model_args
+from .json_file import read_json, show
 
 __all__ = [
     'CARD_FILE', 'CONFIG_FILE', 'PICTURE', 'WEIGHTS_FILE', 'check_empty', 'drop_doubled_num_classes', 'export_model',
-    'model_folder', 'read_config',
+    'is_own', 'model_folder', 'read_config',
 ]
 
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, PICTURE = 'config.json', 'model.safetensors', 'README.md', 'arch.png'
+TOP_LEVEL = ('num_classes', 'label_names', 'label_descriptions')  # timm moves these to the pretrained cfg
 
 
 def export_model(
@@ -120,23 +122,28 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read the `config.json` of a `local-dir:` folder.
 
     Raises:
-        UsageError: the file is not JSON, not in timm's format, or of a model that is not registered.
+        UsageError: the file is not JSON, not in timm's format, or of a model that is not registered; or it is of a
+            network of this package and has an entry that `config_checks` does not allow.
     """
     path = folder / CONFIG_FILE
-    try:
-        config = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError, RecursionError) as e:
-        raise UsageError(f'{path}: not JSON: {one_line(e)}') from None
+    config = read_json(path)
     name = config.get('architecture') if isinstance(config, dict) else None
     parts = [config.get(k, {}) for k in ('pretrained_cfg', 'model_args')] if isinstance(config, dict) else []
     if not isinstance(name, str) or not all(isinstance(part, dict) for part in parts):
         raise UsageError(f"{path}: not timm's format: expected architecture, num_classes and pretrained_cfg")
     if not timm.is_model(name):
-        raise UsageError(f'{path}: {name!r} is no model here')
-    size = config.get('pretrained_cfg', {}).get('input_size')
-    if not isinstance(size, list) or len(size) != 3 or not all(type(n) is int and 0 < n <= MAX_IMG_SIZE for n in size):
-        raise UsageError(f'{path}: input_size is {size!r}: expected channels, height and width, at most {MAX_IMG_SIZE}')
+        raise UsageError(f'{path}: {show(name)} is no model here')
+    cfg = {**config.get('pretrained_cfg', {}), **{k: config[k] for k in TOP_LEVEL if k in config}}
     if type(config.get('num_classes')) is not int or config['num_classes'] < 0:
-        raise UsageError(f'{path}: num_classes is {config.get("num_classes")!r}: expected a whole number')
+        raise UsageError(f'{path}: num_classes is {show(config.get("num_classes"))}: expected a whole number')
+    if cfg.get('input_size') is None:
+        raise UsageError(f'{path}: pretrained_cfg has no input_size: expected channels, height and width')
+    if is_own(name):
+        check_cfg(cfg, str(path))
+        check_model_args(config.get('model_args', {}), str(path), name, cfg)
     return config
 
+
+def is_own(name: str) -> bool:
+    """Whether a registered model is a network of this package."""
+    return timm.is_model(name) and timm.model_entrypoint(name).__module__.startswith('fpnas_timm.')

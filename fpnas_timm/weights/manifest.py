@@ -4,27 +4,23 @@ The package's manifest is `weights.json`; it only lists published weights and is
 `FPNAS_MANIFEST` names a second file in the same format, with your own models, so that every pipeline finds them by name
 (`docs/hub.md`).
 """
-import json
 import os
 import re
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..arch import Arch, ArchError
-from ..errors import UsageError, did_you_mean, one_line
+from ..errors import UsageError, did_you_mean
+from .config_checks import check_cfg, is_finite_number
+from .json_file import read_json, show
 
-__all__ = ['ENVIRONMENT', 'INPUT_KEYS', 'OWN', 'ManifestEntry', 'read_all', 'read_manifest']
+__all__ = ['ENVIRONMENT', 'INPUT_KEYS', 'OWN', 'ManifestEntry', 'parse_entry', 'read_all', 'read_manifest']
 
 ENVIRONMENT = 'FPNAS_MANIFEST'
 OWN = Path(__file__).with_name('weights.json')
 INPUT_KEYS = ('num_classes', 'input_size', 'interpolation', 'crop_pct', 'crop_mode', 'mean', 'std', 'label_names')
-
-_brief = reprlib.Repr()  # keeps error messages short, whatever a file contains
-_brief.maxstring = _brief.maxother = 100
-_show = _brief.repr
 
 
 @dataclass(frozen=True)
@@ -104,39 +100,16 @@ def read_manifest(path: str | Path, where: str | None = None) -> list[ManifestEn
         UsageError: the file cannot be read, or a field is missing, unknown, duplicate or malformed.
     """
     path, where = Path(path), where or str(path)
-    try:
-        data = json.loads(path.read_text(encoding='utf-8'), object_pairs_hook=_no_duplicates)
-    except OSError as e:
-        raise UsageError(f'{where}: cannot be read ({e.strerror})') from None
-    except _DuplicateKey as e:
-        raise UsageError(f'{where}: {e}') from None
-    except ValueError as e:
-        raise UsageError(f'{where}: not JSON: {one_line(e)}') from None
-    except RecursionError:
-        raise UsageError(f'{where}: not a manifest: nested too deeply') from None
+    data = read_json(path, where)
     if not isinstance(data, dict) or set(data) != {'weights'} or not isinstance(data['weights'], list):
         raise UsageError(f'{where}: expected {{"weights": [..]}}')
     entries: dict[str, ManifestEntry] = {}
     for i, item in enumerate(data['weights'], 1):
-        entry = _entry(item, f'{where}: entry {i}', path.parent)
+        entry = parse_entry(item, f'{where}: entry {i}', path.parent)
         if entry.model in entries:
             raise UsageError(f'{where}: entry {i}: {entry.model} is listed twice')
         entries[entry.model] = entry
     return list(entries.values())
-
-
-class _DuplicateKey(ValueError):
-    pass
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object without duplicate keys; `json` itself would silently keep the last value."""
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise _DuplicateKey(f'{_show(key)} is given twice in one object')
-        found[key] = value
-    return found
 
 
 _FORMS = {
@@ -151,33 +124,41 @@ _FORMS = {
 }
 
 
-def _entry(item: Any, where: str, base: Path) -> ManifestEntry:
+def parse_entry(item: Any, where: str, base: Path) -> ManifestEntry:
+    """The entry that an object of a manifest describes.
+
+    Args:
+        item: the object, as read from JSON.
+        where: file and number of the entry, for error messages.
+        base: the folder at which relative paths start.
+
+    Raises:
+        UsageError: a field is missing, unknown or malformed.
+    """
     known = list(ManifestEntry.__dataclass_fields__)
     if not isinstance(item, dict):
-        raise UsageError(f'{where}: expected an object with {", ".join(known[:5])} and a place, got {_show(item)}')
+        raise UsageError(f'{where}: expected an object with {", ".join(known[:5])} and a place, got {show(item)}')
     where = f'{where} ({item["model"]})' if isinstance(item.get('model'), str) else where
     for key in item:
         if key not in known:
             hint = did_you_mean(key, known)
-            raise UsageError(f'{where}: unknown field {_show(key)}: expected {", ".join(known)}{hint}')
+            raise UsageError(f'{where}: unknown field {show(key)}: expected {", ".join(known)}{hint}')
     for key in known[:5]:
         if key not in item:
             raise UsageError(f'{where}: {key!r} is missing')
     for key, (form, meaning) in _FORMS.items():
-        if key in item and not (isinstance(item[key], str) and re.fullmatch(form, item[key])):
-            raise UsageError(f'{where}: {key} is {_show(item[key])}: expected {meaning}')
+        if key in item and not (isinstance(v := item[key], str) and v.isprintable() and re.fullmatch(form, v)):
+            raise UsageError(f'{where}: {key} is {show(item[key])}: expected {meaning}')
     if ('repo_id' in item) == ('folder' in item) or ('repo_id' in item) != ('revision' in item):
         raise UsageError(f'{where}: expected either repo_id and revision, or folder')
-    if not isinstance(item['metrics'], dict) or not all(type(v) in (int, float) for v in item['metrics'].values()):
+    if not isinstance(item['metrics'], dict) or not all(map(is_finite_number, item['metrics'].values())):
         raise UsageError(f'{where}: metrics: expected names and numbers')
     cfg = item.get('pretrained_cfg', {})
     if not isinstance(cfg, dict) or not set(cfg) <= set(INPUT_KEYS):
         raise UsageError(f'{where}: pretrained_cfg: expected an object with some of {", ".join(INPUT_KEYS)}')
-    size = cfg.get('input_size', [3, 224, 224])
-    if not isinstance(size, list) or len(size) != 3 or not all(type(n) is int and n > 0 for n in size):
-        raise UsageError(f'{where}: input_size is {_show(size)}: expected channels, height and width')
-    if type(cfg.get('num_classes', 1000)) is not int or cfg.get('num_classes', 1000) < 0:
-        raise UsageError(f'{where}: num_classes is {_show(cfg["num_classes"])}: expected a whole number')
+    check_cfg(cfg, where)
+    if None in cfg.values():
+        raise UsageError(f'{where}: pretrained_cfg: null is no value: leave the entry out')
     if 'arch' in item:
         try:
             Arch.parse(item['arch'])

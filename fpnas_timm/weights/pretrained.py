@@ -1,6 +1,6 @@
 """Pretrained cfgs, which describe a model's weights and input to timm, and the checked weight files they refer to."""
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ from ..arch import Arch
 from ..arch.sizes import out_size
 from ..errors import RunError
 from .checks import checked_file
-from .folder import WEIGHTS_FILE
+from .config_checks import check_cfg, check_model_args, check_network_size
+from .folder import CONFIG_FILE, WEIGHTS_FILE
 from .manifest import ManifestEntry
 
-__all__ = ['default_cfg', 'named_cfgs', 'with_checked_weights']
+__all__ = ['check_config', 'default_cfg', 'entry_cfg', 'named_cfgs', 'with_checked_weights']
 
 
 def default_cfg(img_size: int, total_stride: int = 32, **kwargs: Any) -> dict[str, Any]:
@@ -55,10 +56,11 @@ def named_cfgs(name: str, arch: Arch, entries: Sequence[ManifestEntry], **kwargs
     """
     if not entries:
         return {name: default_cfg(arch.img_size, arch.total_stride, **kwargs)}
-    return {entry.model: {**_entry_cfg(entry, arch), **kwargs} for entry in entries}
+    return {entry.model: {**entry_cfg(entry, arch), **kwargs} for entry in entries}
 
 
-def _entry_cfg(entry: ManifestEntry, arch: Arch) -> dict[str, Any]:
+def entry_cfg(entry: ManifestEntry, arch: Arch) -> dict[str, Any]:
+    """The cfg of one entry, with the place of its weights."""
     size = entry.pretrained_cfg.get('input_size', (3, arch.img_size, arch.img_size))
     place = {'hf_hub_id' if entry.repo_id else 'file': _place(entry)}
     given = {**entry.pretrained_cfg, 'input_size': size}
@@ -86,6 +88,7 @@ def with_checked_weights(
         RunError: there are no weights, or they are not available or not valid.
     """
     given, overlay = kwargs.get('pretrained_cfg'), kwargs.get('pretrained_cfg_overlay')
+    stored = kwargs.get('pretrained_model_args') or {}
     if isinstance(given, str) and given not in tags:
         others = ', '.join(f'{variant}.{t}' for t in tags if t)
         raise _no_weights(variant, f'{variant}.{given}', f'there are {others}' if others else 'none are published')
@@ -94,10 +97,34 @@ def with_checked_weights(
     if not (place or cfg.get('url') or cfg.get('state_dict')):
         raise _no_weights(variant, variant, 'none are published')
     sha256 = next((entry.sha256 for entry in entries if _place(entry) == str(place)), None)
-    path = checked_file(cfg, arch, sha256, kwargs.get('cache_dir'))
+    path = checked_file(cfg, arch, sha256, kwargs.get('cache_dir'), stored.get('global_pool', 'avg'))
     if path is None:
         return kwargs
-    return {**kwargs, 'pretrained_cfg_overlay': {**(overlay or {}), 'file': str(path), 'source': 'file'}}
+    checked = {'file': str(path), 'source': 'file', 'state_dict': None, 'custom_load': False}
+    return {**kwargs, 'pretrained_cfg_overlay': {**(overlay or {}), **checked}}
+
+
+def check_config(variant: str, arch: str, kwargs: Mapping[str, Any]) -> None:
+    """Check what timm has read from a `config.json`, in the arguments of an entrypoint; nothing if it has not.
+
+    Args:
+        variant: name of the model.
+        arch: its architecture string.
+        kwargs: arguments of the entrypoint.
+
+    Raises:
+        UsageError: an entry is not allowed (`config_checks`), or the network is too large.
+    """
+    cfg = kwargs.get('pretrained_cfg')
+    source = cfg.get('source') if isinstance(cfg, dict) else None
+    if not isinstance(cfg, dict) or source not in ('hf-hub', 'local-dir'):
+        return
+    place = 'file' if source == 'local-dir' else 'hf_hub_id'
+    where = f'{cfg["file"]}/{CONFIG_FILE}' if source == 'local-dir' else f'{CONFIG_FILE} of {cfg["hf_hub_id"]}'
+    check_cfg(cfg, where, (place, 'source'))
+    stored = kwargs.get('pretrained_model_args') or {}
+    check_model_args(stored, where, variant, cfg)
+    check_network_size(stored.get('arch', arch), cfg.get('num_classes') or 0, (cfg.get('input_size') or (3,))[0], where)
 
 
 def _no_weights(variant: str, name: str, why: str) -> RunError:

@@ -20,7 +20,7 @@ from ..arch import Arch, ArchError
 from ..errors import UsageError
 from ..model.network import FPNAS, checkpoint_filter_fn, feature_levels
 from ..weights.manifest import ENVIRONMENT, OWN, ManifestEntry, read_all
-from ..weights.pretrained import default_cfg, named_cfgs, with_checked_weights
+from ..weights.pretrained import check_config, default_cfg, named_cfgs, with_checked_weights
 from .names import OWN_ARCHS, resolve_arch
 from .strings import ARCHS
 
@@ -92,18 +92,21 @@ default_cfgs: dict[str, DefaultCfg] = generate_default_cfgs({
 
 
 def _create_fpnas(
-        variant: str, arch: str, pretrained: bool = False, own_weights: Sequence[ManifestEntry] = (), **kwargs: Any
+        variant: str, string: str, pretrained: bool, own_weights: Sequence[ManifestEntry] = (), /, **kwargs: Any
 ) -> FPNAS:
+    check_config(variant, string, kwargs)
+    if 'arch' in kwargs:
+        raise UsageError(f'{variant} has its own architecture: omit arch, or create fpnas with it')
     if pretrained:
         entries = [*own_weights, *known_weights(), *_registered]  # the manifest may have changed after the import
-        kwargs = with_checked_weights(variant, arch, default_cfgs[variant].cfgs, entries, kwargs)
-    levels = len(feature_levels(Arch.parse(arch)))
+        kwargs = with_checked_weights(variant, string, default_cfgs[variant].cfgs, entries, kwargs)
+    levels = len(feature_levels(Arch.parse(string)))
     feature_cfg = dict(out_indices=tuple(range(levels)), flatten_sequential=True)
     return build_model_with_cfg(
         FPNAS,
         variant,
         pretrained,
-        arch=arch,
+        arch=string,
         pretrained_filter_fn=checkpoint_filter_fn,
         feature_cfg={**feature_cfg, **kwargs.pop('feature_cfg', {})},
         **kwargs,

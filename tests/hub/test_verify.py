@@ -24,7 +24,9 @@ def broken(folder: Path, what: str) -> None:
     elif what == 'bad string':
         config['model_args']['arch'] = ARCH.replace('k5', 'k4')
     elif what == 'classes':
-        config['num_classes'] = config['pretrained_cfg']['num_classes'] = 5
+        config['num_classes'] = config['pretrained_cfg']['num_classes'] = config['model_args']['num_classes'] = 5
+    elif what == 'two counts':
+        config['num_classes'] = 5
     elif what == 'not ours':
         config['architecture'] = 'resnet18'
     elif what == 'unknown model':
@@ -50,7 +52,8 @@ def broken(folder: Path, what: str) -> None:
     ('not canonical', 'the string is not canonical', 1),
     ('bad string', 'k4: expected one of', 1),
     ('classes', 'has 4 classes, and its config says 5', 1),
-    ('not ours', 'is no valid model', 1),
+    ('two counts', '5 classes, and model_args says 4: expected the same', 2),
+    ('not ours', 'resnet18 is no network of this package', 2),
     ('unknown model', "'nonet' is no model here", 2),
     ('no json', 'not JSON', 2),
     ('deep json', 'not JSON', 2),
