@@ -17,16 +17,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from ..errors import RunError, one_line
 from .files import replacing
-from .processes import on_primary
 
-__all__ = [
-    'load_checkpoint', 'load_on_all', 'previous', 'random_state', 'save_checkpoint', 'set_random_state',
-]
+__all__ = ['load_checkpoint', 'previous', 'random_state', 'save_checkpoint', 'set_random_state']
 
 _logger = logging.getLogger(__name__)
 
@@ -89,29 +85,6 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu') 
     if problems:
         raise RunError(f'{"; ".join(problems)}: no good checkpoint is left')
     raise FileNotFoundError(f'{path}: there is no checkpoint')
-
-
-def load_on_all(path: str | Path, rank: int, world_size: int) -> dict[str, Any]:
-    """`load_checkpoint` on rank 0, and its state on all processes: none can continue from another epoch.
-
-    A machine whose copy of the file is damaged or missing thus does no harm.
-
-    Args:
-        path: a `.pt` file; only rank 0 reads it.
-        rank: rank of this process.
-        world_size: number of processes; all of them must call this function.
-
-    Raises:
-        FileNotFoundError: there is no checkpoint; on rank 0, a RunError on the others.
-        RunError: no intact checkpoint is left.
-    """
-    state = on_primary(lambda: load_checkpoint(path), rank, world_size)
-    if world_size > 1:
-        box = [state]
-        dist.broadcast_object_list(box)
-        state = box[0]
-    assert state is not None
-    return state
 
 
 def _seal(path: Path) -> None:

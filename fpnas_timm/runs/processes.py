@@ -4,14 +4,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from ..errors import RunError, UsageError, one_line
 
-__all__ = ['SharedStop', 'Stop', 'StopRequest', 'on_primary', 'stop_on_signal']
+__all__ = ['SharedStop', 'Stop', 'StopRequest', 'from_primary', 'on_primary', 'stop_on_signal']
 
 T = TypeVar('T')
 
@@ -87,6 +87,17 @@ def on_primary(start: Callable[[], T], rank: int, world_size: int) -> T | None:
     if outcome[0] is not None:
         raise outcome[0]
     return found
+
+
+def from_primary(start: Callable[[], T], rank: int, world_size: int) -> T:
+    """Call `start` on rank 0 only and send its result, which must be picklable, to all ranks; as `on_primary` else.
+
+    For what all processes must agree on: each of them could read another file at the same path, or none.
+    """
+    box: list[Any] = [on_primary(start, rank, world_size)]
+    if world_size > 1:
+        dist.broadcast_object_list(box)
+    return box[0]
 
 
 class SharedStop:

@@ -5,7 +5,7 @@
 * `estimator`: the gradient, equation (2)
 * `evaluator`: the evaluator that trains and scores a supernet
 * `dataset`, `joined`, `halves`: the images, and which of them train the weights or alpha
-* `options`, `names`, `setup`, `images`, `run`: from options to a finished search; `search()`
+* `options`, `names`, `saved`, `setup`, `images`, `run`: from options to a finished search; `search()`
 * `folder`, `report`: the files and log lines that a search writes
 """
 from typing import TYPE_CHECKING

@@ -2,40 +2,86 @@
 import contextlib
 import hashlib
 import json
+import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from torch.utils.data import Dataset
 
-from ..arch.checks import load_json
-from ..errors import UsageError
+from ..arch.checks import ArchError, load_json
+from ..errors import UsageError, one_line
 from ..runs import folder as runs_folder
-from ..runs.datasets import class_indices
+from ..runs.datasets import class_indices, fingerprint
+from ..runs.files import write_text
 from .halves import Halves
-from .names import ARGS_FILE
+from .names import ARGS_FILE, CHECKPOINT, PREVIOUS, SPACE_FILE
+from .options import build_parser
+from .saved import changed_settings, fixed_settings
 
 __all__ = [
-    'ARGS_FILE', 'CHECKPOINT', 'EXTRACT', 'RECORD', 'check_same', 'fingerprint_of', 'lock_folder',
-    'saved_class_weights', 'saved_halves',
+    'CHECKPOINT', 'EXTRACT', 'RECORD', 'check_same', 'check_stamp', 'fingerprint_of', 'lock_folder', 'read_record',
+    'saved_class_weights', 'saved_halves', 'stamp', 'write_start',
 ]
 
-CHECKPOINT = 'last.pt'
 EXTRACT = 'extract'  # the resulting model, as a folder for timm's `local-dir:`
-RECORD = 'halves.json'  # search space, data and halves, compared on resume
+RECORD = 'halves.json'  # search space, data, halves and settings, compared on resume
+HALVES = 'halves of the data'
+WORDS = {  # entries of the record
+    'processes': 'number of processes', 'space': 'search space', 'images': 'images', 'class_names': 'class names',
+    'class_weights': 'weights of the classes',
+}
+
+_logger = logging.getLogger('search')
 
 
-def fingerprint_of(dataset: Dataset) -> str:
-    """A digest of the class of every image and, if the dataset has them, the file names."""
+def fingerprint_of(dataset: Dataset, recorded: object = None) -> str:
+    """A digest of the images of a search, see `runs.datasets.fingerprint`.
+
+    Args:
+        dataset: the images.
+        recorded: the digest in the folder of the search that is continued. If an earlier version made it, the result is
+            one of the same kind: of classes and file names only.
+    """
+    if not isinstance(recorded, str) or recorded.startswith('2-'):
+        return fingerprint(dataset)
     names = getattr(getattr(dataset, 'dataset', None), 'filenames', None)
     text = repr([class_indices(dataset), names() if names else None])
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def saved_halves(path: Path, targets: Sequence[int], classes: Sequence[int]) -> Halves | None:
+def read_record(folder: Path) -> dict[str, Any]:
+    """What `write_start` recorded in the folder of a search; an empty dict if there is no such file.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    path = folder / RECORD
+    if not path.exists():
+        return {}
+    try:
+        record = load_json(path.read_text(encoding='utf-8'))
+    except (ArchError, OSError, UnicodeDecodeError) as e:
+        raise UsageError(f'{path}: cannot be read ({one_line(e)}): restore it, or start a new search') from None
+    if not isinstance(record, dict):
+        raise UsageError(f'{path}: expected a JSON object: restore it, or start a new search')
+    return record
+
+
+def write_start(folder: Path, record: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Write the files that `--resume` needs; `args.yaml` last, since it marks the folder as a search."""
+    (folder / ARGS_FILE).unlink(missing_ok=True)  # of a search that `--resume auto` starts anew
+    noted = {**record, 'settings': fixed_settings(settings)}
+    write_text(folder / SPACE_FILE, json.dumps(record['space'], indent=1) + '\n')
+    write_text(folder / RECORD, json.dumps(noted) + '\n')
+    write_text(folder / ARGS_FILE, yaml.safe_dump(dict(settings)))
+
+
+def saved_halves(folder: Path, targets: Sequence[int], classes: Sequence[int]) -> Halves | None:
     """The halves recorded in a search folder; None unless they split exactly the images of these classes."""
-    saved = load_json(path.read_text(encoding='utf-8')) if path.exists() else {}
+    saved = read_record(folder)
     train, val = saved.get('train'), saved.get('val')
     if not (isinstance(train, list) and isinstance(val, list) and saved.get('classes') == list(classes)):
         return None
@@ -46,39 +92,109 @@ def saved_halves(path: Path, targets: Sequence[int], classes: Sequence[int]) -> 
     return Halves(train, val, list(classes))
 
 
-def saved_class_weights(path: Path, num_classes: int) -> list[list[float]] | None:
+def saved_class_weights(folder: Path, num_classes: int) -> list[list[float]] | None:
     """The weights of the classes recorded in a search folder, per half; None if there are none or they do not fit."""
-    saved = load_json(path.read_text(encoding='utf-8')) if path.exists() else {}
-    halves = saved.get('class_weights')
+    halves = read_record(folder).get('class_weights')
     if not isinstance(halves, list) or len(halves) != 2 or not all(isinstance(h, list) for h in halves):
         return None
     fits = all(len(h) == num_classes and all(type(w) is float and 0 < w < math.inf for w in h) for h in halves)
     return halves if fits else None
 
 
-def check_same(path: Path, record: dict[str, Any]) -> None:
-    """Raise UsageError if the search space, data or number of processes differ from those of the recorded search."""
-    words = {'processes': 'number of processes', 'space': 'search space', 'images': 'images of the data folder',
-             'class_weights': 'weights of the classes'}
-    saved = load_json(path.read_text(encoding='utf-8')) if path.exists() else {}
-    record = json.loads(json.dumps(record))
-    for name, value in record.items():
+def check_same(folder: Path, record: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Check that space, data, number of processes and settings are those with which a search was started.
+
+    Args:
+        folder: the folder of the search.
+        record: as passed to `write_start`.
+        settings: the options, read from `args.yaml`.
+
+    Raises:
+        UsageError: something changed; the message says what.
+    """
+    saved = read_record(folder)
+    if not saved:
+        raise UsageError(f'--resume {folder}: {RECORD} is missing: restore it, or start a new search')
+    for name, value in json.loads(json.dumps(dict(record))).items():
         if saved.get(name) != value:
-            what = words.get(name, 'halves of the data')
             shown = f' ({saved.get(name)} then, {value} now)' if name == 'processes' else ''
-            raise UsageError(f'--resume {path.parent}: the {what} changed since it started{shown}: start a new search')
+            raise UsageError(
+                f'--resume {folder}: the {WORDS.get(name, HALVES)} changed since it started{shown}: start a new search'
+            )
+    if isinstance(saved.get('settings'), dict):
+        _check_settings(folder, saved['settings'], settings)
+
+
+def stamp(record: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint holds about its search, so that it is not continued as another one."""
+    return {'settings': fixed_settings(settings), 'record': _digests(record)}
+
+
+def check_stamp(folder: Path, state: Mapping[str, Any], record: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Raise UsageError unless the checkpoint `state` belongs to the search of this record and these settings."""
+    if 'record' not in state:
+        _logger.warning(
+            '%s: of an earlier version, which did not record settings and images there: whether args.yaml or the '
+            'images were changed since then is not known', folder / CHECKPOINT,
+        )
+        return
+    _check_settings(folder, state['settings'], settings)
+    now = _digests(record)
+    for name, digest in state['record'].items():
+        if now.get(name) != digest:
+            raise UsageError(
+                f'--resume {folder}: the {WORDS.get(name, HALVES)} in {CHECKPOINT} and {RECORD} are of different '
+                'searches: restore the files of one of them, or start a new search'
+            )
+
+
+def _check_settings(folder: Path, then: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    defaults = fixed_settings(vars(build_parser().parse_args([])))
+    changed = changed_settings(then, fixed_settings(settings), defaults)
+    if changed:
+        raise UsageError(
+            f'--resume {folder}: {ARGS_FILE} changed since the search started ({"; ".join(changed)}): undo that to '
+            'continue it, or start a new search with these settings in another --output'
+        )
+
+
+def _digests(record: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        name: hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
+        for name, value in record.items()
+    }
 
 
 @contextlib.contextmanager
-def lock_folder(folder: Path, resume: bool) -> Iterator[None]:
+def lock_folder(folder: Path, resume: bool, anew: bool = False) -> Iterator[None]:
     """Create the output folder if necessary, and lock it against other runs while this one runs.
+
+    Args:
+        folder: the output folder.
+        resume: continue the search there.
+        anew: if not `resume`, replace a search there that has no checkpoint yet.
 
     Raises:
         UsageError: it already contains a search, or another process is using it.
     """
-    if not resume and (folder / ARGS_FILE).exists():
-        raise UsageError(
-            f'--output {folder}: already contains a search: continue it with --resume {folder}, or choose a new folder'
-        )
+
+    def refuse_others() -> None:
+        if resume:
+            return
+        started = (folder / ARGS_FILE).exists()
+        if started and not anew:
+            raise UsageError(
+                f'--output {folder}: already contains a search: continue it with --resume {folder}, or choose a new '
+                'folder'
+            )
+        old = [name for name in (CHECKPOINT, PREVIOUS) if (folder / name).exists()]
+        if old:
+            found = 'another process has just searched there: run the command again' if started else (
+                f'contains the state of another search ({" and ".join(old)}): delete it, or choose a new folder'
+            )
+            raise UsageError(f'--output {folder}: {found}')
+
+    refuse_others()
     with runs_folder.lock_folder(folder):
+        refuse_others()  # what another process wrote until it released the lock
         yield

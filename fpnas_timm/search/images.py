@@ -15,7 +15,7 @@ from ..runs.datasets import StrictImages, class_indices, class_names, open_datas
 from ..runs.imbalance import class_weights, count_classes
 from ..spaces import MBConvSpace
 from .dataset import GivenImages
-from .folder import RECORD, saved_class_weights, saved_halves
+from .folder import saved_class_weights, saved_halves
 from .halves import Half, HalfLoader, Halves, StepBatches, joined_halves, pick_classes, stratified_halves
 from .joined import JoinedImages, join_images
 
@@ -70,7 +70,7 @@ def open_halves(args: Namespace, dataset: Dataset | None = None) -> tuple[Datase
     if isinstance(dataset, JoinedImages):
         halves = joined_halves(targets, dataset.count, classes)
     else:
-        saved = saved_halves(Path(args.output) / RECORD, targets, classes) if args.resume else None
+        saved = saved_halves(Path(args.output), targets, classes) if args.resume else None
         halves = saved or stratified_halves(targets, classes, args.seed, names)
     step = args.batch_size * args.grad_accum_steps * args.world_size
     if min(len(halves.train), len(halves.val)) < step:
@@ -92,7 +92,7 @@ def half_class_weights(args: Namespace, dataset: Dataset, halves: Halves) -> lis
     """
     if not args.class_weights:
         return None
-    saved = saved_class_weights(Path(args.output) / RECORD, len(halves.classes)) if args.resume else None
+    saved = saved_class_weights(Path(args.output), len(halves.classes)) if args.resume else None
     if saved is not None:
         return saved
     targets, names = class_indices(dataset), class_names(dataset)

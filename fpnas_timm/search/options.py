@@ -5,7 +5,6 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence, Set
-from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
@@ -13,7 +12,8 @@ from ..paper import FBNETV2_F_TARGET, SEARCH_SETTINGS, TABLE_B1
 from ..runs.options import OptionGroup
 from ..runs.parser import Parser, check_order, default_workers, known_options, load_yaml, set_options
 from ..runs.values import Range, quantity
-from .names import ARGS_FILE, COST_FORMS
+from .names import COST_FORMS
+from .saved import AUTO, folder_to_resume, resumed
 
 __all__ = ['PRESETS', 'build_parser', 'parse_search_args', 'search_options']
 
@@ -33,12 +33,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 # FP-NAS-S1, without splits: the space of the paper's studies (main paper, Tables 5 and 6; supplement, Table E.7).
 PRESETS['fbnetv2_f'] = {**PRESETS['fpnas_s1pp'], 'space': 'fbnetv2_f', 'target_macs': FBNETV2_F_TARGET}
 
-# Options that may change on resume, since the result does not depend on them.
-CHANGEABLE_ON_RESUME = frozenset(
-    'resume config preset output workers pin_mem log_interval log_tensorboard log_wandb wandb_project wandb_tags '
-    'wandb_resume_id'.split()
-)
-
 
 def build_parser(prog: str = 'fpnas search') -> Parser:
     """The parser of `fpnas search`; `prog` is the command name shown in its usage."""
@@ -50,7 +44,8 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     )
     add = OptionGroup(parser, 'run')
     add('--output', None, 'folder to write to; must not contain a search yet', metavar='OUT')
-    add('--resume', None, 'continue the search in this folder, with its saved settings', metavar='OUT')
+    add('--resume', None, 'continue the search in this folder, with its saved settings; `auto`: start a search in '
+        '--output, or continue the one there', metavar='OUT|auto')
     add('-c --config', None, 'YAML file of options; the command line overrides it', metavar='FILE')
     add('--preset', None, "the paper's settings for a space", choices=tuple(PRESETS))
     add.shared('seed', default=0)
@@ -170,28 +165,16 @@ def _resolved(
         set_options(parser, default, str(source))
         given = {**{k.replace('-', '_'): v for k, v in default.items()}, **given}
     args = parser.parse_args(argv)
+    anew, args.resume = args.resume == AUTO, folder_to_resume(args.resume, args.output)
     _fit_to_epochs(args, asked, preset, full)
     _check(args)
-    if args.resume is None:
-        if not args.output:
-            raise UsageError('--output OUT is required: the folder to write the search to')
-        args.workers = default_workers(2) if args.workers is None else args.workers
-        return args
-    saved = _saved(Path(args.resume))
-    differing = [
-        f'--{k.replace("_", "-")} is {saved.get(k)!r} there, {getattr(args, k)!r} here'
-        for k in given
-        if k not in CHANGEABLE_ON_RESUME and getattr(args, k) != saved.get(k)
-    ]
-    if args.output is not None and Path(args.output).resolve() != Path(args.resume).resolve():
-        differing.append(f'--output is {args.resume!r} there, {args.output!r} here')
-    if differing:
-        raise UsageError(
-            f'--resume {args.resume}: settings differ from those of that search ({"; ".join(differing)}): leave them '
-            'out to continue it, or start a new search in another --output'
-        )
-    kept = {k: v for k, v in vars(args).items() if k in CHANGEABLE_ON_RESUME and k in given}
-    return argparse.Namespace(**{**vars(args), **saved, **kept, 'output': args.resume, 'resume': args.resume})
+    if args.resume is not None:
+        return resumed(args, given, build_parser(), _check)
+    if not args.output:
+        raise UsageError('--output OUT is required: the folder to write the search to')
+    args.workers = default_workers(2) if args.workers is None else args.workers
+    args.anew = anew
+    return args
 
 
 def _fit_to_epochs(args: argparse.Namespace, asked: Set[str], preset: Mapping[str, Any], full: int) -> None:
@@ -233,10 +216,3 @@ def _given(parser: Parser, argv: Sequence[str] | None) -> dict[str, Any]:
         bare.add_argument(*action.option_strings, dest=action.dest, **kwargs)
     argv = sys.argv[1:] if argv is None else argv
     return vars(bare.parse_args([a for a in argv if a not in ('-h', '--help')]))
-
-
-def _saved(folder: Path) -> dict[str, Any]:
-    path = folder / ARGS_FILE
-    if not path.exists():
-        raise UsageError(f'--resume {folder}: no search there ({path} does not exist)')
-    return load_yaml(path)

@@ -2,23 +2,26 @@
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from ..arch import Arch
 from ..draw.search import draw_search
 from ..runs.checkpoints import save_checkpoint
 from ..runs.files import write_jsonl, write_text
 from ..runs.tracking import Trackers
 from ..spaces import Choices, MBConvSpace
-from ..weights.folder import export_model
+from ..weights.folder import CONFIG_FILE, WEIGHTS_FILE, export_model
 from .evaluator import Accuracy, SuperNetEvaluator
 from .folder import CHECKPOINT, EXTRACT
 from .loop import Search
 
-__all__ = ['Report', 'write_result']
+__all__ = ['Report', 'saved_accuracy', 'write_result']
+
+RESULT = 'result.json'
 
 _logger = logging.getLogger('search')
 
@@ -26,18 +29,22 @@ _logger = logging.getLogger('search')
 class Report:
     """Progress, log lines, checkpoints and history while the search runs; rank 0 only."""
 
-    def __init__(self, folder: Path, trackers: Trackers, steps_per_epoch: int, interval: int) -> None:
+    def __init__(
+            self, folder: Path, trackers: Trackers, steps_per_epoch: int, interval: int, stamp: Mapping[str, Any]
+    ) -> None:
         """
         Args:
             folder: output folder for checkpoints and history.
             trackers: TensorBoard and Weights & Biases, which also receive the history.
             steps_per_epoch: number of steps per epoch.
             interval: steps between log lines, if there is no progress bar.
+            stamp: what each checkpoint says about its search, see `folder.stamp`.
         """
         self.folder = folder
         self.trackers = trackers
         self.steps = steps_per_epoch
         self.interval = interval
+        self.stamp = dict(stamp)
         self.shows_bar = sys.stderr.isatty()
         self.bar: tqdm | None = None
 
@@ -61,13 +68,17 @@ class Report:
                 '  '.join(f'{k} {v}' for k, v in text.items()),
             )
 
+    def save(self, search: Search) -> None:
+        """Save the state of the search in its checkpoint."""
+        save_checkpoint(self.folder / CHECKPOINT, {**search.state_dict(), **self.stamp})
+
     def epoch(self, search: Search) -> None:
         """After every epoch: log a line, save the checkpoint, then write the files that can be restored from it."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None
         row = search.history[-1]
-        save_checkpoint(self.folder / CHECKPOINT, search.state_dict())
+        self.save(search)
         write_jsonl(self.folder / 'history.jsonl', search.history)
         search.distribution.save(self.folder / 'distribution.safetensors')
         self.trackers.log(row)
@@ -133,7 +144,6 @@ def write_result(
         'samples': search.num_samples,
         'seconds': sum(row['seconds'] for row in search.history),
     }
-    write_text(folder / 'result.json', json.dumps({'arch': str(arch), **figures}, indent=1) + '\n')
     write_text(folder / 'arch.txt', f'{arch}\n')
     note = {'weights': 'inherited from the supernet, not trained on their own', 'space': space.name, **figures}
     export_model(model.cpu(), folder / EXTRACT, data_config, class_names, {'search': note})
@@ -141,6 +151,7 @@ def write_result(
         draw_search(search.history, arch, folder, space.groups, target)
     except ImportError:
         _logger.info("no pictures: pip install 'fpnas-timm[draw]'")
+    write_text(folder / RESULT, json.dumps({'arch': str(arch), **figures}, indent=1) + '\n')  # last: see saved_accuracy
     _logger.info(
         '%s multiply-adds, %s parameters; %s architectures sampled for alpha in %.0f s; model: local-dir:%s',
         f'{spent.macs:,}', f'{spent.params:,}', f'{search.num_samples:,}', figures['seconds'], folder / EXTRACT,
@@ -150,3 +161,17 @@ def write_result(
         accuracy.top1,
     )
     return accuracy
+
+
+def saved_accuracy(folder: Path, arch: Arch) -> Accuracy | None:
+    """What `write_result` returned, if all files that it wrote for this architecture are there; else None."""
+    model = folder / EXTRACT
+    files = [folder / 'history.jsonl', folder / 'distribution.safetensors', model / CONFIG_FILE, model / WEIGHTS_FILE]
+    if not all(file.exists() for file in files):
+        return None
+    try:
+        result = json.loads((folder / RESULT).read_text(encoding='utf-8'))
+        same = result['arch'] == str(arch) == (folder / 'arch.txt').read_text(encoding='utf-8').strip()
+        return Accuracy(float(result['supernet_top1']), int(result['supernet_top1_images'])) if same else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,10 +1,9 @@
 """A search on images, from its options to its output files: for the command line and for Python."""
 import contextlib
-import json
 import logging
 import signal
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,21 @@ from torch.utils.data import Dataset
 
 from ..arch import Arch
 from ..errors import RunError, UsageError
-from ..runs.checkpoints import load_checkpoint, previous, save_checkpoint
+from ..runs.checkpoints import load_checkpoint
 from ..runs.files import write_text
 from ..runs.parser import pythons_words
-from ..runs.processes import SharedStop, StopRequest, on_primary, stop_on_signal
+from ..runs.processes import SharedStop, StopRequest, from_primary, on_primary, stop_on_signal
 from ..spaces import MBConvSpace
 from ..spaces.decode import InfeasibleError
 from .dataset import check_images
 from .distribution import Distribution
 from .evaluator import Accuracy
-from .folder import ARGS_FILE, CHECKPOINT, EXTRACT, RECORD, check_same, lock_folder
+from .folder import EXTRACT, HALVES, WORDS, check_same, check_stamp, lock_folder, stamp, write_start
 from .joined import join_images
+from .names import ARGS_FILE, CHECKPOINT, PREVIOUS, SPACE_FILE
 from .options import build_parser, search_options
-from .report import Report, write_result
+from .report import Report, saved_accuracy, write_result
+from .saved import changed_settings
 from .setup import Setup, set_up
 
 __all__ = ['SearchResult', 'run_search', 'search']
@@ -104,8 +105,9 @@ def search(
         data_dir: folder with `train/<class>/*.png`, instead of a dataset.
         target_macs: budget of multiply-adds: 3e6 or '3M' (default: none).
         epochs: total number of epochs.
-        output: folder to write to; must not contain a search yet. Required unless you resume.
-        resume: folder of a search to continue, with its saved settings; a torch dataset must be passed again.
+        output: folder to write to; must not contain a search yet, unless you resume.
+        resume: folder of a search to continue, with its saved settings; a torch dataset must be passed again. 'auto':
+            start a search in `output`, or continue the one there.
         preset: name of a space whose settings in the paper are used.
         device: 'auto' (a GPU if there is one), 'cpu' or 'cuda'.
         options: all others, such as `warmup_epochs`, `joint_epoch`, `lam`, `beta`, `img_size`, `batch_size`, `seed`.
@@ -143,15 +145,15 @@ def search(
         args = search_options({**{k: v for k, v in named.items() if v is not None}, **options})
         own_space = space if isinstance(space, MBConvSpace) else None
         if own_space is not None and not args.resume:
-            args.space = str((Path(args.output) / 'space.json').resolve())  # where `resume` finds it
-        setup = set_up(args, own_space, _given_images(dataset, alpha_dataset))
+            args.space = str((Path(args.output) / SPACE_FILE).resolve())  # where `resume` finds it
+        images = _given_images(dataset, alpha_dataset)
+        setup = set_up(args, own_space, images)
         result, stopped = _run(setup)
     if result is not None:
         return result
-    message = f'stopped in epoch {setup.search.epoch + 1}; continue with search(resume={str(setup.folder)!r})'
-    if stopped == signal.SIGINT:
-        raise KeyboardInterrupt(message)
-    raise RunError(message)
+    again = f'search(resume={str(setup.folder)!r}{"" if images is None else ", dataset=.."})'
+    message = f'stopped in epoch {setup.search.epoch + 1}; continue with {again}'
+    raise KeyboardInterrupt(message) if stopped == signal.SIGINT else RunError(message)
 
 
 def _given_images(dataset: Any, alpha_dataset: Any) -> Dataset | None:
@@ -192,27 +194,20 @@ def _run(setup: Setup) -> tuple[SearchResult | None, signal.Signals | None]:
     Returns:
         The result, or None if a signal stopped the search; and the signal that reached this process, if any.
     """
-    search, folder, primary = setup.search, setup.folder, setup.rank == 0
+    search, folder = setup.search, setup.folder
+    _check_processes(setup)
     with contextlib.ExitStack() as stack:
         request = stack.enter_context(stop_on_signal())
-
-        def begin() -> Report:
-            stack.enter_context(lock_folder(folder, setup.resume))
-            steps_per_epoch = setup.evaluator.steps_per_epoch
-            return Report(folder, setup.open_trackers(), steps_per_epoch, setup.log_interval)
-
-        report = on_primary(begin, setup.rank, setup.world_size)
+        report = on_primary(lambda: _begin(setup, stack), setup.rank, setup.world_size)
         if setup.resume:
-            _resume(setup)
-        elif primary:
-            _write_start(folder, setup.record, setup.class_names, setup.settings)
+            _restore(setup)
         try:
             finished = _search_on(setup, request, report)
         finally:
             if report is not None:
                 report.close()
-        if primary and not finished:
-            save_checkpoint(folder / CHECKPOINT, search.state_dict())
+        if report is not None and not finished:
+            report.save(search)
             _logger.warning('stopped in epoch %d; continue with --resume %s', search.epoch + 1, folder)
         result = None
         if finished:
@@ -221,6 +216,66 @@ def _run(setup: Setup) -> tuple[SearchResult | None, signal.Signals | None]:
         dist.barrier()
         dist.destroy_process_group()
     return result, request.signal
+
+
+def _begin(setup: Setup, stack: contextlib.ExitStack) -> Report:
+    """On rank 0: lock the folder, check that its search is this one, or write the files of a new one."""
+    folder = setup.folder
+    stack.enter_context(lock_folder(folder, setup.resume, setup.anew))
+    if setup.resume:
+        check_same(folder, setup.record, setup.settings)
+    else:
+        write_start(folder, setup.record, setup.settings)
+    return Report(
+        folder, setup.open_trackers(), setup.evaluator.steps_per_epoch, setup.log_interval,
+        stamp(setup.record, setup.settings),
+    )
+
+
+def _restore(setup: Setup) -> None:
+    """Restore the last checkpoint, if there is one, from rank 0, and note where the images are now."""
+    search, folder = setup.search, setup.folder
+
+    def load() -> dict[str, Any] | None:
+        state = None
+        if any((folder / name).exists() for name in (CHECKPOINT, PREVIOUS)):
+            state = load_checkpoint(folder / CHECKPOINT)
+            check_stamp(folder, state, setup.record, setup.settings)
+        write_text(folder / ARGS_FILE, yaml.safe_dump(setup.settings))  # with the places as they are now
+        return state
+
+    state = from_primary(load, setup.rank, setup.world_size)
+    if state is not None:
+        search.load_state_dict(state)
+    if setup.rank == 0 and search.epoch < search.config.epochs:
+        _logger.info('continuing at epoch %d, step %d', search.epoch + 1, search.step + 1)
+
+
+def _check_processes(setup: Setup) -> None:
+    """Raise UsageError on all processes unless they have read the same settings, space and images."""
+    if setup.world_size == 1:
+        return
+    own = {
+        'folder': 'a search to continue' if setup.resume else 'no search to continue',
+        **stamp(setup.record, setup.settings),
+    }
+    everyone: list[dict[str, Any]] = [{} for _ in range(setup.world_size)]
+    dist.all_gather_object(everyone, own)
+    first = everyone[0]
+    for rank, other in enumerate(everyone):
+        if other['folder'] != first['folder']:
+            raise UsageError(
+                f'--output {setup.folder}: the first process sees {first["folder"]} there, process {rank} '
+                f'{other["folder"]}: put the folder where all machines see it, or copy it to each of them'
+            )
+        changed = changed_settings(first['settings'], other['settings'], {})
+        changed += [f'its {WORDS.get(k, HALVES)} are others' for k in first['record'] if
+                    first['record'][k] != other['record'].get(k)]
+        if changed:
+            raise UsageError(
+                f'process {rank} does not have the settings and data of the first process ({"; ".join(changed)}): use '
+                'the same on all machines'
+            )
 
 
 def _result(setup: Setup) -> SearchResult:
@@ -238,37 +293,18 @@ def _result(setup: Setup) -> SearchResult:
     spent = evaluator.full_cost(arch)
 
     def write() -> Accuracy:
+        if done := saved_accuracy(setup.folder, arch):
+            _logger.info('the search in %s is finished: there is nothing left to do', setup.folder)
+            return done
         return write_result(
             setup.folder, search, choices, setup.space, evaluator, setup.class_names, setup.data_config,
             setup.calibration_batches,
         )
 
-    accuracy: list[Any] = [on_primary(write, setup.rank, setup.world_size)]
-    if setup.world_size > 1:
-        dist.broadcast_object_list(accuracy)
-    top1, images = accuracy[0]
+    top1, images = from_primary(write, setup.rank, setup.world_size)
     return SearchResult(
         arch, spent.macs, spent.params, search.distribution, search.history, setup.folder, top1, images
     )
-
-
-def _resume(setup: Setup) -> None:
-    """Check that space, data and processes are those of the saved search, and restore its last checkpoint if any."""
-    search, folder = setup.search, setup.folder
-    check_same(folder / RECORD, setup.record)
-    if any((folder / name).exists() for name in (CHECKPOINT, previous(CHECKPOINT).name)):
-        search.load_state_dict(load_checkpoint(folder / CHECKPOINT))
-        if setup.rank == 0:
-            _logger.info('continuing at epoch %d, step %d', search.epoch + 1, search.step + 1)
-
-
-def _write_start(
-        folder: Path, record: Mapping[str, Any], class_names: list[str], settings: Mapping[str, Any]
-) -> None:
-    """Write the files that `--resume` needs; `args.yaml` last, since it marks the folder as a search."""
-    write_text(folder / 'space.json', json.dumps(record['space'], indent=1) + '\n')
-    write_text(folder / RECORD, json.dumps({**record, 'class_names': class_names}) + '\n')
-    write_text(folder / ARGS_FILE, yaml.safe_dump(dict(settings)))
 
 
 def _search_on(setup: Setup, request: StopRequest, report: Report | None) -> bool:

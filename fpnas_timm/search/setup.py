@@ -26,11 +26,12 @@ from ..spaces import MBConvSpace, get_space
 from ..spaces.decode import InfeasibleError, decode
 from .distribution import Factorized
 from .evaluator import SuperNetEvaluator
-from .folder import fingerprint_of
+from .folder import fingerprint_of, read_record
 from .halves import Halves
 from .images import create_half_loader, data_config_of, half_class_weights, open_halves
 from .joined import JoinedImages
 from .loop import Search, SearchConfig
+from .names import SPACE_FILE
 
 __all__ = ['Setup', 'set_up']
 
@@ -45,6 +46,7 @@ class Setup:
         search: the search, in its initial state.
         folder: output folder.
         resume: whether to continue the search in that folder.
+        anew: if not `resume`, whether to replace a search there that has no checkpoint yet (`--resume auto`).
         settings: the options, as saved in `args.yaml`.
         record: number of processes, search space, data and halves; must be the same on resume.
         class_names: names of the classes searched on; empty if unknown.
@@ -62,6 +64,7 @@ class Setup:
     search: Search
     folder: Path
     resume: bool
+    anew: bool
     settings: dict[str, Any]
     record: dict[str, Any]
     class_names: list[str]
@@ -85,7 +88,7 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
     Raises:
         UsageError: invalid options, data or budget.
     """
-    settings = {k: v for k, v in vars(args).items() if k not in ('resume', 'config')}
+    settings = {k: v for k, v in vars(args).items() if k not in ('resume', 'config', 'anew')}
     check_optimizer(args.opt)
     check_policy(args.aa)
     process = start_device(args.device, needs_float64=True)
@@ -100,6 +103,7 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
     check_target(space, config, args.target_num_classes or len(halves.classes), args.in_chans)
     evaluator = create_evaluator(args, space, dataset, halves, device, weights)
     several = args.world_size > 1
+    images = fingerprint_of(dataset, read_record(Path(args.output)).get('images') if args.resume else None)
     return Setup(
         space=space,
         evaluator=evaluator,
@@ -108,10 +112,12 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
         ),
         folder=Path(args.output),
         resume=bool(args.resume),
+        anew=args.anew,
         settings=settings,
         record={
-            'processes': args.world_size, 'space': space.to_dict(), 'images': fingerprint_of(dataset), **vars(halves),
-            'alpha_from': dataset.count if isinstance(dataset, JoinedImages) else None, 'class_weights': weights,
+            'processes': args.world_size, 'space': space.to_dict(), 'images': images, 'class_names': names,
+            **vars(halves), 'alpha_from': dataset.count if isinstance(dataset, JoinedImages) else None,
+            'class_weights': weights,
         },
         class_names=names,
         data_config=data_config_of(args, space),
@@ -145,14 +151,9 @@ def open_space(args: Namespace, space: MBConvSpace | None = None) -> MBConvSpace
 
 
 def _named_space(args: Namespace) -> MBConvSpace:
-    """The space that the options name; a resumed search has it in its folder too, if that file has moved."""
-    try:
-        return get_space(args.space)
-    except OSError:
-        own = Path(args.resume) / 'space.json' if args.resume else None
-        if own is None or not own.exists():
-            raise
-        return get_space(str(own))
+    """The space that the options name; that of a resumed search is in its folder, whatever became of its file."""
+    own = Path(args.resume) / SPACE_FILE if args.resume else None
+    return get_space(str(own) if own is not None and own.exists() else args.space)
 
 
 def search_config(args: Namespace) -> SearchConfig:

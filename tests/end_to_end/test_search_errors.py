@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from fpnas_timm.cli import exit_status
 from fpnas_timm.cli.runs import search_main
@@ -105,16 +104,13 @@ def test_resume_with_other_images_space_or_processes(
     out, data, space = tmp_path / 'out', tmp_path / 'data', tmp_path / 'space.json'
     shutil.copytree(whole, out)
     shutil.copytree(tiny_images, data)
-    settings = yaml.safe_load((out / 'args.yaml').read_text())
     changed = json.loads(space_file.read_text())
     changed['rows'][0]['act'] = changed['rows'][0]['act'][::-1]
     space.write_text(json.dumps(changed))
     (data / 'train' / 'green' / '5.png').rename(data / 'train' / 'green' / 'x.png')
-    changes = ({'data_dir': str(data)}, 'images of the data folder'), ({'space': str(space)}, 'search space')
-    for change, message in changes:
-        (out / 'args.yaml').write_text(yaml.safe_dump({**settings, **change}))
-        assert f'the {message} changed since it started' in fails(capsys, 2, '--resume', str(out))
-    (out / 'args.yaml').write_text(yaml.safe_dump(settings))
+    for option, path, message in ('--data-dir', data, 'images'), ('--space', space, 'search space'):
+        message = f'the {message} changed since it started'
+        assert message in fails(capsys, 2, '--resume', str(out), option, str(path))
     record = json.loads((out / 'halves.json').read_text())
     (out / 'halves.json').write_text(json.dumps({**record, 'processes': 8}))
     assert 'the number of processes changed since it started (8 then, 1 now)' in fails(capsys, 2, '--resume', str(out))

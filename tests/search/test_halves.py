@@ -54,7 +54,7 @@ def test_halves_of_a_record(tmp_path: Path) -> None:
 
     def read(classes: tuple[int, ...] = (0, 1, 2), **changes: object) -> Halves | None:
         path.write_text(json.dumps({'processes': 1, **old, **changes}))
-        return saved_halves(path, targets, classes)
+        return saved_halves(tmp_path, targets, classes)
 
     assert read() == Halves(**old)
     assert read(classes=(0, 1, 3)) is None
