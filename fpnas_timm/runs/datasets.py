@@ -1,4 +1,5 @@
 """Datasets: opened with clear errors, their classes, parts and fingerprints."""
+import copy
 import hashlib
 import logging
 import os
@@ -6,7 +7,6 @@ from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any, cast
 
-import torch.distributed as dist
 from PIL import Image
 from timm.data import create_dataset
 from timm.data.dataset import ImageDataset
@@ -16,9 +16,10 @@ from ..errors import UsageError, did_you_mean, one_line
 from .content import digest, file_digest, is_read, note_unreadable, read_notes
 from .image_folder import FolderReader, counted
 from .images import READ_ERRORS, open_image, unreadable
+from .processes import log_on_primary
 from .splits import find_split
 
-__all__ = ['Part', 'StrictImages', 'class_indices', 'class_names', 'fingerprint', 'open_dataset']
+__all__ = ['Part', 'StrictImages', 'check_readable', 'class_indices', 'class_names', 'fingerprint', 'open_dataset']
 
 _logger = logging.getLogger(__name__)
 
@@ -48,6 +49,11 @@ class StrictImages(Dataset):
                 note_unreadable(self.notes, index, self.content(index))
             raise unreadable(self.dataset.filename(index, absolute=True), e) from None
         return (image if self.transform is None else self.transform(image)), -1 if target is None else target
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether this is an image folder."""
+        return isinstance(self.dataset.reader, FolderReader)
 
     def content(self, index: int) -> str:
         """A digest of an image's file: of its size alone if the dataset is large, see `content.MAX_READ`."""
@@ -125,7 +131,7 @@ def open_dataset(
         dataset = StrictImages(made) if type(made) is ImageDataset else made
     names = class_names(dataset)
     classes = f', {counted(len(names), "class")}{shown_names(names)}' if names else ''
-    _log(f'{split}: {counted(len(cast(Sized, dataset)), "image")}{classes}, {where}')
+    log_on_primary(_logger, f'{split}: {counted(len(cast(Sized, dataset)), "image")}{classes}, {where}')
     return dataset
 
 
@@ -136,7 +142,7 @@ def _open_folder(
     """The images of a split's folder, and the folder; `_` has no effect on image folders."""
     reader = FolderReader(folder, class_map, extensions or (input_key or '').split(';') if input_key else extensions)
     for note in reader.notes():
-        _log(f'{folder}: {note}', logging.WARNING)
+        log_on_primary(_logger, f'{folder}: {note}', logging.WARNING)
     return StrictImages(ImageDataset(str(folder), reader=reader, input_img_mode=input_img_mode)), str(folder)
 
 
@@ -172,12 +178,6 @@ def shown_names(names: Sequence[str]) -> str:
     return f' ({", ".join(names)})' if len(names) <= 10 and sum(map(len, names)) <= 100 else ''
 
 
-def _log(message: str, level: int = logging.INFO) -> None:
-    """Log on rank 0 only."""
-    if not (dist.is_available() and dist.is_initialized() and dist.get_rank()):
-        _logger.log(level, message)
-
-
 def fingerprint(dataset: Dataset) -> str:
     """A digest of a dataset's classes, images and file names, to notice on resume that they have changed.
 
@@ -204,6 +204,18 @@ def fingerprint(dataset: Dataset) -> str:
     for index, content in enumerate(_contents(dataset)):
         total.update(noted.get(index, content).encode() + b'\0')
     return f'2-{total.hexdigest()}'
+
+
+def check_readable(dataset: Dataset, limit: int = 5000) -> None:
+    """Read up to `limit` images of a dataset without a transform; `RunError` names the first that cannot be read.
+
+    For data that have changed: a damaged image is the first thing that a user should hear of. It is not noted.
+    """
+    quiet = copy.copy(dataset.dataset if isinstance(dataset, Part) else dataset)
+    vars(quiet).update(notes=None)
+    indices = dataset.indices if isinstance(dataset, Part) else range(len(cast(Sized, dataset)))
+    for index in indices[:limit]:
+        quiet[index]
 
 
 def _contents(dataset: Dataset) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Signals and distributed processes: Ctrl-C and SIGTERM as requests to stop, and synchronisation between processes."""
 import contextlib
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import torch.distributed as dist
 
 from ..errors import RunError, UsageError, one_line
 
-__all__ = ['SharedStop', 'Stop', 'StopRequest', 'from_primary', 'on_primary', 'stop_on_signal']
+__all__ = ['SharedStop', 'Stop', 'StopRequest', 'from_primary', 'log_on_primary', 'on_primary', 'stop_on_signal']
 
 T = TypeVar('T')
 
@@ -54,6 +55,12 @@ def stop_on_signal() -> Iterator[StopRequest]:
     finally:
         for s, handler in before.items():
             signal.signal(s, handler)
+
+
+def log_on_primary(logger: logging.Logger, message: str, level: int = logging.INFO) -> None:
+    """Log a message on rank 0 only, once for all processes."""
+    if not (dist.is_available() and dist.is_initialized() and dist.get_rank()):
+        logger.log(level, message)
 
 
 def on_primary(start: Callable[[], T], rank: int, world_size: int) -> T | None:

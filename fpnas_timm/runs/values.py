@@ -52,6 +52,7 @@ RANGES: dict[str, Range] = {
     'num_classes': FROM_1, 'img_size': FROM_1, 'in_chans': FROM_1, 'input_size': FROM_1, 'batch_size': FROM_1,
     'validation_batch_size': FROM_1, 'grad_accum_steps': FROM_1, 'mean': FINITE, 'std': ABOVE_0,
     'crop_pct': Range(0, 2, above=True), 'workers': FROM_0, 'train_num_samples': FROM_1, 'val_num_samples': FROM_1,
+    'val_fraction': BELOW_1, 'val_seed': SEED,
     'class_seed': SEED, 'search_classes': Range(2), 'target_num_classes': FROM_1,
     # optimizer and schedule
     'lr': ABOVE_0, 'momentum': BELOW_1, 'weight_decay': FROM_0, 'warmup_lr': FROM_0, 'min_lr': FROM_0,

@@ -28,6 +28,7 @@ class RunCheckpoints(CheckpointSaver):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.random_states: dict[str, Any] = {}
+        self.images = ''  # fingerprint of the images
         self._state: dict[str, Any] = {}
 
     def _save(self, save_path: str, epoch: int, metric: float | None = None) -> None:
@@ -42,6 +43,7 @@ class RunCheckpoints(CheckpointSaver):
             **self.task.get_checkpoint_state(ema=True, unwrap_fn=self.unwrap_fn),
             'metric': metric,
             'saver': self.state_dict(epoch, metric),
+            'images': self.images,
         }
         if self.amp_scaler is not None:
             state[self.amp_scaler.state_dict_key] = self.amp_scaler.state_dict()

@@ -1,20 +1,24 @@
 """The data of a training run: splits, classes, and timm's loaders with timm's augmentation."""
 import logging
 from collections.abc import Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from timm.data import AugMixDataset, FastCollateMixup, Mixup, create_loader, resolve_data_config
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from ..errors import UsageError
-from ..runs.datasets import class_names, open_dataset
+from ..runs.datasets import StrictImages, class_indices, class_names, fingerprint, open_dataset
+from ..runs.holdout import hold_out
+from ..runs.image_folder import counted
+from ..runs.processes import log_on_primary
+from ..runs.splits import NoSplitError, find_split, kind_of
 from .workers import WorkerStates, track_workers
 
-__all__ = ['Loaders', 'check_classes', 'create_loaders', 'data_config_of', 'open_splits']
+__all__ = ['ImagesUsed', 'Loaders', 'check_classes', 'create_loaders', 'data_config_of', 'open_splits']
 
 _logger = logging.getLogger(__name__)
 
@@ -26,6 +30,8 @@ def open_splits(
         val_split: str,
         training: Mapping[str, Any],
         validation: Mapping[str, Any],
+        val_fraction: float = 0.0,
+        val_seed: int = 0,
 ) -> tuple[Dataset, Dataset | None, list[str]]:
     """Open the training and the validation data.
 
@@ -36,18 +42,36 @@ def open_splits(
         val_split: name of the validation split; '' for none.
         training: further arguments of timm's `create_dataset` for the training split.
         validation: the same for the validation split.
+        val_fraction: hold out this fraction of the training images for validation instead; 0: none.
+        val_seed: random seed of this choice.
 
     Returns:
-        Training set, validation set (None without a validation split), and class names, empty if unknown.
+        Training set, validation set (None without validation), and class names, empty if unknown.
 
     Raises:
-        UsageError: the data cannot be opened, or the splits have different classes.
+        UsageError: the data cannot be opened, the splits have different classes, or they are the same images.
     """
+    if val_fraction and val_split and not name and root is not None and _other_split(root, train_split, val_split):
+        raise UsageError(
+            f"--val-fraction {val_fraction:g}: {root} has a folder for {val_split}: add --val-split '' to hold out "
+            'training images anyway'
+        )
     train = open_dataset(name, root, train_split, is_training=True, **training)
     names = class_names(train)
+    if val_fraction:
+        rest, chosen = hold_out(train, val_fraction, val_seed)
+        log_on_primary(_logger, f'validation: {counted(len(chosen), "image")} of them, held out of training')
+        return rest, chosen, names
     if not val_split:
         return train, None, names
-    held_out = open_dataset(name, root, val_split, is_training=False, **validation)
+    instead = "--val-fraction 0.2 holds out part of the training images, --val-split '' trains without validation"
+    try:
+        held_out = open_dataset(name, root, val_split, is_training=False, **validation)
+    except NoSplitError as e:
+        others = [f'--val-split {s} validates on {s}' for s in e.splits if kind_of(s) == 'test'][:1]
+        raise UsageError(f'{e}: {", ".join([*others, instead])}') from None
+    if _same_images(train, held_out):
+        raise UsageError(f'{root}: {train_split} and {val_split} are the same images: {instead}')
     others = class_names(held_out)
     if names and others and names != others:
         odd = sorted(set(names) ^ set(others))
@@ -56,6 +80,28 @@ def open_splits(
             f'({", ".join(map(repr, odd[:5])) or "in another order"}): each class needs a folder in both'
         )
     return train, held_out, names
+
+
+def _other_split(root: str | Path, train_split: str, val_split: str) -> bool:
+    """Whether an image folder has a folder for the validation split."""
+    if not Path(root).is_dir():
+        return False
+    try:
+        return not find_split(root, val_split).samefile(find_split(root, train_split))
+    except UsageError:  # none, or it is said when they are opened
+        return False
+
+
+def _same_images(one: Dataset, other: Dataset) -> bool:
+    """Whether two datasets are the same folder, or copies of it."""
+    if isinstance(one, IterableDataset) or isinstance(other, IterableDataset):
+        return False
+    roots = [Path(d.dataset.reader.root) for d in (one, other) if isinstance(d, StrictImages) and d.is_folder]
+    if len(roots) == 2 and roots[0].samefile(roots[1]):
+        return True
+    if len(cast(Sized, one)) != len(cast(Sized, other)) or class_indices(one) != class_indices(other):
+        return False
+    return fingerprint(one) == fingerprint(other)
 
 
 def check_classes(num_outputs: int, names: Sequence[str], asked_for: bool, root: str | Path | None) -> None:
@@ -77,6 +123,21 @@ def check_classes(num_outputs: int, names: Sequence[str], asked_for: bool, root:
     )
 
 
+@dataclass(frozen=True)
+class ImagesUsed:
+    """What a run records about its images.
+
+    Attributes:
+        fingerprint: of the training and validation images; '' on other ranks, and for streams.
+        held_out: the validation images, if they were held out of the training images.
+        notes: for the export: how they were chosen.
+    """
+
+    fingerprint: str = ''
+    held_out: Dataset | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
 @dataclass
 class Loaders:
     """The training and validation loaders."""
@@ -86,6 +147,7 @@ class Loaders:
     mixup: Mixup | None  # to apply to the batches, unless the loader does so
     workers: WorkerStates
     mean_batch_size: float  # images per process
+    images: ImagesUsed = field(default_factory=ImagesUsed)
 
     def set_epoch(self, epoch: int, mixup_off_epoch: int) -> None:
         """Call this before each epoch, counted from 0. Mixup stops at `mixup_off_epoch` (0: never)."""

@@ -83,7 +83,8 @@ def export_best(
         history: rows of the history; the metrics of the export are those of the best epoch.
         data_config: as in `export_model`.
         label_names: as in `export_model`.
-        notes: further facts about the training to export: `recipe`, `epochs`, `seed`.
+        notes: further facts about the training to export: `recipe`, `epochs`, `seed`, and `images`,
+            a dict: how validation images were held out.
         average: export the moving average of the weights if the checkpoint has one (if it was validated).
 
     Returns:
@@ -105,6 +106,7 @@ def export_best(
         'train_loss': row.get('train_loss'),
         'ema': ema,
         'seed': notes['seed'],
+        **notes.get('images', {}),
     }
     export_model(model, folder / 'export', data_config, label_names, training)
     shown = ', '.join(f'{k} {v:.5g}' for k, v in metrics.items())

@@ -49,6 +49,9 @@ def _add_data_and_model(parser: Parser) -> None:
     add = OptionGroup(parser, 'data')
     add.shared('data_dir', 'dataset', 'train_split')
     add('--val-split', 'validation', "name of the validation split; '' for none")
+    add('--val-fraction', 0.0, 'without a validation split: hold out this fraction of the training images, of each '
+        'class, for validation; they are listed in validation.txt')
+    add('--val-seed', 0, 'random seed of --val-fraction')
     add('--train-num-samples', None, 'number of images in the training split, for streaming datasets', type=int)
     add('--val-num-samples', None, 'number of images in the validation split, for streaming datasets', type=int)
     add.shared('dataset_download', 'class_map', 'img_extensions', 'input_img_mode')

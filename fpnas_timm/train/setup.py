@@ -31,7 +31,7 @@ from .checkpoints import RunCheckpoints, load_training_state, read_training_chec
 from .data import data_config_of
 from .epoch import Trainer
 from .folder import RunFolder
-from .images import open_data
+from .images import open_data, record_images
 from .network import create_network, freeze, to_device
 from .schedule import base_learning_rate, create_schedule
 from .task import create_criterion, create_task, trainable_module
@@ -89,7 +89,9 @@ def setup(args: argparse.Namespace) -> Run:
     if process.distributed and args.sync_bn:
         args.dist_bn = ''  # statistics are the same on all processes
     saved_workers = random_saved.get('workers')
-    loaders, classes, weights = open_data(args, process, precision, data_config, classes_asked_for, saved_workers)
+    loaders, classes, weights = open_data(
+        args, process, precision, data_config, classes_asked_for, saved_workers, folder, resume, saved
+    )
     global_batch = loaders.mean_batch_size * process.world_size * args.grad_accum_steps
     args.lr = args.lr or base_learning_rate(
         args.lr_base, args.lr_base_size, args.lr_base_scale, args.opt, global_batch
@@ -108,6 +110,7 @@ def setup(args: argparse.Namespace) -> Run:
     run_folder = None
     if process.primary:
         run_folder = _open_folder(args, args_text, folder, resume, saved, task, optimizer, scaler, metric, start)
+        record_images(run_folder, loaders.images, bool(resume))
     run = Run(
         trainer=Trainer(
             process=process,
@@ -132,7 +135,7 @@ def setup(args: argparse.Namespace) -> Run:
         dist_bn=args.dist_bn,
         data_config=data_config,
         classes=classes,
-        notes={'recipe': args.recipe, 'epochs': args.epochs, 'seed': args.seed},
+        notes={'recipe': args.recipe, 'epochs': args.epochs, 'seed': args.seed, 'images': loaders.images.notes},
     )
     if process.primary:
         _log_start(run, args.model, model, args.lr)

@@ -9,11 +9,14 @@ from timm.task import TrainingTask
 from timm.task.evaluator import ClassificationEvaluator, evaluation_sample_limit
 from timm.utils import reparameterize_model
 from torch import nn
+from torch.utils.data import Dataset
 
 from ..errors import UsageError
 from ..runs.datasets import class_names, open_dataset
 from ..runs.device import Precision, Process, low_precision, model_dtype, start_device
+from ..runs.holdout import listed_images
 from ..runs.parser import default_workers, read_arch_file
+from ..runs.splits import NoSplitError
 from ..runs.timm_checks import check_backend, import_modules
 from ..runs.tracking import progress
 from .data import check_classes, data_config_of
@@ -58,10 +61,7 @@ def validate(args: argparse.Namespace) -> dict[str, Any]:
     if args.reparam:
         model = reparameterize_model(model)
     model = to_device(model, process, precision)
-    dataset: Any = open_dataset(
-        args.dataset, root, args.split, class_map=args.class_map, extensions=args.img_extensions,
-        input_img_mode=args.input_img_mode or ('RGB' if channels == 3 else 'L'),
-    )
+    dataset: Any = open_images(args, args.input_img_mode or ('RGB' if channels == 3 else 'L'))
     check_classes(num_outputs, class_names(dataset), args.num_classes is not None, root)
     loader = create_loader(
         dataset,
@@ -97,6 +97,22 @@ def validate(args: argparse.Namespace) -> dict[str, Any]:
         'crop_pct': config['crop_pct'],
         'interpolation': config['interpolation'],
     }
+
+
+def open_images(args: argparse.Namespace, mode: str) -> Dataset:
+    """The images to validate on, converted to a PIL mode; UsageError if there are none."""
+    split = 'train' if args.val_images and args.split == 'validation' else args.split
+    try:
+        dataset = open_dataset(
+            args.dataset, args.data_dir or args.data, split, args.img_extensions, class_map=args.class_map,
+            input_img_mode=mode,
+        )
+    except NoSplitError as e:
+        raise UsageError(
+            f'{e}: --split NAME chooses another one; --val-images RUN/validation.txt validates on the images that '
+            'a training run held out'
+        ) from None
+    return listed_images(args.val_images, dataset, split) if args.val_images else dataset
 
 
 @torch.inference_mode()

@@ -13,6 +13,8 @@ def build_validate_parser(prog: str = 'fpnas validate') -> Parser:
     add = OptionGroup(parser, 'data')
     add.shared('data_dir', 'dataset')
     add('--split', 'validation', 'name of the split')
+    add('--val-images', None, "only the images that this file lists (validation.txt of a run with --val-fraction), of "
+        "the split 'train' if no other is given", metavar='FILE')
     add.shared('class_map', 'img_extensions', 'input_img_mode', 'img_size', 'input_size', 'in_chans')
     add('--use-train-size', False, "do not use the model's test size, if it has one")
     add.shared('crop_pct')
