@@ -88,14 +88,11 @@ def setup(args: argparse.Namespace) -> Run:
     model = to_device(model, process, precision, max(args.aug_splits, 2) if args.split_bn else 0, args.sync_bn)
     if process.distributed and args.sync_bn:
         args.dist_bn = ''  # statistics are the same on all processes
-    saved_workers = random_saved.get('workers')
     loaders, classes, weights = open_data(
-        args, process, precision, data_config, classes_asked_for, saved_workers, folder, resume, saved
+        args, process, precision, data_config, classes_asked_for, random_saved.get('workers'), folder, resume, saved
     )
     global_batch = loaders.mean_batch_size * process.world_size * args.grad_accum_steps
-    args.lr = args.lr or base_learning_rate(
-        args.lr_base, args.lr_base_size, args.lr_base_scale, args.opt, global_batch
-    )
+    args.lr = args.lr or base_learning_rate(args.lr_base, args.lr_base_size, args.lr_base_scale, args.opt, global_batch)
     criterion = create_criterion(**loss_arguments(args), class_weights=weights)
     task = create_task(model, criterion, process, precision.dtype, data_config, distillation_of(args), classes)
     optimizer = make_optimizer(trainable_module(task), **optimizer_arguments(args))
