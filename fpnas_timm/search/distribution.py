@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ..runs.files import replacing
 from ..spaces import Choices, LogProbs, SearchSpace
@@ -44,6 +44,27 @@ class Distribution(ABC):
         for row, start, size in zip(self._rows, starts, sizes):
             row[:size] = torch.arange(start, start + size)
         self._strides = [[math.prod(shape[i + 1 :]) for i in range(len(shape))] for shape in self._shapes()]
+
+    def __repr__(self) -> str:
+        """In one line: the space, the entropy, and the mode with its probability."""
+        mode = self.most_probable()
+        probability = math.exp(float(self.log_prob([mode]).detach()))
+        return (
+            f'{type(self).__name__}({self.space.name!r}: {self.num_parameters:,} logits, entropy '
+            f'{float(self.entropy().detach()):.2f} nats, most probable: {self.space.describe(mode)} '
+            f'({100 * probability:.2g} %))'
+        )
+
+    def __str__(self) -> str:
+        """A table with one line per group: of each variable, its choices and their probabilities in percent."""
+        lines = [repr(self)]
+        for i, (group, probs) in enumerate(zip(self.space.groups, self.marginals())):
+            cells = [
+                f'{variable} ' + ' '.join(f'{c}:{100 * p:.0f}' for c, p in zip(choices, probs[variable]))
+                for variable, choices in group.items()
+            ]
+            lines.append(f'{i:>3}  ' + ' | '.join(cells))
+        return '\n'.join(lines)
 
     @abstractmethod
     def _shapes(self) -> list[tuple[int, ...]]:
@@ -110,11 +131,21 @@ class Distribution(ABC):
         """For each group and variable, the probability of each choice."""
 
     def save(self, path: str | Path) -> None:
-        """Atomically write alpha, the kind of distribution and the choices of the space as safetensors."""
+        """Atomically write alpha, the kind of distribution and the choices of the space as safetensors.
+
+        Equal distributions give equal bytes: safetensors itself writes metadata in random order.
+
+        Raises:
+            OSError: the file cannot be written, e.g. on a full disk.
+        """
         groups = [{v: list(c) for v, c in group.items()} for group in self.space.groups]
         metadata = {'kind': self.kind, 'space': self.space.name, 'groups': json.dumps(groups)}
+        content = save({'alpha': self.alpha.detach()})
+        size = int.from_bytes(content[:8], 'little')  # of the header, which is JSON padded to a multiple of 8 bytes
+        header = json.dumps({**json.loads(content[8 : 8 + size]), '__metadata__': metadata}, sort_keys=True).encode()
+        header += b' ' * (-len(header) % 8)
         with replacing(path) as temporary:
-            save_file({'alpha': self.alpha.detach()}, temporary, metadata)
+            temporary.write_bytes(len(header).to_bytes(8, 'little') + header + content[8 + size :])
 
     def _choices(self, indices: Sequence[int]) -> Choices:
         """One index per categorical -> one index per group and variable."""

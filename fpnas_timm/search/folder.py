@@ -132,7 +132,7 @@ def stamp(record: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, A
 
 def check_stamp(folder: Path, state: Mapping[str, Any], record: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Raise UsageError unless the checkpoint `state` belongs to the search of this record and these settings."""
-    if 'record' not in state:
+    if not isinstance(state.get('record'), dict) or not isinstance(state.get('settings'), dict):
         _logger.warning(
             '%s: of an earlier version, which did not record settings and images there: whether args.yaml or the '
             'images were changed since then is not known', folder / CHECKPOINT,

@@ -255,8 +255,8 @@ class Search:
         return (
             f'{e.what} is {e.values[at[0]]} at epoch {self.epoch + 1}, step {self.step + 1}, for '
             f'{" or ".join(self.space.describe(a) for a in bad[:2])}{" or others" if len(bad) > 2 else ""}: '
-            'restart with a lower --lr, --clip-grad 5, more --warmup-lr-epochs, or without --amp; the last checkpoint '
-            'is kept'
+            'start again with a lower learning rate (lr), the gradient clipped (clip_grad 5), more epochs of '
+            'learning-rate warm-up (warmup_lr_epochs), or without mixed precision (amp)'
         )
 
     def _end_epoch(self) -> None:

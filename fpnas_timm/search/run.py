@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ..arch import Arch
-from ..errors import RunError, UsageError
+from ..errors import RunError, UsageError, one_line
 from ..runs.checkpoints import load_checkpoint
 from ..runs.files import write_text
 from ..runs.parser import pythons_words
@@ -64,7 +64,23 @@ class SearchResult:
     supernet_top1_images: int
 
     def __repr__(self) -> str:
-        return f"SearchResult('{self.arch}', macs={self.macs}, params={self.params}, folder='{self.folder}')"
+        return (
+            f"SearchResult('{self.arch}', macs={self.macs}, params={self.params}, "
+            f"supernet_top1={self.supernet_top1:.2f}, folder='{self.folder}')"
+        )
+
+    def __str__(self) -> str:
+        """What was found, in a few lines."""
+        return '\n'.join([
+            f'architecture   {self.arch}',
+            f'multiply-adds  {self.macs:,}',
+            f'parameters     {self.params:,}',
+            f"accuracy       {self.supernet_top1:.2f} % of {self.supernet_top1_images:,} images, with the supernet's "
+            'weights',
+            f'distribution   {self.distribution!r}',
+            f'epochs         {len(self.history)}, {sum(row["seconds"] for row in self.history):.0f} s',
+            f'folder         {self.folder}',
+        ])
 
     def model(self) -> nn.Module:
         """Load the timm model of `arch` from `folder`, with weights inherited from the supernet, in eval mode.
@@ -245,8 +261,14 @@ def _restore(setup: Setup) -> None:
         return state
 
     state = from_primary(load, setup.rank, setup.world_size)
-    if state is not None:
-        search.load_state_dict(state)
+    try:
+        if state is not None:
+            search.load_state_dict(state)
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        if isinstance(e, UsageError):
+            raise
+        raise UsageError(f'{folder / CHECKPOINT}: not the state of this search ({one_line(e)}): delete it, or restore '
+                         'the one that was there') from None
     if setup.rank == 0 and search.epoch < search.config.epochs:
         _logger.info('continuing at epoch %d, step %d', search.epoch + 1, search.step + 1)
 

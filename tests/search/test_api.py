@@ -80,6 +80,8 @@ def test_result(found: SearchResult, capsys: pytest.CaptureFixture) -> None:
     assert found.supernet_top1_images == written['supernet_top1_images'] == len(half) == 8
     assert found.supernet_top1 == written['supernet_top1'] == 100 * int(right) / 8
     assert repr(found).startswith(f"SearchResult('{found.arch}', macs={found.macs},")
+    assert f'multiply-adds  {found.macs:,}\n' in str(found)
+    assert f'distribution   {found.distribution!r}\n' in str(found)
 
 
 def test_resume_needs_the_images_and_gives_the_same(found: SearchResult) -> None:

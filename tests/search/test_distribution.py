@@ -2,11 +2,13 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from fpnas_timm.search.distribution import Factorized, Joint, load_distribution
 from fpnas_timm.spaces import SearchSpace, get_space
@@ -127,3 +129,28 @@ def test_save_and_load(kind, tmp_path) -> None:
 def test_an_architecture_of_another_space() -> None:
     with pytest.raises(ValueError, match='group 0'):
         Factorized(small_space()).log_prob([((5, 0), (0,), (0, 0))])
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_equal_distributions_are_equal_files(kind, tmp_path: Path) -> None:
+    """Each is written often enough for a random order to show; safetensors reads them."""
+    distribution = randomized(kind, small_space())
+    contents = set()
+    for i in range(20):
+        distribution.save(tmp_path / f'{i}.safetensors')
+        contents.add((tmp_path / f'{i}.safetensors').read_bytes())
+    assert len(contents) == 1
+    assert torch.equal(load_file(tmp_path / '0.safetensors')['alpha'], distribution.alpha.detach())
+    assert load_distribution(tmp_path / '0.safetensors').kind == kind.kind
+
+
+def test_shown_in_a_notebook() -> None:
+    distribution = Factorized(SearchSpace('two', ({'kernel': (3, 5)}, {'act': ('re', 'sw'), 'splits': (1, 2)})))
+    with torch.no_grad():
+        distribution.alpha.copy_(torch.tensor([0.25, 0.75, 0.5, 0.5, 0.9, 0.1]).log())
+    assert repr(distribution) == (
+        "Factorized('two': 6 logits, entropy 1.58 nats, most probable: ((1,), (0, 0)) (34 %))"
+    )
+    assert str(distribution).splitlines()[1:] == ['  0  kernel 3:25 5:75', '  1  act re:50 sw:50 | splits 1:90 2:10']
+    for joint in (distribution.to_joint(), str(distribution.to_joint())):
+        assert "Joint('two': 6 logits, entropy 1.58 nats" in f'{joint!r}'

@@ -153,7 +153,7 @@ def test_values_that_are_not_numbers_stop_the_run() -> None:
     table = Table()
     table.bad_at = 13
     search = Search(SPACE, table, SearchConfig(epochs=5, num_samples=2))
-    with pytest.raises(RunError, match=r'training loss is nan at epoch 2, step 3, for .*lower --lr'):
+    with pytest.raises(RunError, match=r'training loss is nan at epoch 2, step 3, for .*lower learning rate .lr.,'):
         search.run()
     assert search.distribution.alpha.isfinite().all()
     table = Table(noise=math.inf)
