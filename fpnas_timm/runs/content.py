@@ -5,9 +5,10 @@ import json
 import os
 from pathlib import Path
 
-__all__ = ['MAX_READ', 'UNREADABLE', 'digest', 'file_digest', 'is_read', 'note_unreadable', 'read_notes']
+__all__ = ['MAX_READ', 'MAX_SIZES', 'UNREADABLE', 'digest', 'file_digest', 'is_read', 'note_unreadable', 'read_notes']
 
 MAX_READ = 10_000  # in larger datasets, only so many files are read, and the sizes of all are compared
+MAX_SIZES = 200_000  # in even larger ones, the sizes of those that are read
 UNREADABLE = 'unreadable.jsonl'  # the file of the notes in a run's folder
 _PART = 4096  # bytes read at the start, in the middle and at the end of a file
 

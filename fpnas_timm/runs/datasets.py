@@ -13,7 +13,7 @@ from timm.data.dataset import ImageDataset
 from torch.utils.data import Dataset
 
 from ..errors import UsageError, did_you_mean, one_line
-from .content import digest, file_digest, is_read, note_unreadable, read_notes
+from .content import MAX_SIZES, digest, file_digest, is_read, note_unreadable, read_notes
 from .image_folder import FolderReader, counted
 from .images import READ_ERRORS, open_image, unreadable
 from .processes import log_on_primary
@@ -61,7 +61,7 @@ class StrictImages(Dataset):
         sample = reader.samples[index] if hasattr(reader, 'samples') else None
         read = is_read(index, len(self))
         if isinstance(sample, tuple) and isinstance(sample[0], str):
-            return file_digest(sample[0], read)
+            return file_digest(sample[0], read) if read or len(self) <= MAX_SIZES else ''
         if sample is not None:  # in a .tar, which workers must open themselves
             return digest(repr((sample[0].size, sample[0].mtime)).encode())
         if not read:
@@ -182,8 +182,8 @@ def fingerprint(dataset: Dataset) -> str:
     """A digest of a dataset's classes, images and file names, to notice on resume that they have changed.
 
     Of every file it takes the size and a few kilobytes of its content; of datasets above 10,000 images the content of
-    10,000. It does not depend on where the folder is. Of datasets that are not read from files, it takes the pixels of
-    64 images; none if they are augmented at random.
+    10,000, and above 200,000 only these. It does not depend on where the folder is. Of datasets that are not read from
+    files, it takes the pixels of 64 images; none if they are augmented at random.
 
     An image that a run could not read (noted in the file `dataset.notes`, if that is set) counts with the content that
     it had then: the run can be resumed when it has been repaired.
@@ -191,12 +191,13 @@ def fingerprint(dataset: Dataset) -> str:
     Returns:
         '2-' and 32 hexadecimal digits: equal for equal data.
     """
-    if isinstance(dataset, Part):
-        own = repr([fingerprint(dataset.dataset), dataset.indices])
-        return f'2-{hashlib.blake2b(own.encode(), digest_size=16).hexdigest()}'
     total = hashlib.blake2b(repr(class_indices(dataset)).encode(), digest_size=16)
-    for part in getattr(dataset, 'parts', ()):  # of a dataset that joins others
-        total.update(fingerprint(part).encode())
+    if isinstance(dataset, Part):
+        total.update(repr([fingerprint(dataset.dataset), dataset.indices]).encode())
+        return f'2-{total.hexdigest()}'
+    if hasattr(dataset, 'parts'):  # several datasets in one
+        total.update(repr([fingerprint(part) for part in dataset.parts]).encode())
+        return f'2-{total.hexdigest()}'
     names = getattr(getattr(dataset, 'dataset', None), 'filenames', None)
     for name in names() if names else ():
         total.update(os.fsencode(str(name)) + b'\0')
@@ -211,6 +212,8 @@ def check_readable(dataset: Dataset, limit: int = 5000) -> None:
 
     For data that have changed: a damaged image is the first thing that a user should hear of. It is not noted.
     """
+    for part in getattr(dataset, 'parts', ()):
+        check_readable(part, limit)
     quiet = copy.copy(dataset.dataset if isinstance(dataset, Part) else dataset)
     vars(quiet).update(notes=None)
     indices = dataset.indices if isinstance(dataset, Part) else range(len(cast(Sized, dataset)))

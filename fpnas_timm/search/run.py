@@ -18,6 +18,7 @@ from ..arch import Arch
 from ..errors import RunError, UsageError, one_line
 from ..runs.checkpoints import load_checkpoint
 from ..runs.files import write_text
+from ..runs.loading import tell_lost_workers
 from ..runs.parser import pythons_words
 from ..runs.processes import SharedStop, StopRequest, from_primary, on_primary, stop_on_signal
 from ..spaces import MBConvSpace
@@ -329,6 +330,7 @@ def _result(setup: Setup) -> SearchResult:
     )
 
 
+@tell_lost_workers()
 def _search_on(setup: Setup, request: StopRequest, report: Report | None) -> bool:
     """Search to the last epoch; returns False if a signal stopped it earlier."""
     stop = SharedStop(request, setup.device) if setup.world_size > 1 else request

@@ -15,6 +15,7 @@ from ..errors import UsageError
 from ..runs.datasets import class_names, open_dataset
 from ..runs.device import Precision, Process, low_precision, model_dtype, start_device
 from ..runs.holdout import listed_images
+from ..runs.loading import tell_lost_workers
 from ..runs.parser import default_workers, read_arch_file
 from ..runs.splits import NoSplitError
 from ..runs.timm_checks import check_backend, import_modules
@@ -116,6 +117,7 @@ def open_images(args: argparse.Namespace, mode: str) -> Dataset:
 
 
 @torch.inference_mode()
+@tell_lost_workers()
 def evaluate(model: nn.Module, loader: Any, process: Process, precision: Precision) -> dict[str, float]:
     """Validate a model.
 
