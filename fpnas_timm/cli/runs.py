@@ -63,7 +63,7 @@ def search_main(argv: Sequence[str] | None = None, prog: str = 'fpnas search') -
 
 
 def train_main(argv: Sequence[str] | None = None, prog: str = 'fpnas train') -> int:
-    """Exit status 0, 1 if the run failed, 2 if it could not start, 130 if it was interrupted.
+    """Exit status 0, 1 if the run failed, 2 if it could not start, 128 + n if signal n stopped it.
 
     Args:
         argv: command-line arguments; those of the process if None.
@@ -87,8 +87,8 @@ def train_main(argv: Sequence[str] | None = None, prog: str = 'fpnas train') -> 
             run_training(args)
             return 0
         with stop_on_signal() as stop:
-            run_training(args, stop)
-            return 130 if stop else 0
+            result = run_training(args, stop)
+            return 0 if result.finished or stop.signal is None else 128 + stop.signal
 
     return exit_status(run)
 

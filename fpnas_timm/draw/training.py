@@ -1,9 +1,11 @@
 """Pictures of a training run: losses, accuracies and learning rate over the epochs."""
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import RunError
 from ..runs.files import replacing
 
 __all__ = ['draw_curves']
@@ -11,9 +13,14 @@ __all__ = ['draw_curves']
 _logger = logging.getLogger('train')
 
 
-
 def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str = '') -> None:
-    """Draw losses, accuracies and learning rate over the epochs as a PNG; if matplotlib is missing, log that."""
+    """Draw losses, accuracies and learning rate over the epochs as a PNG; if matplotlib is missing, log that.
+
+    The star marks the best accuracy; of equal ones, that with the lower loss, then the later one.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -42,7 +49,10 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str = '') 
             [row['epoch'] + 1 for row in weights_top1], [row['weights_top1'] for row in weights_top1],
             color='C1', linestyle=':', label='top-1 without EMA',
         )
-    best = max((row for row in rows if row.get('eval_top1') is not None), key=lambda r: r['eval_top1'], default=None)
+    best = max(
+        (row for row in rows if row.get('eval_top1') is not None),
+        key=lambda row: (row['eval_top1'], -row.get('eval_loss', math.inf), row['epoch']), default=None,
+    )
     if best is not None:
         accuracies.plot(best['epoch'] + 1, best['eval_top1'], 'k*', markersize=10)
         accuracies.annotate(
@@ -57,5 +67,8 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str = '') 
         if axes.lines and axes is not rates:
             axes.legend()
     figure.suptitle(title, fontsize=10)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format='png', dpi=100)
+    try:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format='png', dpi=100)
+    except OSError as e:
+        raise RunError(f'{path}: cannot be written ({e.strerror or e}); the checkpoints are kept') from None

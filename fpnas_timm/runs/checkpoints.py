@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..errors import RunError, one_line
 from .files import replacing
+from .processes import lost_worker
 
 __all__ = ['load_checkpoint', 'previous', 'random_state', 'save_checkpoint', 'set_random_state']
 
@@ -56,6 +57,8 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
                 with replacing(previous(path)) as copy:  # copy, not rename: `path` must exist at all times
                     shutil.copyfile(path, copy)
     except (OSError, RuntimeError) as e:  # torch reports a full disk as a RuntimeError
+        if lost_worker(e):  # raised by a handler of SIGCHLD, wherever the main process is
+            raise
         kept = '; the last good checkpoint is kept' if path.exists() or previous(path).exists() else ''
         reason = e.strerror if isinstance(e, OSError) and e.strerror else one_line(e)
         raise RunError(f'{path}: cannot be written ({reason}){kept}') from None
@@ -77,6 +80,8 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu') 
             _check_intact(candidate)
             state = torch.load(candidate, map_location=map_location, weights_only=True)
         except Exception as e:  # damage surfaces as anything: zlib, pickle, struct, UTF-8, NotImplementedError, ..
+            if lost_worker(e):
+                raise
             problems.append(f'{candidate} is damaged ({one_line(e)})')
             continue
         for problem in problems:

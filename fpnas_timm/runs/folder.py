@@ -15,33 +15,33 @@ __all__ = ['LOCK_FILE', 'lock_folder', 'remove_leftovers']
 _logger = logging.getLogger(__name__)
 
 LOCK_FILE = '.lock'
+_held: set[Path] = set()  # the kernel's locks are between processes, not between the threads of one
 
 
 @contextlib.contextmanager
-def lock_folder(folder: Path, option: str = '--output') -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Create the output folder if necessary, lock it against other runs within the context, and remove leftovers.
 
     The lock ends with the process, however it ends. In a distributed run, only rank 0 locks the folder.
-
-    Args:
-        folder: the output folder.
-        option: the option that names the folder, for messages.
 
     Raises:
         UsageError: another process is using the folder, or it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _lock(folder)
+        place = folder.resolve()
+        lock = None if place in _held else _lock(folder)
     except OSError as e:
-        raise UsageError(f'{option} {folder}: cannot be written ({e.strerror}): choose another folder') from None
+        raise UsageError(f'--output {folder}: cannot be written ({e.strerror}): choose another --output') from None
     if lock is None:
-        raise UsageError(f'{option} {folder}: another process is using this folder: wait for it, or stop it')
+        raise UsageError(f'--output {folder}: another run is using this folder: wait for it, or stop it')
     with lock:
+        _held.add(place)
         remove_leftovers(folder)
         try:
             yield
         finally:
+            _held.discard(place)
             (folder / LOCK_FILE).unlink(missing_ok=True)  # still locked: whoever opened this file looks again
 
 

@@ -1,9 +1,17 @@
-"""Signals and distributed processes: Ctrl-C and SIGTERM as requests to stop, and synchronisation between processes."""
+"""Signals, DataLoader workers and distributed processes.
+
+Ctrl-C and SIGTERM are requests to stop; workers leave them to the main process; a lost worker is a sentence; what one
+process of a distributed run reads or finds wrong, all of them know.
+"""
+import atexit
 import contextlib
+import functools
 import logging
+import multiprocessing
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
@@ -12,7 +20,10 @@ import torch.distributed as dist
 
 from ..errors import RunError, UsageError, one_line
 
-__all__ = ['SharedStop', 'Stop', 'StopRequest', 'from_primary', 'log_on_primary', 'on_primary', 'stop_on_signal']
+__all__ = [
+    'LostWorker', 'SharedStop', 'Stop', 'StopRequest', 'check_same_on_all', 'explain_lost_workers', 'from_primary',
+    'log_on_primary', 'lost_worker', 'on_primary', 'shield_workers', 'stop_on_signal',
+]
 
 T = TypeVar('T')
 
@@ -105,6 +116,112 @@ def from_primary(start: Callable[[], T], rank: int, world_size: int) -> T:
     if world_size > 1:
         dist.broadcast_object_list(box)
     return box[0]
+
+
+def check_same_on_all(facts: Mapping[str, Any]) -> None:
+    """In a distributed run, check that all processes found the same; must be called on every process.
+
+    Args:
+        facts: name -> value; values must be comparable and picklable.
+
+    Raises:
+        UsageError: a value differs between processes; raised on all of them.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, dict(facts))
+    for rank, theirs in enumerate(found):
+        for name, value in found[0].items():
+            if theirs[name] != value:
+                shown = f' ({value} in process 0, {theirs[name]} in process {rank})' if isinstance(value, int) else ''
+                raise UsageError(
+                    f'the {name} differs between the processes of this run{shown}: every machine needs the same data '
+                    'and files'
+                )
+
+
+class LostWorker(RunError):
+    """A DataLoader worker ended on its own, e.g. killed for lack of memory."""
+
+
+class _Shielded:
+    """A `worker_init_fn` after which the worker ignores SIGINT and SIGTERM."""
+
+    def __init__(self, init_fn: Callable[[int], None] | None) -> None:
+        self.init_fn = init_fn
+
+    def __call__(self, worker_id: int) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        if self.init_fn is not None:
+            self.init_fn(worker_id)
+
+
+def shield_workers(loader: Any) -> None:
+    """Let the workers of a DataLoader ignore SIGINT and SIGTERM, so that the main process can finish what it does.
+
+    A terminal, `timeout`, scancel and cgroups send these signals to all processes of a run. Workers end with their
+    loader; those that are left when Python exits are killed, and those whose main process is gone end by themselves.
+
+    Args:
+        loader: a torch DataLoader, or timm's loader around one, not yet iterated.
+    """
+    plain = getattr(loader, 'loader', loader)
+    if plain.num_workers:
+        plain.worker_init_fn = _Shielded(plain.worker_init_fn)
+        _end_workers_at_exit()
+
+
+@functools.cache
+def _end_workers_at_exit() -> None:
+    """Called once, after multiprocessing's own function at exit is registered: ours comes before it."""
+    atexit.register(_end_workers)
+
+
+def _end_workers() -> None:
+    """multiprocessing would send SIGTERM at exit and wait for ever."""
+    left = [child for child in multiprocessing.active_children() if child.daemon]
+    if left:
+        with contextlib.suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where torch's handler raises
+        for child in left:
+            child.kill()
+
+
+@contextlib.contextmanager
+def explain_lost_workers(advice: str) -> Iterator[None]:
+    """Within the context, the many errors by which a lost DataLoader worker shows become one sentence.
+
+    Args:
+        advice: how to go on, at the end of the sentence, such as 'continue with --resume auto'.
+
+    Raises:
+        LostWorker: a worker was killed, or ended on its own.
+    """
+    try:
+        yield
+    except (RuntimeError, OSError, EOFError) as e:
+        reason = lost_worker(e)
+        if reason is None:
+            raise
+        raise LostWorker(
+            f'a DataLoader worker {reason}, often for lack of memory: lower --workers or --batch-size, then {advice}'
+        ) from None
+
+
+def lost_worker(e: BaseException) -> str | None:
+    """What happened to the worker; None if the error is of another kind."""
+    text = one_line(e)
+    if isinstance(e, RuntimeError):
+        if 'DataLoader worker (pid' not in text:
+            return None
+        _, found, name = text.partition('killed by signal: ')
+        return f'was killed by the signal {name.partition(".")[0]}' if found else 'ended unexpectedly'
+    files = [frame.filename for frame in traceback.extract_tb(e.__traceback__)]
+    if text.startswith('Caught ') or not any(file.endswith('torch/utils/data/dataloader.py') for file in files):
+        return None  # an error within a worker, or not from a loader
+    return f'ended unexpectedly ({text})'  # the connection to it was reset
 
 
 class SharedStop:

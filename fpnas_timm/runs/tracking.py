@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..errors import RunError, UsageError
+from ..errors import RunError, UsageError, one_line
 from .files import read_jsonl, write_jsonl, write_text
 
 __all__ = ['Trackers', 'progress', 'read_history', 'write_history']
@@ -80,15 +80,27 @@ SUMMARY = ('epoch', 'train_loss', 'eval_loss', 'eval_top1', 'eval_top5', 'lr')  
 
 
 def read_history(folder: Path, before: int) -> list[dict[str, Any]]:
-    """The rows of `folder/history.jsonl` whose epoch is less than `before`; none if there is no such file."""
-    return [row for row in read_jsonl(folder / 'history.jsonl') if row['epoch'] < before]
+    """The rows of `folder/history.jsonl` whose epoch is less than `before`; none if there is no such file.
+
+    Raises:
+        UsageError: a line of the file is not a row.
+    """
+    path = folder / 'history.jsonl'
+    try:
+        rows = read_jsonl(path)
+    except (ValueError, RecursionError, OSError) as e:
+        raise UsageError(f'{path}: cannot be read ({one_line(e)}): mend or remove this file, then resume') from None
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or type(row.get('epoch')) is not int:
+            raise UsageError(f'{path}: line {number} is not a row with an epoch: mend or remove this file, then resume')
+    return [row for row in rows if row['epoch'] < before]
 
 
 def write_history(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write `history.jsonl` (one line per epoch) and `summary.csv` (one line per validated epoch), each atomically.
 
     Raises:
-        RunError: the files cannot be written.
+        RunError: one of the files cannot be written.
     """
     validated = [row for row in rows if row.get('validated')]
     columns = [c for c in SUMMARY if any(c in row for row in validated)]
@@ -100,4 +112,5 @@ def write_history(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         write_jsonl(folder / 'history.jsonl', rows)
         write_text(folder / 'summary.csv', text.getvalue())
     except OSError as e:
-        raise RunError(f'{folder}: cannot be written ({e.strerror or e}); the last good checkpoint is kept') from None
+        kept = '; the checkpoints are kept' if any(folder.glob('*.pth.tar')) else ''
+        raise RunError(f'{e.filename or folder}: cannot be written ({e.strerror or e}){kept}') from None

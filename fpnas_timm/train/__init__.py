@@ -7,6 +7,7 @@
 * `epoch`: one pass over the training images
 * `validate`: loss and accuracy
 * `folder`: the files that a run writes
+* `resume`, `state`: whether a run starts or goes on, and from what
 * `checkpoints`, `workers`: exact resume
 """
 from typing import TYPE_CHECKING

@@ -14,7 +14,7 @@ from ..errors import UsageError
 from ..runs.datasets import StrictImages, class_indices, class_names, fingerprint, open_dataset
 from ..runs.holdout import hold_out
 from ..runs.image_folder import counted
-from ..runs.processes import log_on_primary
+from ..runs.processes import log_on_primary, shield_workers
 from ..runs.splits import NoSplitError, find_split, kind_of
 from .workers import WorkerStates, track_workers
 
@@ -210,6 +210,7 @@ def create_loaders(
     if validation is not None:
         held_out: Any = validation
         eval_loader = create_loader(held_out, is_training=False, **evaluation)
+        shield_workers(eval_loader)
     scheduled = training.get('input_size_choices') is not None
     mean_batch_size = loader.batch_sampler.average_batch_size if scheduled else float(batch_size)
     return Loaders(loader, eval_loader, mix, track_workers(loader, saved_workers), mean_batch_size)

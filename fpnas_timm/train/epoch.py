@@ -16,7 +16,7 @@ from ..runs.device import Precision, Process
 from ..runs.loading import tell_lost_workers
 from ..runs.processes import StopRequest
 from ..runs.tracking import progress
-from .checkpoints import RunCheckpoints
+from .checkpoints import LAST, RunCheckpoints
 from .data import Loaders
 from .network import Frozen
 from .task import trainable_module
@@ -182,12 +182,22 @@ def loss_scale(kind: str, batch_size: int, mean_batch_size: float) -> float:
 
 
 def not_finite(what: str, trainer: Trainer, epoch: int, update: int) -> str:
-    """The error message for a loss that is not finite: where it occurred and what to try."""
-    last = trainer.folder / 'last.pth.tar'
+    """The error message for a loss that is not finite: where it occurred, and which options of this run to change."""
+    settings, precision = trainer.settings, trainer.precision
+    advice = ['a lower --lr']
+    if trainer.scheduler is not None and trainer.scheduler.__class__.__name__ != 'PlateauLRScheduler':
+        advice.append('a longer --warmup-epochs')
+    clip = settings.clip_grad
+    advice.append('--clip-grad 1' if not clip else f'a --clip-grad below {clip:g}')
+    if trainer.scaler is not None:
+        advice.append('--amp-dtype bfloat16')
+    elif precision.dtype not in (None, torch.float32) or precision.autocast is not nullcontext:
+        advice.append('full precision (without --amp and --model-dtype)')
+    last = trainer.folder / LAST
+    goes_on = f'the last good checkpoint is {last}' if last.exists() else 'no epoch was finished'
     return (
-        f'{what} in epoch {epoch + 1}, update {update + 1}, at learning rate {trainer.learning_rate:.3g}: try a '
-        f'lower --lr, a longer --warmup-epochs, --clip-grad 1, or --amp-dtype bfloat16'
-        + (f'; the last good checkpoint is {last}' if last.exists() else '; no epoch was finished')
+        f'{what} in epoch {epoch + 1}, update {update + 1}, at learning rate {trainer.learning_rate:.3g}: try '
+        f'{", ".join(advice[:-1])} or {advice[-1]}; {goes_on}'
     )
 
 

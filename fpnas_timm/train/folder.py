@@ -7,6 +7,7 @@ from typing import Any
 from timm.models import clean_state_dict
 from torch import nn
 
+from ..errors import RunError
 from ..runs.tracking import Trackers, write_history
 from ..weights.folder import export_model
 from .checkpoints import RunCheckpoints, read_training_checkpoint
@@ -54,9 +55,14 @@ class RunFolder:
         """
         self.history.append(dict(row))
         write_history(self.path, self.history)
-        self.trackers.log(row)
+        try:
+            self.trackers.log(row)
+        except OSError as e:
+            raise RunError(f'{e.filename or self.path}: cannot be written ({e.strerror or e})') from None
         if row.get('validated'):
             self.saver.random_states = random_states
+            if 'eval_loss' in row:
+                self.saver.losses[row['epoch']] = row['eval_loss']
             self.saver.save_checkpoint(row['epoch'], metric=metric)
         if milestone:
             self.saver.save_milestone(row['epoch'] + 1)

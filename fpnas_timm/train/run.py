@@ -22,7 +22,7 @@ from ..arch import Arch
 from ..draw.training import draw_curves
 from ..errors import RunError, UsageError, plain_message
 from ..runs.parser import pythons_words
-from ..runs.processes import StopRequest
+from ..runs.processes import LostWorker, StopRequest, explain_lost_workers
 from .epoch import not_finite, train_epoch
 from .folder import export_best
 from .options import build_parser, train_options
@@ -36,7 +36,7 @@ __all__ = ['TrainResult', 'run_training', 'train']
 _logger = logging.getLogger('train')
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainResult:
     """The outcome of a training run.
 
@@ -44,12 +44,23 @@ class TrainResult:
         folder: output folder of the run: checkpoints, `history.jsonl`, `curves.png`, ..
         history: one row per epoch: `epoch` (from 0), `train_loss`, `lr`, `train_seconds` and, if the epoch was
             validated, `eval_loss`, `eval_top1`, `eval_top5` (%) of the moving average or, without one, the weights.
-        metrics: the row of the best epoch; empty if no epoch was finished.
+        metrics: the row of the best epoch; empty if no epoch was finished. The best epoch is the one with the best
+            `--eval-metric`; of equal ones, that with the lower loss, then the later one.
+        finished: whether all epochs were trained; False if a signal stopped the run.
     """
 
     folder: Path
-    history: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    history: list[dict[str, Any]] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
+    finished: bool = True
+
+    def __repr__(self) -> str:
+        best = ''
+        if self.metrics:
+            shown = [f'{k.removeprefix("eval_")}={v:.4g}' for k, v in self.metrics.items() if k.startswith('eval_')]
+            best = f', best: epoch {self.metrics["epoch"] + 1} ({", ".join(shown) or "not validated"})'
+        stopped = '' if self.finished else ', stopped'
+        return f"TrainResult('{self.folder}', {len(self.history)} epochs{best}{stopped})"
 
     @property
     def export(self) -> Path:
@@ -108,7 +119,8 @@ def train(
 
     Raises:
         UsageError: invalid options, data or weights; the training has not started.
-        RunError: an unreadable image, a loss that is not finite or a full disk; the checkpoints are kept.
+        RunError: an unreadable image, a loss that is not finite, a lost DataLoader worker or a full disk; the
+            checkpoints are kept.
 
     Example:
         result = train('fpnas', arch='i32-cn_r1_k3_s2_c8_nsw-..', data_dir='digits', num_classes=10, epochs=12,
@@ -141,31 +153,61 @@ def run_training(args: argparse.Namespace, stop: StopRequest | None = None) -> T
     Args:
         args: from `parse_train_args`.
         stop: once this is true, the run ends after the current update; the checkpoint of the last finished epoch is
-            kept.
+            kept, and the best weights so far are exported.
 
     Returns:
         The run's result; history and metrics are empty except on rank 0.
 
     Raises:
         UsageError: invalid options, data or weights; the training has not started.
-        RunError: an unreadable image, a loss that is not finite or a full disk; the checkpoints are kept.
+        RunError: an unreadable image, a loss that is not finite, a lost DataLoader worker or a full disk; the
+            checkpoints are kept.
     """
     run = setup(args)
-    for epoch in run.epochs:
-        started = time.monotonic()
-        loss = train_epoch(run.trainer, epoch, stop)
-        if stop:
-            last = run.trainer.folder / 'last.pth.tar'
-            _logger.warning(f'Stopped in epoch {epoch + 1}. Continue after the last finished one with --resume {last}')
-            break
-        seconds = round(time.monotonic() - started, 3)
-        row = {'epoch': epoch, 'train_loss': loss, 'lr': run.trainer.learning_rate, 'train_seconds': seconds}
-        row |= validate_epoch(run, epoch)
-        metric = row[run.metric] if row.get('validated') else None
+    with run.locks:
+        finished = all(run_epoch(run, epoch, stop) for epoch in run.epochs)
+        return finish(run, finished)
+
+
+def run_epoch(run: Run, epoch: int, stop: StopRequest | None) -> bool:
+    """Train, validate if it is due, and save; returns False if `stop` became true before the epoch was trained.
+
+    Raises:
+        RunError: as `run_training`.
+    """
+    trainer, started = run.trainer, time.monotonic()
+    name = trainer.folder.name
+    goes_on = f'continue with --experiment {name} --resume auto'
+    row: dict[str, Any] = {}
+    try:
+        with explain_lost_workers(goes_on):
+            loss = train_epoch(trainer, epoch, stop)
+            if not stop:
+                seconds = round(time.monotonic() - started, 3)
+                row = {'epoch': epoch, 'train_loss': loss, 'lr': trainer.learning_rate, 'train_seconds': seconds}
+                row |= validate_epoch(run, epoch)
+    except LostWorker:
+        if not _is_stopping(stop):
+            raise
+        row = {}
+    if not row:
+        done = f'after epoch {epoch}' if epoch else 'from the start'
+        _logger.warning(f'Stopped in epoch {epoch + 1}: {goes_on}, {done}.')
+        return False
+    metric = row[run.metric] if row.get('validated') else None
+    with explain_lost_workers(goes_on):
         save_epoch(run, row, metric)
-        if run.trainer.scheduler is not None:
-            run.trainer.scheduler.step(epoch + 1, metric)
-    return finish(run)
+    if trainer.scheduler is not None:
+        trainer.scheduler.step(epoch + 1, metric)
+    return True
+
+
+def _is_stopping(stop: StopRequest | None, patience: float = 1) -> bool:
+    """Whether a signal is what ended a worker: it may reach the main process a moment later."""
+    end = time.monotonic() + patience
+    while stop is not None and not stop and time.monotonic() < end:
+        time.sleep(0.01)
+    return bool(stop)
 
 
 def validate_epoch(run: Run, epoch: int) -> dict[str, Any]:
@@ -200,17 +242,17 @@ def save_epoch(run: Run, row: Mapping[str, Any], metric: float | None) -> None:
     _logger.info(f'epoch {row["epoch"] + 1}/{run.num_epochs}: {shown}, {row["train_seconds"]:.1f} s')
 
 
-def finish(run: Run) -> TrainResult:
+def finish(run: Run, finished: bool) -> TrainResult:
     """Leave the process group, export the best weights and draw the curves."""
     trainer, path = run.trainer, run.trainer.folder
     if trainer.process.distributed:
         torch.distributed.destroy_process_group()
     if run.folder is None:
-        return TrainResult(path)
+        return TrainResult(path, finished=finished)
     run.folder.close()
     history = run.folder.history
     model = copy.deepcopy(utils.unwrap_model(eval_model(trainer.task))).cpu()
     best = export_best(model, path, history, run.data_config, run.classes, run.notes, run.average)
     if history:
         draw_curves(history, path / 'curves.png', f'{path.name}  {run.notes["recipe"] or ""}')
-    return TrainResult(path, history, best)
+    return TrainResult(path, history, best, finished)

@@ -4,6 +4,7 @@ Only this module, `arguments`, `images` and `schedule` read the parsed options. 
 called in the same order as in timm's script, so that the losses are the same, and a resumed run continues exactly.
 """
 import argparse
+import contextlib
 import logging
 import math
 from collections.abc import Sequence
@@ -24,15 +25,17 @@ from ..errors import UsageError
 from ..runs.device import Precision, Process, low_precision, model_dtype, start_device
 from ..runs.files import write_text
 from ..runs.parser import default_workers
+from ..runs.processes import check_same_on_all, from_primary, on_primary
 from ..runs.timm_checks import check_backend, check_optimizer, check_policy, import_modules, make_optimizer
 from ..runs.tracking import Trackers, read_history
 from .arguments import distillation_of, epoch_settings, loss_arguments, network_config, optimizer_arguments
-from .checkpoints import RunCheckpoints, load_training_state, read_training_checkpoint
-from .data import data_config_of
+from .checkpoints import RunCheckpoints, load_training_state
+from .data import ImagesUsed, Loaders, data_config_of
 from .epoch import Trainer
 from .folder import RunFolder
 from .images import open_data, record_images
 from .network import create_network, freeze, to_device
+from .resume import Origin, check_epochs, check_settings, find_origin, log_changes, open_new
 from .schedule import base_learning_rate, create_schedule
 from .task import create_criterion, create_task, trainable_module
 from .workers import random_state_of, restore_random_states
@@ -58,6 +61,7 @@ class Run:
     data_config: dict[str, Any]
     classes: list[str]  # names; empty if unknown
     notes: dict[str, Any]  # for the export
+    locks: contextlib.ExitStack  # close it at the end: it holds the lock of the output folder
 
 
 def setup(args: argparse.Namespace) -> Run:
@@ -68,15 +72,22 @@ def setup(args: argparse.Namespace) -> Run:
             stored in it, so that the checkpoints contain the options as they were used.
 
     Raises:
-        UsageError: invalid options, data or weights; the training has not started.
+        UsageError: invalid options, data or weights, or a folder that is in use or holds another run; the training has
+            not started.
     """
+    with contextlib.ExitStack() as locks:
+        return _set_up(args, locks)
+
+
+def _set_up(args: argparse.Namespace, locks: contextlib.ExitStack) -> Run:
     args_text = yaml.safe_dump(vars(args), default_flow_style=False)
     process = _start(args)
-    folder = _folder_of(args)
-    resume, saved = _find_checkpoint(args.resume, folder)
+    origin = from_primary(
+        lambda: find_origin(_folder_of(args), args.resume, locks), process.rank, process.world_size
+    )
     if args.workers is None:
-        args.workers = _workers_of(saved)
-    random_saved = random_state_of(saved, process.world_size, process.rank, args.workers)
+        args.workers = _workers_of(origin.state)
+    random_saved = random_state_of(origin.state, process.world_size, process.rank, args.workers)
     autocast, scaler = low_precision(args.amp, args.amp_dtype, process.device)
     precision = Precision(autocast, model_dtype(args.model_dtype), args.channels_last)
 
@@ -89,25 +100,30 @@ def setup(args: argparse.Namespace) -> Run:
     if process.distributed and args.sync_bn:
         args.dist_bn = ''  # statistics are the same on all processes
     loaders, classes, weights = open_data(
-        args, process, precision, data_config, classes_asked_for, random_saved.get('workers'), folder, resume, saved
+        args, process, precision, data_config, classes_asked_for, random_saved.get('workers'), origin.folder,
+        origin.path, origin.state,
     )
     global_batch = loaders.mean_batch_size * process.world_size * args.grad_accum_steps
     args.lr = args.lr or base_learning_rate(args.lr_base, args.lr_base_size, args.lr_base_scale, args.opt, global_batch)
     criterion = create_criterion(**loss_arguments(args), class_weights=weights)
     task = create_task(model, criterion, process, precision.dtype, data_config, distillation_of(args), classes)
     optimizer = make_optimizer(trainable_module(task), **optimizer_arguments(args))
-    _finish_task(args, task, optimizer, scaler, process, resume, saved)
+    _check_same(task, loaders, classes)
+    metric = f'eval_{args.eval_metric}' if loaders.eval is not None else 'train_loss'
+    check_settings(origin, args.model_ema, metric)
+    _finish_task(args, task, optimizer, scaler, process, origin)
 
     updates = math.ceil(len(loaders.train) / args.grad_accum_steps)
-    metric = f'eval_{args.eval_metric}' if loaders.eval is not None else 'train_loss'
-    start = args.start_epoch if args.start_epoch is not None else saved.get('epoch', -1) + 1
+    start = args.start_epoch if args.start_epoch is not None else origin.state.get('epoch', -1) + 1
     scheduler, num_epochs = create_schedule(args, optimizer, updates, metric, start)
     epochs = range(start, min(num_epochs, args.stop_epoch or num_epochs))
+    finished = check_epochs(origin, epochs, num_epochs)
 
-    run_folder = None
-    if process.primary:
-        run_folder = _open_folder(args, args_text, folder, resume, saved, task, optimizer, scaler, metric, start)
-        record_images(run_folder, loaders.images, bool(resume))
+    def open_folder() -> RunFolder:
+        text = '' if finished else args_text
+        return _open_folder(args, text, origin, locks, loaders.images, task, optimizer, scaler, metric, start)
+
+    run_folder = on_primary(open_folder, process.rank, process.world_size)
     run = Run(
         trainer=Trainer(
             process=process,
@@ -119,7 +135,7 @@ def setup(args: argparse.Namespace) -> Run:
             scheduler=scheduler,
             scaler=scaler,
             frozen=frozen,
-            folder=folder,
+            folder=origin.folder,
             saver=run_folder.saver if run_folder else None,
         ),
         folder=run_folder,
@@ -133,6 +149,7 @@ def setup(args: argparse.Namespace) -> Run:
         data_config=data_config,
         classes=classes,
         notes={'recipe': args.recipe, 'epochs': args.epochs, 'seed': args.seed, 'images': loaders.images.notes},
+        locks=locks.pop_all(),
     )
     if process.primary:
         _log_start(run, args.model, model, args.lr)
@@ -160,12 +177,16 @@ def _folder_of(args: argparse.Namespace) -> Path:
     return Path(args.output or 'output/train') / (args.experiment or made_name)
 
 
-def _find_checkpoint(resume: str, folder: Path) -> tuple[str, dict[str, Any]]:
-    """Path and content of the checkpoint to resume from; both empty if there is none."""
-    if resume == 'auto':
-        there = any((folder / name).exists() for name in ('last.pth.tar', 'last.pth.previous.tar'))
-        resume = str(folder / 'last.pth.tar') if there else ''
-    return resume, read_training_checkpoint(resume) if resume else {}
+def _check_same(task: TrainingTask, loaders: Loaders, classes: Sequence[str]) -> None:
+    """In a distributed run, check what every process reads for itself; DDP makes the weights the same."""
+    teacher = getattr(task, 'teacher', None)
+    values = [v.double().sum().item() for v in teacher.state_dict().values()] if teacher is not None else []
+    check_same_on_all({
+        'number of batches': len(loaders.train),
+        'number of validation batches': len(loaders.eval) if loaders.eval is not None else 0,
+        'class names': list(classes),
+        'teacher': values,
+    })
 
 
 def _workers_of(saved: dict[str, Any]) -> int:
@@ -182,18 +203,20 @@ def _finish_task(
         optimizer: Optimizer,
         scaler: utils.NativeScaler | None,
         process: Process,
-        resume: str,
-        saved: dict[str, Any],
+        origin: Origin,
 ) -> None:
     """Resume, moving average, compilation and DDP, in this order."""
+    saved, path = origin.state, origin.path
     if saved:
         keep = not args.no_resume_opt
-        load_training_state(saved, resume, task, optimizer if keep else None, scaler if keep else None)
+        load_training_state(
+            saved, path, task, optimizer if keep else None, scaler if keep else None, opt=args.opt
+        )
     if args.model_ema:
         ema_device: Any = 'cpu' if args.model_ema_force_cpu else None
         task.setup_ema(decay=args.model_ema_decay, use_warmup=args.model_ema_warmup, device=ema_device)
         if saved:
-            load_training_state(saved, resume, task, ema=True)
+            load_training_state(saved, path, task, ema=True)
     if args.torchcompile:
         task.compile(backend=args.torchcompile, mode=args.torchcompile_mode)
         if task.has_ema():
@@ -206,20 +229,25 @@ def _finish_task(
 def _open_folder(
         args: argparse.Namespace,
         args_text: str,
-        path: Path,
-        resume: str,
-        saved: dict[str, Any],
+        origin: Origin,
+        locks: contextlib.ExitStack,
+        images: ImagesUsed,
         task: TrainingTask,
         optimizer: Optimizer,
         scaler: utils.NativeScaler | None,
         metric: str,
         start: int,
 ) -> RunFolder:
-    """Create the output folder of the run, or continue in it from epoch `start`."""
-    in_place = bool(resume) and path.exists() and Path(resume).parent.samefile(path)
+    """Write `args.yaml` (unless its text is empty) into the folder, and continue there from epoch `start`."""
+    path = origin.folder
+    if not origin.existed:
+        open_new(path, locks)
+    history = read_history(path, start) if origin.in_place else []
+    if origin:
+        log_changes(origin, vars(args))
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        write_text(path / 'args.yaml', args_text)
+        if args_text:
+            write_text(path / 'args.yaml', args_text)
     except OSError as e:
         raise UsageError(f'{path}: cannot be written ({e.strerror}): choose another --output') from None
     wandb = dict(
@@ -230,13 +258,19 @@ def _open_folder(
         model=trainable_module(task), optimizer=optimizer, args=args, amp_scaler=scaler, checkpoint_dir=str(path),
         recovery_dir=str(path), decreasing=metric.endswith('loss'), max_history=args.checkpoint_hist, task=task,
     )
-    if in_place:
-        saver.resume(saved)
-    return RunFolder(path, saver, trackers, read_history(path, start) if in_place else [])
+    if origin.in_place:
+        losses = {row['epoch']: row['eval_loss'] for row in history if type(row.get('eval_loss')) is float}
+        saver.resume(origin.state, losses, start in (args.save_epochs or ()))
+    run_folder = RunFolder(path, saver, trackers, history)
+    record_images(run_folder, images, bool(origin))
+    return run_folder
 
 
 def _log_start(run: Run, name: str, model: nn.Module, lr: float) -> None:
     trainer, epochs = run.trainer, run.epochs
+    if not epochs:
+        _logger.info(f'{trainer.folder}: finished: all {epochs.start} epochs are done, there is nothing left to train')
+        return
     num_params = sum(p.numel() for p in model.parameters())
     frozen = f', {trainer.frozen.num_params:,} frozen' if trainer.frozen else ''
     _logger.info(

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..runs.checkpoints import random_state, set_random_state
+from ..runs.processes import shield_workers
 
 __all__ = ['WorkerStates', 'gather_random_states', 'random_state_of', 'restore_random_states', 'track_workers']
 
@@ -56,6 +57,8 @@ class _Restored:
 def track_workers(loader: Any, saved: Tensor | None = None) -> WorkerStates:
     """Record the random states of the DataLoader workers, and start them from saved states if given.
 
+    The workers leave Ctrl-C and SIGTERM to the main process (`shield_workers`).
+
     Args:
         loader: a loader made by timm's `create_loader`, not yet iterated.
         saved: `WorkerStates.states` of the run that is resumed, shape (workers, n).
@@ -69,6 +72,7 @@ def track_workers(loader: Any, saved: Tensor | None = None) -> WorkerStates:
     if saved is not None and plain.num_workers and not isinstance(plain.dataset, IterableDataset):
         plain.worker_init_fn = _Restored(plain.worker_init_fn, saved)
         use_own_generator(loader)
+    shield_workers(loader)
     return tracked
 
 

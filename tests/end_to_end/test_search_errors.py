@@ -81,7 +81,7 @@ def test_output_in_use_or_taken(capsys, options: list[str], whole: Path, tmp_pat
         [sys.executable, '-c', hold, str(busy / '.lock')], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout.readline() == 'held\n'
-    assert 'another process is using this folder' in fails(capsys, 2, *options, '--output', str(busy))
+    assert 'another run is using this folder' in fails(capsys, 2, *options, '--output', str(busy))
     holder.communicate('\n')
     file = tmp_path / 'file'
     file.write_text('')

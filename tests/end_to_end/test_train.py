@@ -64,7 +64,7 @@ def test_what_a_run_writes(trained: Path) -> None:
     assert list(rows[0]) == ['epoch', 'train_loss', 'eval_loss', 'eval_top1', 'eval_top5', 'lr']
     assert [float(r['eval_top1']) for r in rows] == [r['eval_top1'] for r in history]
     assert (trained / 'curves.png').read_bytes()[:4] == b'\x89PNG'
-    best = max(history, key=lambda r: r['eval_top1'])
+    best = max(history, key=lambda r: (r['eval_top1'], -r['eval_loss'], r['epoch']))
     assert state(trained, 'model_best.pth.tar')['epoch'] == best['epoch']
 
 

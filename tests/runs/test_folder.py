@@ -29,8 +29,8 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
     assert other.stdout is not None
     assert other.stdout.readline() == 'held\n'
     (folder / '.last.pt.1.tmp').write_bytes(b'being written')
-    with pytest.raises(UsageError, match=f'^--experiment {folder}: another process is using this folder'):
-        with lock_folder(folder, '--experiment'):
+    with pytest.raises(UsageError, match=f'^--output {folder}: another run is using this folder'):
+        with lock_folder(folder):
             pytest.fail('locked twice')
     assert (folder / '.last.pt.1.tmp').exists()
     other.kill()

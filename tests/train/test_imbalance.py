@@ -40,7 +40,8 @@ def test_the_weights_are_those_of_the_training_images(uneven: Path, tmp_path: Pa
     assert criterion.smoothing == 0.1
     path = tmp_path / 'w.yaml'
     path.write_text('red: 10\ngreen: 1\nblue: 1\n')  # by name, in any order
-    mixed = setup(parse_train_args([*argv, '--class-weights', str(path), '--mixup', '0.2'])).trainer.task.criterion
+    more = ['--class-weights', str(path), '--mixup', '0.2', *at(tmp_path, 'mixed')]
+    mixed = setup(parse_train_args([*argv, *more])).trainer.task.criterion
     assert mixed.weight.tolist() == pytest.approx([w / (21 + 30) * 24 for w in (1, 1, 10)])
     assert mixed.smoothing == 0  # mixup has done it
 

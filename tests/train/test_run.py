@@ -47,7 +47,12 @@ def test_result(result: TrainResult, tiny_images: Path) -> None:
     """The history is the file's; the model has the accuracy of the best epoch, measured here by hand."""
     lines = (result.folder / 'history.jsonl').read_text().splitlines()
     assert result.history == [json.loads(line) for line in lines]
-    assert result.metrics == max(result.history, key=lambda row: row['eval_top1'])
+    assert result.metrics == max(result.history, key=lambda row: (row['eval_top1'], -row['eval_loss'], row['epoch']))
+    best = result.metrics
+    assert repr(result) == (
+        f"TrainResult('{result.folder}', 3 epochs, best: epoch {best['epoch'] + 1} (loss={best['eval_loss']:.4g}, "
+        f"top1={best['eval_top1']:.4g}, top5=100))"
+    )
     model = result.model().eval()
     assert str(model.arch) == ARCH
     dataset = create_dataset('', root=tiny_images, split='validation')

@@ -1,0 +1,158 @@
+"""What a training checkpoint holds: checked before a run continues from it, since a file may come from anywhere."""
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UsageError, one_line
+from ..runs.checkpoints import random_state, set_random_state
+
+__all__ = ['OPTIONAL', 'REQUIRED', 'check_state', 'load_optimizer', 'load_scaler']
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_weights(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+
+
+def _is_optimizer(value: Any) -> bool:
+    if not isinstance(value, Mapping) or not isinstance(value.get('state'), Mapping):
+        return False
+    groups = value.get('param_groups')
+    return isinstance(groups, list) and all(
+        isinstance(group, Mapping) and isinstance(group.get('params'), list) for group in groups
+    )
+
+
+def _is_options(value: Any) -> bool:
+    options = vars(value) if isinstance(value, argparse.Namespace) else value
+    return options is None or (isinstance(options, Mapping) and isinstance(options.get('model_kwargs', {}), Mapping))
+
+
+def _is_saver(value: Any) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    files, pending = value.get('checkpoint_files'), value.get('pending')
+    pairs: list[Any] = [*files, pending] if isinstance(files, list) else [None]
+    return (
+        all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs)
+        and all(isinstance(name, str) and Path(name).name == name for name, _ in pairs[:-1])
+        and all(metric is None or _is_number(metric) for _, metric in [*pairs, (0, value.get('best_metric'))])
+        and all(epoch is None or _is_count(epoch) for epoch in (pairs[-1][0], value.get('best_epoch')))
+    )
+
+
+def _is_random(value: Any) -> bool:
+    processes = value.get('processes', []) if isinstance(value, Mapping) else None
+    if not isinstance(processes, list) or not all(isinstance(own, Mapping) for own in processes):
+        return False
+    before = random_state()
+    try:
+        for own in processes:
+            if own['workers'].ndim != 2 or own.get('cuda', torch.empty(0, dtype=torch.uint8)).dtype != torch.uint8:
+                return False
+            for state in (own['main'], *own['workers']):
+                set_random_state(state)
+    except Exception:  # the generators check what they are given, each in its own way
+        return False
+    finally:
+        set_random_state(before)
+    return True
+
+
+Check = tuple[Callable[[Any], bool], str]
+
+REQUIRED: dict[str, Check] = {
+    'epoch': (_is_count, 'a whole number'),
+    'state_dict': (_is_weights, 'names and tensors'),
+}
+OPTIONAL: dict[str, Check] = {
+    'state_dict_ema': (lambda value: value is None or _is_weights(value), 'names and tensors'),
+    'optimizer': (_is_optimizer, 'the state of a torch optimizer'),
+    'amp_scaler': (
+        lambda value: isinstance(value, Mapping) and all(map(_is_number, value.values())),
+        'the numbers of a gradient scaler',
+    ),
+    'task_state': (lambda value: value is None or isinstance(value, Mapping), 'a dict'),
+    'task_state_ema': (lambda value: value is None or isinstance(value, Mapping), 'a dict'),
+    'args': (_is_options, 'options and their values'),
+    'arch': (lambda value: isinstance(value, str), 'the name of a model'),
+    'arch_string': (lambda value: isinstance(value, str), 'an architecture string'),
+    'images': (lambda value: isinstance(value, str), 'a fingerprint of the images'),
+    'metric': (lambda value: value is None or _is_number(value), 'a number'),
+    'saver': (_is_saver, 'the list of the best checkpoints'),
+    'random': (_is_random, 'states of random generators'),
+}
+
+
+def check_state(state: Any, path: str | Path) -> None:
+    """Check the entries of a training checkpoint of this package or of timm.
+
+    Raises:
+        UsageError: it is not a training checkpoint, or an entry is not what it should be.
+    """
+    if not isinstance(state, Mapping) or not all(name in state for name in REQUIRED):
+        raise UsageError(f'{path}: not a training checkpoint (to start from weights only, use --initial-checkpoint)')
+    for name, (is_good, expected) in (REQUIRED | OPTIONAL).items():
+        if name in state and not is_good(state[name]):
+            raise UsageError(
+                f'{path}: not a training checkpoint, or altered: its {name!r} is {_shown(state[name])}, expected '
+                f'{expected}: resume from another checkpoint'
+            )
+
+
+def _shown(value: Any) -> str:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return repr(value)[:60]
+    return f'a malformed {type(value).__name__}'
+
+
+# Entries of optimizers' states that have the shape of their parameter; others may be factored, or have any shape.
+FULL = ('exp_avg', 'momentum_buffer', 'square_avg', 'grad_avg')
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any], names: tuple[str, str] | None) -> None:
+    """Load the saved state of an optimizer.
+
+    Args:
+        optimizer: the optimizer of this run, changed in place.
+        saved: its state in the checkpoint.
+        names: `--opt` of the checkpoint and of this run, if both are known.
+
+    Raises:
+        ValueError: the state is that of another optimizer, or of other parameters.
+    """
+    if names is not None and names[0] != names[1]:
+        raise ValueError(f'it was saved with --opt {names[0]}, this run has --opt {names[1]}')
+    wanted = [set(group) for group in optimizer.param_groups]
+    try:
+        optimizer.load_state_dict(dict(saved))
+    except Exception as e:  # KeyError, TypeError, AttributeError, ..: torch does not check what it is given
+        raise ValueError(one_line(e)) from None
+    for group, keys in zip(optimizer.param_groups, wanted):
+        missing = sorted(keys - set(group) - {'initial_lr'})
+        if missing:
+            raise ValueError(f'it lacks {", ".join(missing)}, as that of another optimizer')
+        for parameter in group['params']:
+            for key in FULL:
+                value = optimizer.state.get(parameter, {}).get(key)
+                if value is not None and getattr(value, 'shape', None) != parameter.shape:
+                    raise ValueError(f'its {key} does not have the shape of the weights')
+
+
+def load_scaler(scaler: Any, saved: Mapping[str, Any]) -> None:
+    """Load the saved state of timm's gradient scaler; ValueError if it is none."""
+    try:
+        scaler.load_state_dict(dict(saved))
+    except Exception as e:
+        raise ValueError(f'gradient scaler: {one_line(e)}') from None
