@@ -4,6 +4,8 @@
 two imports. Importing `zoo/models.py` registers the models.
 """
 import importlib
+import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
@@ -11,7 +13,11 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-__all__ = ['with_timm']
+from .errors import TooOldError
+
+__all__ = ['OLDEST_TIMM', 'with_timm']
+
+OLDEST_TIMM = (1, 0, 31)  # as in pyproject.toml
 
 
 def with_timm() -> None:
@@ -28,13 +34,30 @@ def with_timm() -> None:
 
 
 def _register() -> None:
-    """Register the models; if a module of this package is importing timm, wait until that module is imported."""
+    """Register the models; if a module of this package is importing timm, wait until that module is imported.
+
+    Raises:
+        TooOldError: timm is older than `OLDEST_TIMM`.
+    """
+    _check_version(sys.modules['timm'])
     ours = [module for name, module in list(sys.modules.items()) if name.startswith('fpnas_timm.')]
     unfinished = next(filter(_in_progress, ours), None)  # the first is the outermost, as sys.modules is in order
     if unfinished is not None:
         _watch(unfinished)
     else:
         importlib.import_module('fpnas_timm.zoo.models')
+
+
+def _check_version(timm: ModuleType) -> None:
+    """Raise TooOldError for a timm that lacks what this package imports, such as an old checkout in this folder."""
+    version = str(getattr(timm, '__version__', ''))
+    numbers = re.match(r'(\d+)\.(\d+)(?:\.(\d+))?', version)
+    if numbers and tuple(int(n or 0) for n in numbers.groups()) < OLDEST_TIMM:
+        place = os.path.dirname(getattr(timm, '__file__', None) or '') or 'an unknown place'
+        raise TooOldError(
+            f'fpnas_timm needs timm {".".join(map(str, OLDEST_TIMM))} or later, but timm {version} is in {place}: '
+            'pip install -U timm, or, if that is a folder of yours, run the command elsewhere'
+        )
 
 
 def _in_progress(module: ModuleType) -> bool:

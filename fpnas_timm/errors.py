@@ -2,7 +2,7 @@
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-__all__ = ['NonFiniteError', 'RunError', 'UsageError', 'did_you_mean', 'one_line', 'plain_message']
+__all__ = ['NonFiniteError', 'RunError', 'TooOldError', 'UsageError', 'did_you_mean', 'one_line', 'plain_message']
 
 
 class UsageError(ValueError):
@@ -20,6 +20,10 @@ class NonFiniteError(RunError):
         super().__init__(f'{what} is not finite: {list(values)}')
         self.what = what
         self.values = list(values)
+
+
+class TooOldError(ImportError):
+    """A package that is needed is there in a version that is too old. Exit status 2."""
 
 
 def did_you_mean(given: object, known: Iterable[str]) -> str:

@@ -8,11 +8,13 @@ No other part of the package imports this one.
 * `demo`: search and training on handwritten digits
 """
 import importlib
+import os
+import select
 import sys
 from collections.abc import Callable, Sequence
 
 from .._version import __version__
-from ..errors import RunError, UsageError, did_you_mean, plain_message
+from ..errors import RunError, TooOldError, UsageError, did_you_mean, one_line, plain_message
 
 __all__ = ['COMMANDS', 'exit_status', 'main']
 
@@ -54,18 +56,21 @@ def usage() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Call the subcommand with the remaining arguments; return its exit status, or 2 for an unknown command."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if not argv or argv[0] in ('-h', '--help', 'help'):
-        print(usage(), end='')
-        return 0 if argv else 2
-    if argv[0] in ('-V', '--version'):
-        print(f'fpnas_timm {__version__}')
-        return 0
-    if argv[0] not in COMMANDS:
-        expected = f'expected one of {", ".join(COMMANDS)}{did_you_mean(argv[0], COMMANDS)}'
-        print(f'error: unknown command {argv[0]!r}: {expected}', file=sys.stderr)
-        return 2
-    module, _, function = COMMANDS[argv[0]][0].partition(':')
-    return getattr(importlib.import_module(f'.{module}', __name__), function)(argv[1:]) or 0
+
+    def run() -> int:
+        if not argv or argv[0] in ('-h', '--help', 'help'):
+            print(usage(), end='')
+            return 0 if argv else 2
+        if argv[0] in ('-V', '--version'):
+            print(f'fpnas_timm {__version__}')
+            return 0
+        if argv[0] not in COMMANDS:
+            expected = f'expected one of {", ".join(COMMANDS)}{did_you_mean(argv[0], COMMANDS)}'
+            raise UsageError(f'unknown command {argv[0]!r}: {expected}')
+        module, _, function = COMMANDS[argv[0]][0].partition(':')
+        return getattr(importlib.import_module(f'.{module}', __name__), function)(argv[1:]) or 0
+
+    return exit_status(run)
 
 
 # Messages of gloo and torch's store in the remaining processes when another process is gone.
@@ -73,30 +78,51 @@ LOST_PROCESS = ('Connection closed by peer', 'Connection reset by peer', 'Broken
 
 
 def exit_status(run: Callable[[], int | None]) -> int:
-    """Call `run`; user errors become a line on stderr and exit status 2 (usage), 1 (run) or 130 (Ctrl-C).
+    """Call `run`; errors that a user can cause become a line on stderr and an exit status.
 
-    All other exceptions are bugs and keep their traceback.
+    The status is 2 for wrong usage, 1 for a run that failed, 130 for Ctrl-C, and 141 (nothing is printed) if the reader
+    of the output has gone, as in `fpnas info | head -1`. All other exceptions are bugs and keep their traceback.
     """
     try:
-        return run() or 0
-    except UsageError as e:
-        print(f'error: {plain_message(e)}', file=sys.stderr)
-        return 2
+        status = run() or 0
+        sys.stdout.flush()
+        return status
+    except (UsageError, TooOldError) as e:
+        return _failed(plain_message(e), 2)
     except RunError as e:
-        print(f'error: {plain_message(e)}', file=sys.stderr)
-        return 1
+        return _failed(plain_message(e), 1)
     except OSError as e:  # a full disk, a file without permission
-        print(f'error: {e}', file=sys.stderr)
-        return 1
-    except RuntimeError as e:
-        if not any(sign in str(e) for sign in LOST_PROCESS):
-            raise
-        print(
-            'error: another process of this run ended first: see its message (a process killed for lack of memory '
-            'leaves none), fix the cause, then resume',
-            file=sys.stderr,
-        )
-        return 1
+        if isinstance(e, BrokenPipeError) and _reader_has_gone():
+            return 128 + 13  # SIGPIPE
+        return _failed(f'{e.filename}: {e.strerror}' if e.filename and e.strerror else one_line(e), 1)
+    except (MemoryError, RuntimeError) as e:
+        if any(sign in str(e) for sign in LOST_PROCESS):
+            return _failed(
+                'another process of this run ended first: see its message (a process killed for lack of memory '
+                'leaves none), fix the cause, then resume', 1,
+            )
+        if isinstance(e, MemoryError) or type(e).__name__ == 'OutOfMemoryError':  # torch's, without importing it
+            return _failed(f'out of memory: use a smaller --batch-size, smaller images or --amp ({one_line(e)})', 1)
+        raise
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
+
+
+def _failed(message: str, status: int) -> int:
+    print(f'error: {" ".join(message.split())}', file=sys.stderr)
+    return status
+
+
+def _reader_has_gone() -> bool:
+    """Whether stdout is a closed pipe; if so, what is still to be written goes nowhere, without a further error."""
+    try:
+        descriptor = sys.stdout.fileno()
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT)
+        gone = any(events & select.POLLERR for _, events in poll.poll(0))
+    except (AttributeError, OSError, ValueError):  # no poll on Windows; a stdout that is no file
+        return False
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    return gone

@@ -14,7 +14,9 @@ from pathlib import Path
 from ..arch import Arch, Conv
 from ..arch.cost import cost
 from ..errors import RunError
-from ..runs.options import HelpFormatter
+from ..runs.options import OptionGroup
+from ..runs.parser import Parser
+from ..runs.values import quantity
 from ..spaces import MBConvSpace, Row, steps
 from . import exit_status
 from .runs import search_main, train_main
@@ -24,12 +26,12 @@ __all__ = ['digits_folder', 'digits_space', 'main']
 FILE_SIZE = 32  # pixels of the image files
 IMG_SIZE = 16  # pixels of the network input: twice the size of the digits
 SEARCH = (
-    '--img-size 16 --warmup-epochs 8 --joint-epoch 16 --lam 0.25 --weight-samples 2 --beta 0.5 --cost-form two-sided '
+    '--img-size 16 --lam 0.25 --weight-samples 2 --beta 0.5 --cost-form two-sided '
     '--temperature 32 --alpha-lr 0.03 --batch-size 32 --opt adamw --lr 4e-3 --weight-decay 0.02 --scale 0.7 1 '
     '--hflip 0 --color-jitter 0.2 --workers 0'
 ).split()
 TRAIN = (
-    '--num-classes 10 --img-size 16 -b 64 --opt adamw --lr 4e-3 --weight-decay 0.02 --warmup-epochs 1 --scale 0.7 1 '
+    '--num-classes 10 --img-size 16 -b 64 --opt adamw --lr 4e-3 --weight-decay 0.02 --scale 0.7 1 '
     '--hflip 0 --color-jitter 0.2 --crop-pct 1 --model-ema --model-ema-decay 0.98 --model-ema-warmup --workers 0 '
     '--device cpu'
 ).split()
@@ -93,7 +95,7 @@ def check_loads_back(model: Path, weights: Path) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Search, train and load the result. Returns exit status 0, or that of the step that failed."""
-    start, out = time.monotonic(), args.output
+    start, out, epochs = time.monotonic(), Path(args.output), args.search_epochs
     out.mkdir(parents=True, exist_ok=True)
     for name in ('search', 'train'):  # remove an earlier demo, but no other folders
         if (out / name / 'args.yaml').exists():
@@ -102,14 +104,16 @@ def run(args: argparse.Namespace) -> int:
     (out / 'space.json').write_text(json.dumps(digits_space().to_dict(), indent=1))
     common = ['--data-dir', str(out / 'data'), '--seed', str(args.seed)]
     status = search_main([
-        '--space', str(out / 'space.json'), '--target-macs', args.target_macs, '--epochs', str(args.search_epochs),
-        *SEARCH, *common, '--output', str(out / 'search'),
+        '--space', str(out / 'space.json'), '--target-macs', str(args.target_macs), '--epochs', str(epochs),
+        '--warmup-epochs', str(epochs // 3), '--joint-epoch', str(2 * epochs // 3), *SEARCH, *common,
+        '--output', str(out / 'search'),
     ])
     if status:
         return status
     searched = time.monotonic()
     status = train_main([
-        '--arch-file', str(out / 'search' / 'arch.txt'), '--epochs', str(args.epochs), *TRAIN, *common,
+        '--arch-file', str(out / 'search' / 'arch.txt'), '--epochs', str(args.epochs),
+        '--warmup-epochs', str(min(1, args.epochs - 1)), *TRAIN, *common,
         '--output', str(out), '--experiment', 'train',
     ])
     if status:
@@ -119,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
     arch = Arch.parse((out / 'search' / 'arch.txt').read_text())
     spent = cost(arch, num_classes=10)
     print(f'architecture   {arch}')
-    print(f'multiply-adds  {spent.macs:,} at {IMG_SIZE} x {IMG_SIZE} (budget {args.target_macs})')
+    print(f'multiply-adds  {spent.macs:,} at {IMG_SIZE} x {IMG_SIZE} (budget {args.target_macs:,.0f})')
     print(f'parameters     {spent.params:,}')
     print(f'accuracy       {top1:.2f} % of the validation images (EMA weights, best of {args.epochs} epochs)')
     print(f"model          {model}: timm.create_model('local-dir:{model}', pretrained=True), same logits")
@@ -128,13 +132,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def build_parser() -> Parser:
+    """The parser of `fpnas demo`."""
+    parser = Parser(prog='fpnas demo', description=__doc__)
+    add = OptionGroup(parser, 'options')
+    add('--output', 'output/demo', 'output folder', metavar='OUT')
+    add('--target-macs', 1e6, 'budget of multiply-adds at 16 x 16 pixels (default: 1M)', parse=quantity, metavar='N')
+    add('--search-epochs', 24, 'number of search epochs')
+    add('--epochs', 12, 'number of training epochs')
+    add('--seed', 0, 'random seed')
+    return parser
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0, 1 if a run failed or the loaded model differs, 2 if the budget cannot be met."""
-    parser = argparse.ArgumentParser(prog='fpnas demo', description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument('--output', type=Path, default=Path('output/demo'), help='output folder')
-    parser.add_argument('--target-macs', default='1M', help='budget of multiply-adds at 16 x 16 pixels')
-    parser.add_argument('--search-epochs', type=int, default=24, help='number of search epochs')
-    parser.add_argument('--epochs', type=int, default=12, help='number of training epochs')
-    parser.add_argument('--seed', type=int, default=0, help='random seed')
-    args = parser.parse_args(argv)
-    return exit_status(lambda: run(args))
+    return exit_status(lambda: run(build_parser().parse_args(argv)))

@@ -2,7 +2,6 @@
 
 Modules that need torch or NumPy are imported where they are used: `--help`, `draw` and `flops --no-check` need neither.
 """
-import argparse
 import json
 import logging
 import re
@@ -14,12 +13,15 @@ from typing import Any
 
 from .._version import __version__
 from ..arch import Arch, ArchError
+from ..arch.checks import MAX_IMG_SIZE
 from ..arch.cost import cost, group_costs
 from ..draw.arch import draw_arch
-from ..errors import UsageError
+from ..errors import RunError, UsageError, one_line
 from ..paper import TABLE_B1
+from ..runs.parser import Parser
+from ..runs.values import Range, Value
 from ..spaces import get_space
-from ..zoo.names import resolve_arch
+from ..zoo.names import NO_NAME, resolve_arch
 from ..zoo.strings import ARCHS
 from . import exit_status
 
@@ -47,7 +49,8 @@ def _print_all(infos: list[dict[str, Any]]) -> None:
 
 
 def _print_one(i: dict[str, Any]) -> None:
-    print(f'model          {i["label"]}')
+    if i['label'] != NO_NAME:
+        print(f'model          {i["label"]}')
     print(f'architecture   {i["arch"]}')
     print(f'input          {i["img_size"]} x {i["img_size"]}')
     print(f'multiply-adds  {i["macs"]:,}')
@@ -64,27 +67,28 @@ def _print_one(i: dict[str, Any]) -> None:
 
 def info_main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0, or 2 if the argument is neither a model nor an architecture string."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='fpnas info',
         description='List the models and the versions, or show one model in detail.',
         epilog='examples: fpnas info | fpnas info fpnas_l0 | fpnas info i64-cn_k3_.. --json',
     )
     parser.add_argument('model', nargs='?', metavar='NAME_OR_STRING', help='model name or architecture string')
     parser.add_argument('--json', action='store_true', help='print JSON')
-    args = parser.parse_args(argv)
 
     def run() -> None:
+        args = parser.parse_args(argv)
         from ..zoo.models import default_cfgs
         from ..zoo.report import describe
 
         try:
-            names = [args.model] if args.model else [n for n in default_cfgs if n != 'fpnas']
+            names = [args.model] if args.model is not None else [n for n in default_cfgs if n != 'fpnas']
             infos = [describe(name) for name in names]
         except ArchError as e:
             raise UsageError(str(e)) from None
         if args.json:
-            print(json.dumps(infos[0] if args.model else {'versions': _versions(), 'models': infos}, indent=2))
-        elif args.model:
+            everything = {'versions': _versions(), 'models': infos}
+            print(json.dumps(everything if args.model is None else infos[0], indent=2))
+        elif args.model is not None:
             _print_one(infos[0])
         else:
             _print_all(infos)
@@ -93,24 +97,30 @@ def info_main(argv: Sequence[str] | None = None) -> int:
 
 
 def draw_main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 0, or 1 if the picture cannot be drawn."""
-    parser = argparse.ArgumentParser(
+    """Exit status 0, 1 if the picture cannot be written, 2 for a wrong argument."""
+    parser = Parser(
         prog='fpnas draw',
         epilog='examples: fpnas draw fpnas_l2 | fpnas draw fpnas_l2 -o l2.svg | fpnas draw i64-cn_k3_.. -o net.png',
         description='Draw an architecture: one box per block, as in Figure B.1 of the supplement.',
     )
     parser.add_argument('arch', metavar='NAME_OR_STRING', help='model name, such as fpnas_l2, or architecture string')
     parser.add_argument('-o', '--output', metavar='FILE', help='.png or .svg (default: NAME.png, or arch.png)')
-    args = parser.parse_args(argv)
-    output = args.output or (f'{args.arch}.png' if re.fullmatch(r'\w+', args.arch) else 'arch.png')
-    try:
-        arch, label = resolve_arch(args.arch)
-        draw_arch(arch, output, title=label)
-    except (ImportError, OSError, ValueError) as e:
-        print(f'error: {e}', file=sys.stderr)
-        return 1
-    print(output)
-    return 0
+
+    def run() -> None:
+        args = parser.parse_args(argv)
+        output = args.output or (f'{args.arch}.png' if re.fullmatch(r'\w+', args.arch) else 'arch.png')
+        if '\0' in output:
+            raise UsageError('--output: a file name has no NUL character')
+        try:
+            arch, label = resolve_arch(args.arch)
+            draw_arch(arch, output, title=label)
+        except ImportError as e:
+            raise RunError(one_line(e)) from None
+        except ValueError as e:
+            raise UsageError(str(e)) from None
+        print(output)
+
+    return exit_status(run)
 
 
 def _unchecked(label: str, arch: Arch, img_size: int | None) -> dict[str, Any]:
@@ -170,72 +180,79 @@ def _print_groups(arch: Arch, img_size: int) -> None:
 
 def flops_main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0 if every count agrees or none is checked, 1 if one differs, 2 for a wrong argument."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='fpnas flops',
         description='Check Table B.1 with fvcore, or count one model per group.',
         epilog='examples: fpnas flops | fpnas flops fpnas_l2 --img-size 224 | fpnas flops i64-cn_k3_.. --json',
     )
     parser.add_argument('model', nargs='?', help='model name or architecture string (default: all models of Table B.1)')
-    parser.add_argument('--img-size', type=int, help="input height and width in pixels (default: the model's)")
+    size = Value(int, Range(1, MAX_IMG_SIZE))
+    parser.add_argument('--img-size', type=size, metavar='N', help="height and width in pixels (default: the model's)")
     parser.add_argument(
         '--no-check', action='store_true',
         help='only count with the formulas of this package: fast, without torch, without the check by fvcore',
     )
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
-    args = parser.parse_args(argv)
-    if args.model is None and args.img_size is not None:
-        parser.error('--img-size needs a model')
-    try:
-        arch, label = (None, '') if args.model is None else resolve_arch(args.model)
-        label = args.model if args.model in ARCHS else label
-        if not args.no_check:
-            rows = _checked(label, arch, args.img_size)
-        elif arch is None:
-            rows = [_unchecked(name, Arch.parse(string), None) for name, string in ARCHS.items()]
+
+    def run() -> int:
+        args = parser.parse_args(argv)
+        if args.model is None and args.img_size is not None:
+            raise UsageError('--img-size needs a model')
+        try:
+            arch, label = (None, '') if args.model is None else resolve_arch(args.model)
+            label = args.model if args.model in ARCHS else label
+            if not args.no_check:
+                rows = _checked(label, arch, args.img_size)
+            elif arch is None:
+                rows = [_unchecked(name, Arch.parse(string), None) for name, string in ARCHS.items()]
+            else:
+                rows = [_unchecked(label, arch, args.img_size)]
+        except ValueError as e:
+            raise UsageError(str(e)) from None
+        if args.json:
+            print(json.dumps(rows, indent=2))
         else:
-            rows = [_unchecked(label, arch, args.img_size)]
-    except (ArchError, ValueError) as e:
-        print(f'error: {e}', file=sys.stderr)
-        return 2
-    if args.json:
-        print(json.dumps(rows, indent=2))
-    else:
-        _print_table(rows)
-        if arch is not None:
-            _print_groups(arch, rows[0]['img_size'])
-    return 1 if any(r['agrees'] is False for r in rows) else 0
+            _print_table(rows)
+            if arch is not None:
+                _print_groups(arch, rows[0]['img_size'])
+        return 1 if any(r['agrees'] is False for r in rows) else 0
+
+    return exit_status(run)
 
 
 def reconstruct_main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 0, 1 if no architecture is within the budgets."""
-    parser = argparse.ArgumentParser(
+    """Exit status 0, 1 if no architecture is within the budgets, 2 for a wrong argument."""
+    parser = Parser(
         prog='fpnas reconstruct',
         epilog='examples: fpnas reconstruct fpnas_l2 | fpnas reconstruct fpnas_l0 --gap --json',
         description="Derive a model's architecture string from Table B.1's budgets and section B's text, and print it.",
     )
-    parser.add_argument('model', choices=list(TABLE_B1))
+    names = tuple(TABLE_B1)
+    parser.add_argument('model', type=Value(names=names), metavar='NAME', help=f'one of {", ".join(names)}')
     parser.add_argument('--gap', action='store_true', help='also prove that the optimum is unique (solves once more)')
     parser.add_argument('--json', action='store_true', help='print JSON')
-    args = parser.parse_args(argv)
-    from ..spaces.decode import InfeasibleError, runner_up_gap
-    from ..zoo.reconstruct import budget_windows, reconstruct, section_b_prior
 
-    try:
-        found = reconstruct(args.model)
-    except InfeasibleError as e:
-        print(f'error: {e}', file=sys.stderr)
-        return 1
-    if args.json:
-        print(json.dumps({'model': args.model, 'arch': str(found.arch), 'log_prob': found.log_prob,
-                          'macs': found.cost.macs, 'params': found.cost.params}, indent=2))
-    else:
-        print(found.arch)
-    if args.gap:
-        space = get_space(args.model)
-        gap = runner_up_gap(found, space, section_b_prior(space), *budget_windows(args.model))
-        print(
-            f'log-probability {found.log_prob:.6f} nats (proven bound {found.bound:.6f}); the next best architecture '
-            f'within the budgets is less probable by {gap:.6f} nats',
-            file=sys.stderr,
-        )
-    return 0
+    def run() -> None:
+        args = parser.parse_args(argv)
+        from ..spaces.decode import InfeasibleError, runner_up_gap
+        from ..zoo.reconstruct import budget_windows, reconstruct, section_b_prior
+
+        try:
+            found = reconstruct(args.model)
+        except InfeasibleError as e:
+            raise RunError(str(e)) from None
+        if args.json:
+            print(json.dumps({'model': args.model, 'arch': str(found.arch), 'log_prob': found.log_prob,
+                              'macs': found.cost.macs, 'params': found.cost.params}, indent=2))
+        else:
+            print(found.arch)
+        if args.gap:
+            space = get_space(args.model)
+            gap = runner_up_gap(found, space, section_b_prior(space), *budget_windows(args.model))
+            print(
+                f'log-probability {found.log_prob:.6f} nats (proven bound {found.bound:.6f}); the next best '
+                f'architecture within the budgets is less probable by {gap:.6f} nats',
+                file=sys.stderr,
+            )
+
+    return exit_status(run)

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from .. import hub, zoo
+from ..runs.parser import Parser
 from ..weights.manifest import ENVIRONMENT
 from . import exit_status
 
@@ -71,9 +72,9 @@ def _list(args: argparse.Namespace) -> None:
         print(f'{entry.model:<24} {entry.source}  {entry.license}  {metrics}')
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser of `fpnas hub`; each subcommand sets `run` to its function."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='fpnas hub',
         description="Upload models to the Hugging Face Hub and download them, in timm's format. For a token, use "
         '`hf auth login` or HF_TOKEN.',
@@ -114,8 +115,12 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0, 2 for an invalid argument, 1 if the Hub fails or a file is invalid, 143 after SIGTERM."""
-    args = build_parser().parse_args(argv)
-    return exit_status(lambda: _ended_by_sigterm(lambda: args.run(args)))
+
+    def run() -> None:
+        args = build_parser().parse_args(argv)
+        _ended_by_sigterm(lambda: args.run(args))
+
+    return exit_status(run)
 
 
 def _ended_by_sigterm(run: Callable[[], None]) -> None:

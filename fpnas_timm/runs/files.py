@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -87,8 +88,13 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        if e.errno is not None and e.filename is None:
+        if e.errno is not None and (e.filename is None or str(e.filename).endswith('.tmp')):
             raise OSError(e.errno, e.strerror, str(path)) from None
+        raise
+    except Exception as e:  # safetensors has an error of its own, with the number in its text
+        number = re.search(r'\(os error (\d+)\)', str(e))
+        if type(e).__name__ == 'SafetensorError' and number:
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
         raise
 
 

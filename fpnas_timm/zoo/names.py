@@ -1,10 +1,12 @@
 """Finds the architecture of a model name or an architecture string. Does not import torch."""
 from ..arch import Arch, ArchError
+from ..errors import did_you_mean
 from ..weights.manifest import read_all
 from .strings import ARCHS
 
-__all__ = ['OWN_ARCHS', 'resolve_arch']
+__all__ = ['NO_NAME', 'OWN_ARCHS', 'resolve_arch']
 
+NO_NAME = 'architecture'  # the label of an architecture string
 OWN_ARCHS: dict[str, str] = {}  # name -> string of the models added by `register_arch`
 
 
@@ -26,7 +28,7 @@ def resolve_arch(name_or_string: str) -> tuple[Arch, str]:
     if name_or_string in OWN_ARCHS:
         return Arch.parse(OWN_ARCHS[name_or_string]), name_or_string
     try:
-        return Arch.parse(name_or_string), 'architecture'
+        return Arch.parse(name_or_string), NO_NAME
     except ArchError as e:
         if not isinstance(name_or_string, str) or '_r' in name_or_string or '_k' in name_or_string:
             raise e
@@ -34,4 +36,6 @@ def resolve_arch(name_or_string: str) -> tuple[Arch, str]:
     if name_or_string in own:
         return Arch.parse(own[name_or_string]), name_or_string
     names = ', '.join(dict.fromkeys([*ARCHS, *own]))
-    raise ArchError(f'{name_or_string!r} is neither a model ({names}) nor an architecture string')
+    hint = did_you_mean(name_or_string.lower(), [*ARCHS, *own])
+    shown = f'{name_or_string[:77]}...' if len(name_or_string) > 80 else name_or_string
+    raise ArchError(f'{shown!r} is neither a model ({names}) nor an architecture string{hint}')
