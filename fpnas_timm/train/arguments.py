@@ -6,8 +6,10 @@ import torch
 from timm.optim import optimizer_kwargs
 
 from ..runs.device import Precision, Process
+from .channels import channels_asked_for
 from .epoch import EpochSettings
 from .network import NetworkConfig
+from .recorded import Recorded
 from .task import Distillation
 
 __all__ = [
@@ -16,13 +18,14 @@ __all__ = [
 ]
 
 
-def network_config(args: argparse.Namespace) -> NetworkConfig:
-    """The argument of `create_network`."""
+def network_config(args: argparse.Namespace, recorded: Recorded) -> NetworkConfig:
+    """The argument of `create_network`; `recorded`: what the model's folder says of its channels."""
+    asked = channels_asked_for(args.in_chans, args.input_size, args.input_img_mode)
     return NetworkConfig(
         model=args.model,
         model_kwargs=args.model_kwargs,
         num_classes=args.num_classes,
-        in_chans=args.in_chans if args.in_chans is not None else (args.input_size or [3])[0],
+        in_chans=asked or recorded.in_chans,
         global_pool=args.gp,
         drop_rate=args.drop,
         drop_path_rate=args.drop_path,

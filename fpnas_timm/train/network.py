@@ -15,7 +15,7 @@ from ..errors import UsageError, did_you_mean, one_line
 from ..runs.device import Precision, Process
 from .checkpoints import arch_in
 
-__all__ = ['Frozen', 'NetworkConfig', 'create_network', 'freeze', 'to_device']
+__all__ = ['Frozen', 'NetworkConfig', 'create_network', 'freeze', 'has_trained_classifier', 'to_device']
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class NetworkConfig:
     model: str  # a timm model name, 'fpnas', 'local-dir:FOLDER' or 'hf-hub:REPO'
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)  # such as the architecture string, `arch`
     num_classes: int | None = None
-    in_chans: int = 3
+    in_chans: int | None = None
     global_pool: str | None = None
     drop_rate: float | None = None  # dropout before the classifier
     drop_path_rate: float | None = None  # stochastic depth
@@ -87,6 +87,16 @@ def _create_model(config: NetworkConfig) -> nn.Module:
         if 'Unknown model' in reason:
             reason = 'no model with this name is registered' + did_you_mean(config.model, timm.list_models())
         raise UsageError(f'--model {config.model}: {reason}') from None
+
+
+def has_trained_classifier(model: nn.Module, config: NetworkConfig) -> bool:
+    """Whether the classifier of a network created by `create_network` has been trained before; else it is random."""
+    if config.initial_checkpoint:
+        return True
+    if not config.pretrained or config.pretrained_path:
+        return False
+    cfg: Any = model.pretrained_cfg
+    return bool(model.num_classes) and cfg.get('num_classes') == model.num_classes
 
 
 def _load_exactly(model: nn.Module, path: str) -> None:

@@ -1,0 +1,130 @@
+"""What a model's folder or checkpoint says of it: class names, channels, image mode, and the search it comes from."""
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+
+from ..errors import RunError
+from ..weights.download import download
+from ..weights.folder import CONFIG_FILE, WEIGHTS_FILE
+
+__all__ = ['Recorded', 'names_in', 'recorded_of']
+
+MAX_CONFIG = 1 << 24  # bytes
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What is recorded of a model. Folders of older versions of this package, and of others, record less.
+
+    Attributes:
+        label_names: class names in the order of the classifier's outputs; empty if they are not recorded.
+        num_classes: number of classifier outputs.
+        in_chans: number of image channels.
+        img_mode: PIL mode of the images; '' if it is not recorded.
+        arch: architecture string; '' if it is not recorded or the model is another one.
+        search: what the search that found the architecture wrote about itself; empty without one.
+    """
+
+    label_names: list[str] = field(default_factory=list)
+    num_classes: int | None = None
+    in_chans: int | None = None
+    img_mode: str = ''
+    arch: str = ''
+    search: Mapping[str, Any] = field(default_factory=dict)
+
+
+def recorded_of(model: str, checkpoint: str = '') -> Recorded:
+    """What is recorded of a model; nothing if there is no record, or one that cannot be read.
+
+    Args:
+        model: as for `timm.create_model`: `local-dir:FOLDER`, `hf-hub:REPO`, or a registered name.
+        checkpoint: file with its weights, if they are in one: a training checkpoint, or the weights of a folder.
+    """
+    if checkpoint:
+        file, base = Path(checkpoint), recorded_of(model)
+        found = _of_config(_read(file.with_name(CONFIG_FILE))) if file.name == WEIGHTS_FILE else _of_checkpoint(file)
+        return replace(
+            found, in_chans=found.in_chans or base.in_chans, img_mode=found.img_mode or base.img_mode,
+            search=found.search or base.search,
+        )
+    scheme, _, place = model.replace('hf_hub:', 'hf-hub:').partition(':')
+    if place and scheme == 'local-dir':
+        return _of_config(_read(Path(place) / CONFIG_FILE))
+    if place and scheme == 'hf-hub':
+        try:
+            return _of_config(_read(download(place, CONFIG_FILE, MAX_CONFIG)))
+        except RunError:
+            return Recorded()  # creating the model says what is wrong
+    cfg = timm.get_pretrained_cfg(model) if timm.is_model(model) else None
+    return _of_config({'pretrained_cfg': cfg.to_dict()}) if cfg is not None else Recorded()
+
+
+def names_in(labels: Any) -> list[str]:
+    """The class names in timm's `label_names`, a list or a dict by index; empty if they do not name each output once.
+
+    >>> names_in(['cat', 'dog']), names_in({'1': 'dog', '0': 'cat'}), names_in(['cat', 'cat']), names_in({'5': 'cat'})
+    (['cat', 'dog'], ['cat', 'dog'], [], [])
+    """
+    if isinstance(labels, Mapping):
+        by_index = {str(i): name for i, name in labels.items()}
+        labels = [by_index.get(str(i)) for i in range(len(by_index))]
+    if not isinstance(labels, (list, tuple)) or not all(isinstance(name, str) and name for name in labels):
+        return []
+    return list(labels) if len(set(labels)) == len(labels) else []
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError):
+        return None  # creating the model says what is wrong
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _of_config(config: Any) -> Recorded:
+    config = _mapping(config)
+    cfg = _mapping(config.get('pretrained_cfg', config))
+    args = _mapping(config.get('model_args'))
+    size = cfg.get('input_size')
+    channels = args.get('in_chans', size[0] if isinstance(size, (list, tuple)) and size else None)
+    training = _mapping(config.get('training'))
+    return Recorded(
+        names_in(config.get('label_names') or cfg.get('label_names')),
+        _count(config.get('num_classes', cfg.get('num_classes'))),
+        _count(channels),
+        _text(config.get('input_img_mode')),
+        _text(args.get('arch')),
+        _mapping(config.get('search') or training.get('search')),
+    )
+
+
+def _of_checkpoint(file: Path) -> Recorded:
+    """What a training checkpoint of this package records: the options of its run."""
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):  # timm stores its options as a Namespace
+            state = torch.load(file, map_location='cpu', weights_only=True, mmap=True)
+    except Exception:  # other formats, damaged or missing: loading the weights says what is wrong
+        return Recorded()
+    args = _mapping(state).get('args')
+    args = _mapping(vars(args) if isinstance(args, argparse.Namespace) else args)
+    return Recorded(
+        names_in(args.get('label_names')), _count(args.get('num_classes')), _count(args.get('in_chans')),
+        _text(args.get('input_img_mode')), _text(_mapping(state).get('arch_string')),
+    )
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and value > 0 else None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ''
