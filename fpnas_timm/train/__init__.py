@@ -4,6 +4,7 @@
 * `setup`, `arguments`, `images`, `schedule`: from options to a `Run` and to plain arguments of its parts
 * `run`: `train()` and the loop over the epochs
 * `network`, `data`, `sampling`, `task`: the network, the data, balanced sampling and the loss
+* `recorded`, `classes`, `channels`: what a model's folder says of it, matched with the data and the options
 * `epoch`: one pass over the training images
 * `validate`: loss and accuracy
 * `folder`: the files that a run writes

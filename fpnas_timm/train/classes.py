@@ -15,8 +15,8 @@ from ..errors import UsageError
 from ..runs.datasets import class_indices
 
 __all__ = [
-    'DataClasses', 'Match', 'arrange_outputs', 'classes_of', 'listed', 'match_for_training', 'match_for_validation',
-    'match_teacher',
+    'Classifier', 'DataClasses', 'Match', 'arrange_outputs', 'classes_of', 'listed', 'match_for_training',
+    'match_for_validation', 'match_teacher',
 ]
 
 
@@ -47,6 +47,25 @@ class DataClasses:
     def with_images(self) -> list[int]:
         """The named classes that have images, as far as that is known."""
         return sorted(n for n in self.names if self.present is None or n in self.present)
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """The classifier of a network that is to be trained.
+
+    Attributes:
+        source: the model, for messages.
+        num_outputs: number of outputs.
+        loaded: it has been trained before; False: it is new.
+        names: class names of the outputs, if it has been trained before; empty if unknown.
+        asked_for: `--num-classes` was given.
+    """
+
+    source: str
+    num_outputs: int
+    loaded: bool = False
+    names: Sequence[str] = ()
+    asked_for: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,8 +118,9 @@ def arrange_outputs(model: nn.Module, order: Sequence[int]) -> None:
                 f'the outputs of a {type(head).__name__} cannot be put into the order of the classes: list the classes '
                 "in the model's order in a --class-map"
             )
-        for parameter in filter(lambda p: p is not None, (head.weight, head.bias)):
-            parameter.data = parameter.data[list(order)]
+        for parameter in (head.weight, head.bias):
+            if parameter is not None:
+                parameter.data = parameter.data[list(order)]
         setattr(head, 'out_features' if isinstance(head, nn.Linear) else 'out_channels', len(order))
     model.num_classes = len(order)  # type: ignore[assignment]
 
@@ -143,8 +163,8 @@ def match_for_validation(
             f'{listed(names)}: list the classes to validate in a --class-map file, one per line'
         )
     placed = {number: name for number, name in found.items() if name is not None}
-    if max(placed) >= num_outputs:
-        raise UsageError(f'{root}: the class map has number {max(placed)}, {source} {num_outputs} outputs: leave it out')
+    if max(placed, default=0) >= num_outputs:
+        raise UsageError(f'{root}: the class map has number {max(placed)}, {source} has {num_outputs} outputs')
     order = _fill(placed, names)
     notes = []
     lacking = [name for name in names if name not in placed.values()]
@@ -153,37 +173,31 @@ def match_for_validation(
     return Match(order, [names[i] for i in order], notes)
 
 
-def match_for_training(
-        names: Sequence[str], num_outputs: int, data: DataClasses, loaded: bool, asked_for: bool, source: str,
-        root: str | Path | None,
-) -> Match:
+def match_for_training(classifier: Classifier, data: DataClasses, root: str | Path | None) -> Match:
     """The order of a classifier's outputs in which it is trained on the classes of the data.
 
     Args:
-        names: class names of the outputs, if it is a trained one; empty if unknown.
-        num_outputs: number of outputs.
+        classifier: its outputs, and the classes that they have been trained for.
         data: the classes of the training data.
-        loaded: the classifier has been trained before; False: it is new.
-        asked_for: `--num-classes` was given.
-        source: the model, for messages.
         root: the data, for messages.
 
     Raises:
         UsageError: outputs without a class, or classes without an output.
     """
+    names, num_outputs, source = classifier.names, classifier.num_outputs, classifier.source
     as_it_is, count = list(range(num_outputs)), data.count
     if not data.names:
-        _check_numbers(count, num_outputs, '--num-classes' if asked_for else source, root)
+        _check_numbers(count, num_outputs, source, root)
         notes = [f'The data does not name its classes: matched with those of {source} by number.'] if names else []
         return Match(as_it_is, [], notes)
-    keeps = loaded and asked_for and (bool(names) or data.mapped)
+    keeps = classifier.loaded and classifier.asked_for and (bool(names) or data.mapped)
     if count > num_outputs or (count < num_outputs and not keeps):
-        raise UsageError(_wrong_count(names, num_outputs, data, asked_for, root))
-    if not loaded or not names:
+        raise UsageError(_wrong_count(classifier, data, root))
+    if not names:
         gaps = [i for i in range(count) if i not in data.names]
-        if gaps and not loaded:
+        if gaps and not classifier.loaded:
             raise UsageError(f'the class map has no class number {gaps[0]}: expected all from 0 to {count - 1}')
-        notes = [f'{source} does not name its classes: matched by number.'] if loaded else []
+        notes = [f'{source} does not name its classes: matched by number.'] if classifier.loaded else []
         complete = not gaps and count == num_outputs
         return Match(as_it_is, [data.name(i) for i in range(count)] if complete else [], notes + _empty(data, root))
     found = {number: _find(data.names[number], names) for number in data.names}
@@ -201,7 +215,9 @@ def match_for_training(
     return Match(order, [data.name(i) if i in data.names else names[o] for i, o in enumerate(order)], notes)
 
 
-def match_teacher(names: Sequence[str], num_outputs: int, classes: Sequence[str], num_classes: int, teacher: str) -> Match:
+def match_teacher(
+        names: Sequence[str], num_outputs: int, classes: Sequence[str], num_classes: int, teacher: str
+) -> Match:
     """The order of a teacher's outputs that is the student's; outputs that the student does not have are left out.
 
     Args:
@@ -218,7 +234,7 @@ def match_teacher(names: Sequence[str], num_outputs: int, classes: Sequence[str]
         lacking = [name for name in classes if name not in names]
         if lacking:
             raise UsageError(
-                f"teacher {teacher} does not know the data's class{'es' if len(lacking) > 1 else ''} {listed(lacking)}; "
+                f'teacher {teacher} does not know {listed(lacking)} of the data; '
                 f'it knows {listed(names)}: it must have been trained on all classes of the student'
             )
         return Match([names.index(name) for name in classes], list(classes))
@@ -268,12 +284,11 @@ def _empty(data: DataClasses, root: str | Path | None) -> list[str]:
     return [f'{root}: no training images of {listed(empty)}.'] if empty else []
 
 
-def _wrong_count(
-        names: Sequence[str], num_outputs: int, data: DataClasses, asked_for: bool, root: str | Path | None
-) -> str:
+def _wrong_count(classifier: Classifier, data: DataClasses, root: str | Path | None) -> str:
+    names, num_outputs = classifier.names, classifier.num_outputs
     said = f'{root}: the data has {len(data.names)} classes, the model {num_outputs}: use --num-classes {data.count}'
     if names and data.count < num_outputs:
         return f'{said} (a new classifier), or --num-classes {num_outputs} (the one it has, for {listed(names)})'
-    if asked_for and data.count < num_outputs:
+    if classifier.asked_for and data.count < num_outputs:
         return f'{said}; to leave room for classes without images, name them all in a --class-map file'
     return said

@@ -1,6 +1,6 @@
 """The data of a training run: splits, classes, and timm's loaders with timm's augmentation."""
 import logging
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -11,14 +11,15 @@ from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 
 from ..errors import UsageError
-from ..runs.datasets import StrictImages, class_indices, class_names, fingerprint, open_dataset
+from ..runs.datasets import StrictImages, class_indices, fingerprint, open_dataset
 from ..runs.holdout import hold_out
 from ..runs.image_folder import counted
 from ..runs.processes import log_on_primary, shield_workers
 from ..runs.splits import NoSplitError, find_split, kind_of
+from .classes import classes_of, listed
 from .workers import WorkerStates, track_workers
 
-__all__ = ['ImagesUsed', 'Loaders', 'check_classes', 'create_loaders', 'data_config_of', 'open_splits']
+__all__ = ['ImagesUsed', 'Loaders', 'create_loaders', 'data_config_of', 'open_splits']
 
 _logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def open_splits(
         validation: Mapping[str, Any],
         val_fraction: float = 0.0,
         val_seed: int = 0,
-) -> tuple[Dataset, Dataset | None, list[str]]:
+) -> tuple[Dataset, Dataset | None]:
     """Open the training and the validation data.
 
     Args:
@@ -46,10 +47,11 @@ def open_splits(
         val_seed: random seed of this choice.
 
     Returns:
-        Training set, validation set (None without validation), and class names, empty if unknown.
+        Training set and validation set (None without validation); its classes are numbered as in the training set.
 
     Raises:
-        UsageError: the data cannot be opened, the splits have different classes, or they are the same images.
+        UsageError: the data cannot be opened, the validation split has classes that the training split lacks, or they
+            are the same images.
     """
     if val_fraction and val_split and not name and root is not None and _other_split(root, train_split, val_split):
         raise UsageError(
@@ -57,13 +59,12 @@ def open_splits(
             'training images anyway'
         )
     train = open_dataset(name, root, train_split, is_training=True, **training)
-    names = class_names(train)
     if val_fraction:
         rest, chosen = hold_out(train, val_fraction, val_seed)
         log_on_primary(_logger, f'validation: {counted(len(chosen), "image")} of them, held out of training')
-        return rest, chosen, names
+        return rest, chosen
     if not val_split:
-        return train, None, names
+        return train, None
     instead = "--val-fraction 0.2 holds out part of the training images, --val-split '' trains without validation"
     try:
         held_out = open_dataset(name, root, val_split, is_training=False, **validation)
@@ -72,14 +73,35 @@ def open_splits(
         raise UsageError(f'{e}: {", ".join([*others, instead])}') from None
     if _same_images(train, held_out):
         raise UsageError(f'{root}: {train_split} and {val_split} are the same images: {instead}')
-    others = class_names(held_out)
-    if names and others and names != others:
-        odd = sorted(set(names) ^ set(others))
+    return train, _with_same_classes(
+        train, held_out, f'{name or root}: {val_split}', train_split,
+        lambda known: open_dataset(name, root, val_split, is_training=False, **{**validation, 'class_map': known}),
+    )
+
+
+def _with_same_classes(
+        train: Dataset, held_out: Dataset, where: str, train_split: str, reopen: Callable[[dict[str, int]], Dataset]
+) -> Dataset:
+    """The validation set with the class numbers of the training set, by name; `reopen` opens it with a class map."""
+    ours, theirs = classes_of(train), classes_of(held_out)
+    if not ours.names or not theirs.names:
+        return held_out
+    known = {name: number for number, names in ours.names.items() for name in names}
+    strange = [n for number in theirs.with_images() for n in theirs.names[number] if n not in known]
+    if strange:
         raise UsageError(
-            f'{root}: {train_split} and {val_split} have different classes '
-            f'({", ".join(map(repr, odd[:5])) or "in another order"}): each class needs a folder in both'
+            f'{where} has classes that {train_split} lacks: {listed(strange)}: move them away, or list the classes to '
+            'use in a --class-map file, one per line'
         )
-    return train, held_out, names
+    if dict(ours.names) != dict(theirs.names):  # timm numbers each split on its own
+        held_out = reopen(known)
+        theirs = classes_of(held_out)
+        if dict(ours.names) != dict(theirs.names):
+            raise UsageError(f'{where} and {train_split} number their classes differently')
+    lacking = [theirs.name(n) for n in theirs.names if n not in theirs.with_images()]
+    if lacking:
+        log_on_primary(_logger, f'{where} has no images of {listed(lacking)}.', logging.WARNING)
+    return held_out
 
 
 def _other_split(root: str | Path, train_split: str, val_split: str) -> bool:
@@ -102,25 +124,6 @@ def _same_images(one: Dataset, other: Dataset) -> bool:
     if len(cast(Sized, one)) != len(cast(Sized, other)) or class_indices(one) != class_indices(other):
         return False
     return fingerprint(one) == fingerprint(other)
-
-
-def check_classes(num_outputs: int, names: Sequence[str], asked_for: bool, root: str | Path | None) -> None:
-    """Raise UsageError if the number of classifier outputs does not match the number of classes in the data.
-
-    Args:
-        num_outputs: number of classifier outputs.
-        names: class names of the data; no check if empty (unknown).
-        asked_for: `--num-classes` was given, so having more outputs than classes is intended.
-        root: the data folder, for the message.
-    """
-    if not names or len(names) == num_outputs:
-        return
-    if asked_for and num_outputs > len(names):
-        _logger.warning('The classifier has %d outputs, the data %d classes.', num_outputs, len(names))
-        return
-    raise UsageError(
-        f'{root}: the data has {len(names)} classes, the model {num_outputs}: use --num-classes {len(names)}'
-    )
 
 
 @dataclass(frozen=True)
@@ -230,11 +233,12 @@ def data_config_of(options: Mapping[str, Any], model: nn.Module, use_test_size: 
     Raises:
         UsageError: `mean` or `std` has neither one value nor one per channel.
     """
+    channels: Any = model.in_chans
     try:
-        config = resolve_data_config(dict(options), model=model, use_test_size=use_test_size)
+        options = {**options, 'in_chans': channels}
+        config = resolve_data_config(options, model=model, use_test_size=use_test_size)
     except AssertionError:
         raise UsageError('--mean and --std: expected one value, or one per channel') from None
-    channels: Any = model.in_chans
     config['input_size'] = (channels, *config['input_size'][1:])
     for key in ('mean', 'std'):
         if len(config[key]) != channels:  # like timm's loader

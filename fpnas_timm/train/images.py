@@ -14,9 +14,10 @@ from ..runs.datasets import Part, StrictImages, check_readable, class_indices, f
 from ..runs.device import Precision, Process
 from ..runs.holdout import VALIDATION_FILE, write_image_list
 from ..runs.imbalance import class_weights, count_classes
-from ..runs.processes import on_primary
+from ..runs.processes import log_on_primary, on_primary
 from .arguments import loader_arguments, mixup_arguments
-from .data import ImagesUsed, Loaders, check_classes, create_loaders, open_splits
+from .classes import Classifier, Match, classes_of, match_for_training
+from .data import ImagesUsed, Loaders, create_loaders, open_splits
 from .folder import RunFolder
 from .sampling import use_balanced_sampling
 
@@ -30,13 +31,13 @@ def open_data(
         process: Process,
         precision: Precision,
         data_config: dict[str, Any],
-        classes_asked_for: bool,
+        classifier: Classifier,
         saved_workers: torch.Tensor | None,
         folder: Path,
         resume: str,
         saved: Mapping[str, Any],
-) -> tuple[Loaders, list[str], list[float] | None]:
-    """The loaders, the class names, and the weights of the classes, if the options ask for some.
+) -> tuple[Loaders, Match, list[float] | None]:
+    """The loaders, the order of the classifier's outputs, and weights of the classes if the options ask for some.
 
     Raises:
         UsageError: the data cannot be opened, do not go with the options, or are not those of the run to resume.
@@ -47,12 +48,12 @@ def open_data(
         extensions=args.img_extensions,
         download=args.dataset_download,
         batch_size=args.batch_size,
-        input_img_mode=args.input_img_mode or ('RGB' if data_config['input_size'][0] == 3 else 'L'),
+        input_img_mode=data_config['input_img_mode'],
         input_key=args.input_key,
         target_key=args.target_key,
         trust_remote_code=args.dataset_trust_remote_code,
     )
-    train, validation, classes = open_splits(
+    train, validation = open_splits(
         args.dataset, args.data_dir, args.train_split, args.val_split,
         dict(seed=args.seed, repeats=args.epoch_repeats, num_samples=args.train_num_samples, **common),
         dict(num_samples=args.val_num_samples, **common),
@@ -62,25 +63,28 @@ def open_data(
         lambda: _images_used(args, train, validation, folder, resume, saved), process.rank, process.world_size
     )
     _note_unreadable(Path(resume).parent if resume else folder, train, validation)
-    check_classes(args.num_classes, classes, classes_asked_for, args.data_dir)
+    match = match_for_training(classifier, classes_of(train, mapped=bool(args.class_map)), args.data_dir)
+    classes = match.names
+    for note in match.notes:
+        log_on_primary(_logger, note, logging.WARNING)
     training, evaluation = loader_arguments(args, process, precision, data_config)
     loaders = create_loaders(
         train, validation, args.data_dir, training, evaluation, mixup_arguments(args), args.aug_splits, saved_workers
     )
     loaders.images = images or loaders.images
     if not (args.class_weights or args.balanced_sampling):
-        return loaders, classes, None
+        return loaders, match, None
     if isinstance(train, IterableDataset):
         option = '--class-weights' if args.class_weights else '--balanced-sampling'
         raise UsageError(f'{option}: not for a streaming dataset, whose classes are not known before it is read')
     targets = class_indices(train)
     if args.balanced_sampling:
         use_balanced_sampling(loaders.train, targets, args.seed, process.rank, process.world_size)
-        return loaders, classes, None
+        return loaders, match, None
     weights = class_weights(args.class_weights, count_classes(targets, args.num_classes), classes)
     if process.primary:
         _logger.info('class weights: %s', ', '.join(f'{name} {w:.4g}' for name, w in zip(classes, weights)))
-    return loaders, classes, weights
+    return loaders, match, weights
 
 
 def record_images(run_folder: RunFolder, images: ImagesUsed, resumed: bool) -> None:

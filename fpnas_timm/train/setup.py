@@ -25,16 +25,19 @@ from ..errors import UsageError
 from ..runs.device import Precision, Process, low_precision, model_dtype, start_device
 from ..runs.files import write_text
 from ..runs.parser import default_workers
-from ..runs.processes import check_same_on_all, from_primary, on_primary
+from ..runs.processes import check_same_on_all, from_primary, log_on_primary, on_primary
 from ..runs.timm_checks import check_backend, check_optimizer, check_policy, import_modules, make_optimizer
 from ..runs.tracking import Trackers, read_history
 from .arguments import distillation_of, epoch_settings, loss_arguments, network_config, optimizer_arguments
+from .channels import check_conversion, choose_mode
 from .checkpoints import RunCheckpoints, load_training_state
+from .classes import Classifier, arrange_outputs
 from .data import ImagesUsed, Loaders, data_config_of
 from .epoch import Trainer
 from .folder import RunFolder
 from .images import open_data, record_images
-from .network import create_network, freeze, to_device
+from .network import create_network, freeze, has_trained_classifier, to_device
+from .recorded import recorded_of
 from .resume import Origin, check_epochs, check_settings, find_origin, log_changes, open_new
 from .schedule import base_learning_rate, create_schedule
 from .task import create_criterion, create_task, trainable_module
@@ -91,24 +94,23 @@ def _set_up(args: argparse.Namespace, locks: contextlib.ExitStack) -> Run:
     autocast, scaler = low_precision(args.amp, args.amp_dtype, process.device)
     precision = Precision(autocast, model_dtype(args.model_dtype), args.channels_last)
 
-    classes_asked_for = args.num_classes is not None
-    model = create_network(network_config(args))
-    args.num_classes = model.num_classes
-    data_config = data_config_of(vars(args), model)
+    model, classifier, data_config = _create_network(args)
     frozen = freeze(model, args.freeze) if args.freeze else None
     model = to_device(model, process, precision, max(args.aug_splits, 2) if args.split_bn else 0, args.sync_bn)
     if process.distributed and args.sync_bn:
         args.dist_bn = ''  # statistics are the same on all processes
-    loaders, classes, weights = open_data(
-        args, process, precision, data_config, classes_asked_for, random_saved.get('workers'), origin.folder,
+    loaders, match, weights = open_data(
+        args, process, precision, data_config, classifier, random_saved.get('workers'), origin.folder,
         origin.path, origin.state,
     )
+    arrange_outputs(model, match.order)
+    args.label_names = match.names  # for the checkpoints
     global_batch = loaders.mean_batch_size * process.world_size * args.grad_accum_steps
     args.lr = args.lr or base_learning_rate(args.lr_base, args.lr_base_size, args.lr_base_scale, args.opt, global_batch)
     criterion = create_criterion(**loss_arguments(args), class_weights=weights)
-    task = create_task(model, criterion, process, precision.dtype, data_config, distillation_of(args), classes)
+    task = create_task(model, criterion, process, precision.dtype, data_config, distillation_of(args), match.names)
     optimizer = make_optimizer(trainable_module(task), **optimizer_arguments(args))
-    _check_same(task, loaders, classes)
+    _check_same(task, loaders, match.names)
     metric = f'eval_{args.eval_metric}' if loaders.eval is not None else 'train_loss'
     check_settings(origin, args.model_ema, metric)
     _finish_task(args, task, optimizer, scaler, process, origin)
@@ -147,7 +149,7 @@ def _set_up(args: argparse.Namespace, locks: contextlib.ExitStack) -> Run:
         average=not args.model_ema_force_cpu,
         dist_bn=args.dist_bn,
         data_config=data_config,
-        classes=classes,
+        classes=match.names,
         notes={'recipe': args.recipe, 'epochs': args.epochs, 'seed': args.seed, 'images': loaders.images.notes},
         locks=locks.pop_all(),
     )
@@ -156,6 +158,25 @@ def _set_up(args: argparse.Namespace, locks: contextlib.ExitStack) -> Run:
     if random_saved:  # from here on, random numbers continue those of the resumed run
         restore_random_states(random_saved, loaders.eval)
     return run
+
+
+def _create_network(args: argparse.Namespace) -> tuple[nn.Module, Classifier, dict[str, Any]]:
+    """The network, its classifier and timm's data config, with the image mode as `input_img_mode`."""
+    recorded = recorded_of(args.model, args.initial_checkpoint)
+    config = network_config(args, recorded)
+    model = create_network(config)
+    num_outputs: Any = model.num_classes
+    channels: Any = model.in_chans
+    loaded = has_trained_classifier(model, config)
+    names = recorded.label_names if loaded and len(recorded.label_names) == num_outputs else []
+    classifier = Classifier(args.model, num_outputs, loaded, names, args.num_classes is not None)
+    mode, notes = choose_mode(channels, args.input_img_mode, recorded, args.model)
+    if args.pretrained and not args.initial_checkpoint:
+        notes = [*check_conversion(recorded.in_chans, channels, args.model, for_training=True), *notes]
+    for note in notes:
+        log_on_primary(_logger, note, logging.WARNING)
+    vars(args).update(num_classes=num_outputs, in_chans=channels, input_img_mode=mode)
+    return model, classifier, {**data_config_of(vars(args), model), 'input_img_mode': mode}
 
 
 def _start(args: argparse.Namespace) -> Process:

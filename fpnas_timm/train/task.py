@@ -1,4 +1,5 @@
 """The loss of a training run: classification, or distillation from a teacher with its own input size."""
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,16 @@ from torch import nn
 from ..errors import UsageError, one_line
 from ..runs.device import Process
 from ..runs.imbalance import WeightedCrossEntropy
+from ..runs.processes import log_on_primary
+from .classes import arrange_outputs, match_teacher
+from .recorded import recorded_of
 
 __all__ = [
     'Distillation', 'Teacher', 'create_criterion', 'create_task', 'create_teacher', 'eval_model', 'trainable_module',
 ]
+
+
+_logger = logging.getLogger('train')
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,9 @@ def create_teacher(
         student: nn.Module,
         device: torch.device,
         dtype: torch.dtype | None = None,
-        classes: Sequence[str] | None = None,
+        classes: Sequence[str] = (),
+        img_mode: str = '',
+        matches: str = 'logit',
 ) -> Teacher:
     """Load a pretrained teacher.
 
@@ -68,28 +77,40 @@ def create_teacher(
         student: the network to train.
         device: device of the teacher.
         dtype: dtype of the teacher's weights.
-        classes: class names of the data in order, compared with the teacher's class names if it has any.
+        classes: class names of the student's outputs; the teacher's are put into their order, by name.
+        img_mode: PIL mode of the student's images; '' if unknown.
+        matches: what the student learns: 'logit' or 'feature'; features do not need the same classes.
 
     Raises:
-        UsageError: no such model, no weights, or classes that differ from the student's.
+        UsageError: no such model, no weights, images of another kind, or classes that it does not know.
     """
-    kwargs: dict[str, Any] = {} if student.in_chans == 3 else {'in_chans': student.in_chans}
+    recorded = recorded_of(name)
+    channels: Any = student.in_chans
+    theirs = recorded.in_chans or 3
+    if theirs != channels and (theirs, channels) != (3, 1):  # grey images: timm adds up the first convolution
+        mode = f' ({recorded.img_mode})' if recorded.img_mode else ''
+        raise UsageError(
+            f'teacher {name} is for {theirs} image channel{"s" if theirs > 1 else ""}{mode}, the student for '
+            f'{channels}: choose a teacher for {channels}, or give the student --in-chans {theirs}'
+        )
+    if recorded.img_mode and img_mode and theirs == channels and recorded.img_mode != img_mode:
+        raise UsageError(
+            f'teacher {name} is for {recorded.img_mode} images, the student for {img_mode}: give the student '
+            f'--input-img-mode {recorded.img_mode}, or choose another teacher'
+        )
+    kwargs: dict[str, Any] = {'in_chans': channels} if recorded.in_chans or channels != 3 else {}
     try:
         model = timm.create_model(name, pretrained=True, **kwargs)
     except Exception as e:  # timm, the Hub and the file system raise many kinds of errors
         raise UsageError(f'teacher {name}: its weights cannot be loaded: {one_line(e)}') from None
-    if model.num_classes != student.num_classes:
-        raise UsageError(
-            f'teacher {name} knows {model.num_classes} classes, the student {student.num_classes}: it must have been '
-            'trained on the same classes (train it first, then --kd-model-name local-dir:RUN/export)'
-        )
-    names = _pretrained_cfg(model).get('label_names')
-    if names and classes and len(names) == len(classes) and list(names) != list(classes):
-        i = next(i for i, (a, b) in enumerate(zip(names, classes)) if a != b)
-        raise UsageError(
-            f"teacher {name}: its class {i} is {names[i]!r}, the data's is {classes[i]!r}: expected the same classes "
-            'in the same order'
-        )
+    if matches == 'logit':
+        num_outputs: Any = model.num_classes
+        num_classes: Any = student.num_classes
+        names = recorded.label_names if len(recorded.label_names) == num_outputs else []
+        match = match_teacher(names, num_outputs, classes, num_classes, name)
+        for note in match.notes:
+            log_on_primary(_logger, note, logging.WARNING)
+        arrange_outputs(model, match.order)
     return Teacher(model.to(device=device, dtype=dtype), device, dtype)
 
 
@@ -136,9 +157,9 @@ def create_task(
         criterion: the loss against the labels.
         process: provides the device; only rank 0 logs.
         dtype: dtype of the model (default: float32).
-        data_config: how the images are normalised: `mean` and `std`.
+        data_config: how the images are read and normalised: `input_img_mode`, `mean` and `std`.
         distillation: the teacher and the distillation settings, if any.
-        classes: class names of the data, compared with the teacher's.
+        classes: class names of the model's outputs, matched with the teacher's.
 
     Raises:
         UsageError: the teacher cannot be loaded or does not match.
@@ -146,7 +167,10 @@ def create_task(
     common: dict[str, Any] = dict(criterion=criterion, device=process.device, dtype=dtype, verbose=process.primary)
     if distillation is None:
         return ClassificationTask(model, **common)
-    teacher = create_teacher(distillation.teacher, model, process.device, dtype, list(classes))
+    teacher = create_teacher(
+        distillation.teacher, model, process.device, dtype, classes, data_config.get('input_img_mode', ''),
+        distillation.matches,
+    )
     common.update(
         distill_loss_weight=distillation.distill_loss_weight, task_loss_weight=distillation.task_loss_weight
     )

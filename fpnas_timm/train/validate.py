@@ -1,5 +1,7 @@
 """Validation: loss and accuracy of a network on a dataset, computed by timm's evaluator."""
 import argparse
+import logging
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,19 +14,25 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ..errors import UsageError
-from ..runs.datasets import class_names, open_dataset
+from ..runs.datasets import open_dataset
 from ..runs.device import Precision, Process, low_precision, model_dtype, start_device
 from ..runs.holdout import listed_images
 from ..runs.loading import tell_lost_workers
 from ..runs.parser import default_workers, read_arch_file
+from ..runs.processes import log_on_primary
 from ..runs.splits import NoSplitError
 from ..runs.timm_checks import check_backend, import_modules
 from ..runs.tracking import progress
-from .data import check_classes, data_config_of
-from .network import NetworkConfig, create_network, to_device
+from .channels import channels_asked_for, check_conversion, choose_mode
+from .classes import arrange_outputs, classes_of, listed, match_for_validation
+from .data import data_config_of
+from .network import NetworkConfig, create_network, has_trained_classifier, to_device
+from .recorded import Recorded, recorded_of
 from .task import eval_model
 
 __all__ = ['evaluate', 'evaluate_task', 'validate']
+
+_logger = logging.getLogger('validate')
 
 
 def validate(args: argparse.Namespace) -> dict[str, Any]:
@@ -41,29 +49,28 @@ def validate(args: argparse.Namespace) -> dict[str, Any]:
     """
     import_modules(args.device_modules)
     check_backend(args.torchcompile)
-    name, model_kwargs, root = args.model, dict(args.model_kwargs), args.data_dir or args.data
-    if args.arch_file:
-        name, model_kwargs['arch'] = 'fpnas', read_arch_file(args.arch_file)
+    root = args.data_dir or args.data
     if not (args.pretrained or args.checkpoint):
         raise UsageError('no weights to validate: give --checkpoint FILE, or --pretrained')
     process = start_device(args.device)
     args.rank = process.rank
     autocast, _ = low_precision(args.amp, args.amp_dtype, process.device)
     precision = Precision(autocast, model_dtype(args.model_dtype), args.channels_last)
-    in_chans = args.in_chans if args.in_chans is not None else (args.input_size or [3])[0]
-    model = create_network(NetworkConfig(
-        name, model_kwargs, args.num_classes, in_chans, args.gp, pretrained=args.pretrained,
-        initial_checkpoint=args.checkpoint,
-    ))
+    model, recorded, notes = _load_network(args)
     config = data_config_of(vars(args), model, use_test_size=not args.use_train_size)
     channels, _, img_size = config['input_size']
-    param_count = sum(p.numel() for p in model.parameters())
+    img_mode, more = choose_mode(channels, args.input_img_mode, recorded, args.model)
+    dataset: Any = open_images(args, img_mode)
     num_outputs: Any = model.num_classes
+    data = classes_of(dataset, mapped=bool(args.class_map))
+    match = match_for_validation(recorded.label_names, num_outputs, data, args.checkpoint or args.model, root)
+    for note in (*notes, *more, *match.notes):
+        log_on_primary(_logger, note, logging.WARNING)
+    arrange_outputs(model, match.order)
+    param_count = sum(p.numel() for p in model.parameters())
     if args.reparam:
         model = reparameterize_model(model)
     model = to_device(model, process, precision)
-    dataset: Any = open_images(args, args.input_img_mode or ('RGB' if channels == 3 else 'L'))
-    check_classes(num_outputs, class_names(dataset), args.num_classes is not None, root)
     loader = create_loader(
         dataset,
         input_size=config['input_size'],
@@ -86,7 +93,7 @@ def validate(args: argparse.Namespace) -> dict[str, Any]:
     if process.distributed:
         torch.distributed.destroy_process_group()
     return {
-        'model': name,
+        'model': args.model,
         'top1': round(metrics['top1'], 4),
         'top1_err': round(100 - metrics['top1'], 4),
         'top5': round(metrics['top5'], 4),
@@ -100,6 +107,41 @@ def validate(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _load_network(args: argparse.Namespace) -> tuple[nn.Module, Recorded, list[str]]:
+    """The network with its weights, what is recorded of it, and what the user should know.
+
+    Raises:
+        UsageError: it cannot be loaded, or the weights are not exactly those of this network.
+    """
+    model_kwargs = dict(args.model_kwargs)
+    if args.arch_file:
+        if args.model != 'fpnas':
+            raise UsageError(f'--arch-file {args.arch_file} is for --model fpnas, not {args.model}')
+        model_kwargs['arch'] = read_arch_file(args.arch_file)
+    recorded = recorded_of(args.model, args.checkpoint)
+    asked = channels_asked_for(args.in_chans, args.input_size, args.input_img_mode)
+    num_classes = args.num_classes
+    if num_classes is None and args.checkpoint:
+        num_classes = recorded.num_classes
+    config = NetworkConfig(
+        args.model, model_kwargs, num_classes, asked or recorded.in_chans, args.gp, pretrained=args.pretrained,
+        initial_checkpoint=args.checkpoint,
+    )
+    model = create_network(config)
+    num_outputs, channels = (getattr(model, name) for name in ('num_classes', 'in_chans'))
+    if not has_trained_classifier(model, config):
+        trained: Any = model.pretrained_cfg
+        trained = trained.get('num_classes')
+        known = f': {listed(recorded.label_names)}' if recorded.label_names else ''
+        raise UsageError(
+            f'--num-classes {num_outputs}: the weights of {args.model} are for {trained} classes{known}, and a new '
+            'classifier knows nothing: leave out --num-classes (images of some of its classes are enough)'
+            if trained else f'{args.model} has no trained classifier: train it first'
+        )
+    notes = [] if args.checkpoint else check_conversion(recorded.in_chans, channels, args.model, for_training=False)
+    if len(recorded.label_names) != num_outputs:
+        recorded = replace(recorded, label_names=[])
+    return model, recorded, notes
 def open_images(args: argparse.Namespace, mode: str) -> Dataset:
     """The images to validate on, converted to a PIL mode; UsageError if there are none."""
     split = 'train' if args.val_images and args.split == 'validation' else args.split

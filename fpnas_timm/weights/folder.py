@@ -41,14 +41,18 @@ def export_model(
     Args:
         model: the network with the weights to export; modified in place (memory format, auxiliary batch norms).
         folder: output folder.
-        data_config: from timm's `resolve_data_config`: input size, crop, mean and standard deviation.
+        data_config: from timm's `resolve_data_config`: input size, crop, mean and standard deviation; with
+            `input_img_mode`, the PIL mode of the images (by default the usual one of so many channels).
         label_names: class names in order; empty if unknown.
         training: facts about the training, written to `config.json` under `training`.
 
     Raises:
         RunError: the folder cannot be written.
     """
+    channels: Any = model.in_chans
     config: dict[str, Any] = {'training': dict(training)}
+    if img_mode := data_config.get('input_img_mode') or {1: 'L', 3: 'RGB', 4: 'RGBA'}.get(channels):
+        config['input_img_mode'] = img_mode
     if label_names:
         config['label_names'] = list(label_names)
     model_args = None
@@ -72,6 +76,8 @@ def export_model(
             )
             config_file = temporary / CONFIG_FILE
             written = json.loads(config_file.read_text(encoding='utf-8'))
+            for key in ('label_names', 'label_descriptions'):  # of the model that the training started from
+                written['pretrained_cfg'].pop(key, None)
             config_file.write_text(json.dumps(drop_doubled_num_classes(written), indent=2), encoding='utf-8')
     except (OSError, SafetensorError) as e:
         reason = e.strerror if isinstance(e, OSError) and e.strerror else one_line(e)
