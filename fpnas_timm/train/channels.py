@@ -12,27 +12,12 @@ USUAL = {1: 'L', 3: 'RGB', 4: 'RGBA'}  # channels -> the mode that images are co
 def channels_asked_for(in_chans: int | None, input_size: list[int] | None, img_mode: str | None) -> int | None:
     """The number of image channels that the options ask for: `--in-chans`, `--input-size` or `--input-img-mode`.
 
-    Raises:
-        UsageError: they contradict each other.
-
     >>> channels_asked_for(None, [1, 32, 32], None), channels_asked_for(None, None, 'RGBA')
     (1, 4)
     """
-    bands = None if img_mode is None else bands_of(img_mode)
-    size = None if input_size is None else input_size[0]
-    given = {'--in-chans': in_chans, '--input-size': size, f'--input-img-mode {img_mode}': bands}
-    asked = {flag: n for flag, n in given.items() if n is not None}
-    if len(set(asked.values())) > 1:
-        shown = ' and '.join(f'{flag}: {n}' for flag, n in asked.items())
-        raise UsageError(f'the options contradict each other about the number of image channels ({shown}): give one')
-    channels = next(iter(asked.values()), None)
-    if channels is not None and bands is None and channels not in USUAL:
-        other = ' (grey and transparency: --input-img-mode LA)' if channels == 2 else ''
-        raise UsageError(
-            f'{next(iter(asked))} {channels}: images are read with 1 channel (L), 3 (RGB) or 4 (RGBA, or CMYK with '
-            f'--input-img-mode CMYK){other}'
-        )
-    return channels
+    if in_chans is not None or input_size is not None:
+        return in_chans if input_size is None else input_size[0]
+    return None if img_mode is None else bands_of(img_mode)
 
 
 def bands_of(img_mode: str) -> int:

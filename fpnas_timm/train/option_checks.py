@@ -54,7 +54,7 @@ def check_options(args: argparse.Namespace, recipe: Recipe | None, asked: Set[st
         raise UsageError(f'--task {args.task} is not supported here: only classification, one label per image')
     if args.arch_file:
         args.model_kwargs = {**args.model_kwargs, 'arch': read_arch_file(args.arch_file)}
-        if args.model not in ('resnet50', 'fpnas'):  # the default, or already the right one
+        if args.model != 'fpnas' and (args.model != 'resnet50' or 'model' in asked):  # not the default
             raise UsageError(f'--arch-file {args.arch_file} is for --model fpnas, not {args.model}')
         args.model = 'fpnas'
     if recipe and recipe.options.get('model', args.model) != args.model:
@@ -113,10 +113,10 @@ def check_image_options(args: argparse.Namespace) -> None:
     channels = args.in_chans or (size[0] if size else None)
     if channels and mode and BANDS[mode] != channels:
         raise UsageError(f'--input-img-mode {mode} has {BANDS[mode]} channels, the model {channels}: see --in-chans')
-    if channels not in (None, 1, 3) and not mode:
+    if channels not in (None, 1, 3, 4) and not mode:
         fitting = ', '.join(m for m, bands in BANDS.items() if bands == channels)
         way = f'give --input-img-mode, one of {fitting}' if fitting else 'images have 1 to 4'
-        raise UsageError(f'--in-chans {channels}: expected 1 or 3 channels, or the mode that has as many: {way}')
+        raise UsageError(f'--in-chans {channels}: expected 1, 3 or 4 channels, or the mode that has as many: {way}')
     for name in ('mean', 'std'):
         values = getattr(args, name)
         if values and channels and len(values) not in (1, channels):

@@ -85,11 +85,10 @@ def test_teachers(export: tuple[Path, Path, int], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(('options', 'message'), [
-    ({'in_chans': 2}, r'--in-chans 2: images are read with 1 channel \(L\), .* --input-img-mode LA'),
-    ({'in_chans': 5}, '--in-chans 5: images are read with 1 channel'),
-    ({'in_chans': 3, 'input_img_mode': 'RGBA'}, r'contradict .*\(--in-chans: 3 and --input-img-mode RGBA: 4\)'),
-    ({'in_chans': 1, 'input_size': [3, 16, 16]}, r'contradict .*\(--in-chans: 1 and --input-size: 3\)'),
-    ({'input_img_mode': 'RBG'}, '--input-img-mode RBG: no such mode'),
+    ({'in_chans': 2}, r'in_chans=2: expected 1, 3 or 4 channels, or the mode that has as many: .* one of LA'),
+    ({'in_chans': 5}, r'in_chans=5: expected 1, 3 or 4 channels, .* images have 1 to 4'),
+    ({'in_chans': 3, 'input_img_mode': 'RGBA'}, 'input_img_mode=RGBA has 4 channels, the model 3'),
+    ({'in_chans': 1, 'input_size': [3, 16, 16]}, 'in_chans=1 contradicts input_size'),
 ])
 def test_options(tiny_images: Path, tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):

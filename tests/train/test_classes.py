@@ -1,4 +1,4 @@
-"""Classes are matched by name: in validation, in fine-tuning and between splits. The models are trained to 100 % first."""
+"""Classes are matched by name: in validation, in fine-tuning and between splits. The models are trained to 100 %."""
 import json
 import pickle
 from pathlib import Path
@@ -158,7 +158,7 @@ def test_splits_are_matched_by_name(
 
 
 def test_outputs_without_a_class_are_refused(tiny_images: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match='the data has 3 classes, the model 5: use --num-classes 3; to leave room'):
+    with pytest.raises(UsageError, match='the data has 3 classes, the model 5: use num_classes=3; to leave room'):
         train(data_dir=tiny_images, num_classes=5, output=tmp_path, **SHORT)
     (tmp_path / 'map.txt').write_text('red\nblue\ngreen\nteal\n')
     export = export_of(
