@@ -62,7 +62,8 @@ _CROP = _Check(_is_number(0, 10, above=True), 'a number above 0, at most 10')
 _RATE = _Check(_is_number(0, 1), 'a number from 0 to 1')
 _COUNT = _Check(_is_int(0, MAX_CLASSES), f'a whole number from 0 to {MAX_CLASSES:,}')
 
-# Entries of timm's PretrainedCfg, but those that say where weights are. `null` is the same as leaving an entry out.
+# Entries of timm's PretrainedCfg, but those that say where weights are. `null` is the same as leaving an entry out, but
+# for num_classes, which timm then misses.
 CFG: Mapping[str, _Check] = {
     'architecture': _TEXT,
     'tag': _TEXT,
@@ -124,7 +125,7 @@ def check_cfg(cfg: Mapping[str, Any], where: str, added: tuple[str, ...] = ()) -
         UsageError: an entry is unknown, or has a value that is not allowed.
     """
     for key, value in cfg.items():
-        if key in added or value is None:
+        if key in added or (value is None and key in (*CFG, *PLACES) and key != 'num_classes'):
             continue
         if key in PLACES:
             raise UsageError(

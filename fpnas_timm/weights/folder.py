@@ -145,6 +145,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if cfg.get('input_size') is None:
         raise UsageError(f'{path}: pretrained_cfg has no input_size: expected channels, height and width')
     if is_own(name):
+        check_cfg(config.get('pretrained_cfg', {}), str(path))
         check_cfg(cfg, str(path))
         check_model_args(config.get('model_args', {}), str(path), name, cfg)
     return config

@@ -108,6 +108,11 @@ def read_manifest(path: str | Path, where: str | None = None) -> list[ManifestEn
         entry = parse_entry(item, f'{where}: entry {i}', path.parent)
         if entry.model in entries:
             raise UsageError(f'{where}: entry {i}: {entry.model} is listed twice')
+        for other in entries.values():
+            if (entry.source, entry.sha256 != other.sha256) == (other.source, True):
+                raise UsageError(
+                    f'{where}: entry {i} ({entry.model}): another sha256 than {other.model}, of the same weights'
+                )
         entries[entry.model] = entry
     return list(entries.values())
 

@@ -2,9 +2,12 @@
 
 Repos live in memory. Tests break things on purpose through `faults`: a file name -> 'truncated' (complete by its own
 header, but shorter than announced), 'broken' (the connection is cut in the middle, once), 'corrupt' (other bytes of the
-same length) or 'stall' (no answer).
+same length), 'stall' (no answer), 'endless' (chunks without a length, never the last), 'trickle' (a byte now and then),
+'slow head' (the same already in the header), 'zipped' (compressed unasked), 'elsewhere' (redirected without end) or
+'down' (status 503). `fields` replaces header fields, by file name.
 """
 import base64
+import contextlib
 import hashlib
 import json
 import re
@@ -12,6 +15,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 TOKEN = 'hf_right'
 
@@ -26,6 +30,10 @@ class HubServer(ThreadingHTTPServer):
         self.repos: dict[str, dict[str, Any]] = {}
         self.lfs: dict[str, bytes] = {}
         self.faults: dict[str, str] = {}
+        self.fields: dict[str, dict[str, str]] = {}
+        self.tokens: set[str | None] = set()
+        self.moved = ''  # where a GET of a file is redirected to
+        self.sent = 0  # bytes of an endless body
         self.log: list[str] = []
         self.stop = threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -59,8 +67,9 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, status: int, body: Any = b'', **headers: str) -> None:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
-        for name, value in {'Content-Length': str(len(data)), **headers}.items():
-            self.send_header(name.replace('_', '-'), value)
+        for name, value in {'Content_Length': str(len(data)), **headers}.items():
+            if value:
+                self.send_header(name.replace('_', '-'), value)
         self.end_headers()
         if self.command != 'HEAD':
             self.wfile.write(data)
@@ -137,12 +146,40 @@ class Handler(BaseHTTPRequestHandler):
         self.server.lfs[oid] = data
         return self.answer(200)
 
+    def misbehave(self, fault: str, data: bytes, headers: dict[str, str]) -> None:
+        if fault == 'zipped':
+            return self.answer(200, data, Content_Encoding='gzip', **headers)
+        if fault == 'elsewhere':
+            return self.answer(302, b'', Location=self.path)
+        self.send_response(200)
+        if fault == 'trickle':
+            self.send_header('Content-Length', str(len(data)))
+            self.end_headers()
+            return self.trickle(data)
+        self.send_header('Transfer-Encoding', 'chunked')
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while self.server.sent < 1 << 28:
+                self.wfile.write(b'10000\r\n' + bytes(1 << 16) + b'\r\n')
+                self.server.sent += 1 << 16
+        self.close_connection = True
+
+    def trickle(self, data: bytes) -> None:
+        with contextlib.suppress(OSError):
+            for i in range(len(data)):
+                self.wfile.write(data[i:i + 1])
+                if self.server.stop.wait(0.1):
+                    break
+        self.close_connection = True
+
     def do_HEAD(self) -> None:
         self.do_GET()
 
     def do_GET(self) -> None:
         path = self.path.partition('?')[0]
         self.server.log.append(f'{self.command} {path}')
+        self.server.tokens.add(self.headers.get('Authorization'))
+        path = unquote(path)
         if match := re.fullmatch(r'/api/models/([^/]+/[^/]+)(?:/revision/(.+))?', path):
             if (entry := self.find(match[1])) is None:
                 return None
@@ -168,8 +205,17 @@ class Handler(BaseHTTPRequestHandler):
             return self.error(404, 'EntryNotFound')
         fault = self.server.faults.get(file)
         headers = {'ETag': f'"{hashlib.sha256(data).hexdigest()}"', 'X_Repo_Commit': sha, 'Accept_Ranges': 'bytes'}
+        headers.update(self.server.fields.get(file, {}))
+        if fault == 'slow head':
+            return self.trickle(b'HTTP/1.1 200 OK\r\nX-Slow: ' + b'x' * 10_000)
+        if fault == 'down':
+            return self.error(503, 'Down')
         if self.command == 'HEAD':
             return self.answer(200, data, **headers)
+        if self.server.moved:
+            return self.answer(302, b'', Location=self.server.moved)
+        if fault in ('endless', 'trickle', 'zipped', 'elsewhere'):
+            return self.misbehave(fault, data, headers)
         if fault == 'stall':
             self.send_response(200)
             self.send_header('Content-Length', str(len(data)))

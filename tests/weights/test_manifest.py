@@ -45,10 +45,23 @@ def test_entry_as_written(tmp_path: Path) -> None:
     ({'pretrained_cfg': {'url': 'x'}}, 'pretrained_cfg: expected an object with some of'),
     ({'pretrained_cfg': {'input_size': 32}}, 'input_size is 32'),
     ({'pretrained_cfg': {'num_classes': -1}}, 'num_classes is -1'),
+    ({'pretrained_cfg': {'mean': 5}}, 'mean is 5'),
+    ({'pretrained_cfg': {'std': [0, 0, 0]}}, 'std is [0, 0, 0]'),
+    ({'pretrained_cfg': {'crop_pct': 'much'}}, "crop_pct is 'much'"),
+    ({'pretrained_cfg': {'crop_mode': 'x'}}, "crop_mode is 'x'"),
+    ({'pretrained_cfg': {'interpolation': 3}}, 'interpolation is 3'),
+    ({'pretrained_cfg': {'label_names': [1, 2]}}, 'label_names is [1, 2]'),
+    ({'pretrained_cfg': {'input_size': None}}, 'null is no value'),
+    ({'pretrained_cfg': {'input_size': [3, 10**6, 10**6]}}, 'input_size is [3, 1000000, 1000000]'),
+    ({'metrics': {'top1': float('nan')}}, 'metrics: expected names and numbers'),
+    ({'metrics': {'top1': 10**400}}, 'metrics: expected names and numbers'),
+    ({'metrics': {'top1': True}}, 'metrics: expected names and numbers'),
+    ({'license': 'a\x1b[2Jb'}, 'license is'), ({'recipe': ['x']}, "recipe is ['x']"),
+    ({'recipe': 'a\ud800'}, 'is not valid text'),
 ])
 def test_entries_that_are_none(tmp_path: Path, change: dict[str, Any], words: str) -> None:
     entry = {k: v for k, v in {**ENTRY, **change}.items() if v is not None}
-    with pytest.raises(UsageError, match='entry 1') as e:
+    with pytest.raises(UsageError, match=r'entry 1|not valid text') as e:
         read_manifest(write(tmp_path / 'zoo.json', entry))
     assert words in str(e.value) and '\n' not in str(e.value)
 
