@@ -8,6 +8,7 @@ import contextlib
 import functools
 import logging
 import multiprocessing
+import os
 import signal
 import threading
 import traceback
@@ -17,12 +18,13 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.utils.data._utils import signal_handling
 
 from ..errors import RunError, UsageError, one_line
 
 __all__ = [
     'LostWorker', 'SharedStop', 'Stop', 'StopRequest', 'check_same_on_all', 'explain_lost_workers', 'from_primary',
-    'log_on_primary', 'lost_worker', 'on_primary', 'shield_workers', 'stop_on_signal',
+    'log_on_primary', 'lost_worker', 'on_primary', 'shield_workers', 'start_workers', 'stop_on_signal',
 ]
 
 T = TypeVar('T')
@@ -173,6 +175,19 @@ def shield_workers(loader: Any) -> None:
         _end_workers_at_exit()
 
 
+def start_workers(loader: Any) -> Iterator[Any]:
+    """`iter(loader)`, without a moment in which a new worker would take a SIGINT or SIGTERM itself.
+
+    Args:
+        loader: a DataLoader passed to `shield_workers`.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # inherited by the workers
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @functools.cache
 def _end_workers_at_exit() -> None:
     """Called once, after multiprocessing's own function at exit is registered: ours comes before it."""
@@ -183,8 +198,7 @@ def _end_workers() -> None:
     """multiprocessing would send SIGTERM at exit and wait for ever."""
     left = [child for child in multiprocessing.active_children() if child.daemon]
     if left:
-        with contextlib.suppress(ValueError):  # not in the main thread
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where torch's handler raises
+        _ignore_ended_workers()
         for child in left:
             child.kill()
 
@@ -205,9 +219,21 @@ def explain_lost_workers(advice: str) -> Iterator[None]:
         reason = lost_worker(e)
         if reason is None:
             raise
+        _ignore_ended_workers()
         raise LostWorker(
             f'a DataLoader worker {reason}, often for lack of memory: lower --workers or --batch-size, then {advice}'
         ) from None
+
+
+def _ignore_ended_workers() -> None:
+    """Let no end of a worker raise an error any more, which torch's signal handler does wherever Python is just then.
+
+    torch sets its handler again with the next DataLoader.
+    """
+    for _ in range(2):  # the handler may be called here
+        with contextlib.suppress(RuntimeError, ValueError):  # ValueError: not in the main thread
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal_handling._SIGCHLD_handler_set = False
 
 
 def lost_worker(e: BaseException) -> str | None:
@@ -217,7 +243,9 @@ def lost_worker(e: BaseException) -> str | None:
         if 'DataLoader worker (pid' not in text:
             return None
         _, found, name = text.partition('killed by signal: ')
-        return f'was killed by the signal {name.partition(".")[0]}' if found else 'ended unexpectedly'
+        name = name.partition('.')[0]
+        hint = ' (no shared memory left: docker run --shm-size 8g gives more)' if name == 'Bus error' else ''
+        return f'was killed by the signal {name}{hint}' if found else 'ended unexpectedly'
     files = [frame.filename for frame in traceback.extract_tb(e.__traceback__)]
     if text.startswith('Caught ') or not any(file.endswith('torch/utils/data/dataloader.py') for file in files):
         return None  # an error within a worker, or not from a loader
@@ -225,13 +253,19 @@ def lost_worker(e: BaseException) -> str | None:
 
 
 class SharedStop:
-    """Becomes true on all processes in the same step once any of them has received a request to stop."""
+    """Becomes true on all processes in the same step once any of them has received a request to stop.
+
+    Also if torchrun, which started them, has gone (killed, or its machine's job was): a restart would find their output
+    folder in use.
+    """
 
     def __init__(self, request: StopRequest, device: torch.device) -> None:
         self.request = request
         self.device = device
+        self.parent = os.getppid() if 'TORCHELASTIC_RUN_ID' in os.environ else None
 
     def __bool__(self) -> bool:
-        flag = torch.tensor([int(bool(self.request))], device=self.device)
+        orphaned = self.parent is not None and os.getppid() != self.parent
+        flag = torch.tensor([int(bool(self.request) or orphaned)], device=self.device)
         dist.all_reduce(flag, dist.ReduceOp.MAX)
         return bool(flag.item())

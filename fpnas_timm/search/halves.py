@@ -6,7 +6,6 @@ workers or the number of training processes. A search can therefore resume in th
 earlier batches again.
 """
 import contextlib
-import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..errors import UsageError
 from ..runs.images import READ_ERRORS, to_mode, unreadable
 from ..runs.imbalance import draw_balanced
+from ..runs.processes import shield_workers, start_workers
 
 __all__ = ['Half', 'HalfLoader', 'Halves', 'StepBatches', 'joined_halves', 'pick_classes', 'stratified_halves']
 
@@ -233,9 +233,9 @@ class HalfLoader:
             batch_sampler=batches,
             num_workers=workers,
             pin_memory=pin_memory,
-            worker_init_fn=_own_session,
             generator=torch.Generator(),  # so that worker seeds do not come from torch's global generator
         )
+        shield_workers(self.loader)
 
     @property
     def steps(self) -> int:
@@ -246,17 +246,14 @@ class HalfLoader:
         """The batches of `epoch`, starting at `step` (0 is the first)."""
         self.half.epoch = epoch
         self.batches.epoch, self.batches.first_step = epoch, step
-        return iter(self.loader)
+        return start_workers(self.loader)
 
     def once(self) -> Iterator[Any]:
         """Every image of the half once, in order, whatever the number of processes; the last batch may be smaller."""
         self.half.epoch = 0
-        return iter(DataLoader(
+        loader: DataLoader = DataLoader(
             self.half, self.batches.batch_size, num_workers=self.loader.num_workers, pin_memory=self.loader.pin_memory,
-            worker_init_fn=_own_session, generator=torch.Generator(),
-        ))
-
-
-def _own_session(worker: int) -> None:
-    """Move a DataLoader worker to its own session, so that Ctrl-C is only delivered to the main process."""
-    os.setsid()
+            generator=torch.Generator(),
+        )
+        shield_workers(loader)
+        return start_workers(loader)

@@ -18,9 +18,8 @@ from ..arch import Arch
 from ..errors import RunError, UsageError, one_line
 from ..runs.checkpoints import load_checkpoint
 from ..runs.files import write_text
-from ..runs.loading import tell_lost_workers
 from ..runs.parser import pythons_words
-from ..runs.processes import SharedStop, StopRequest, from_primary, on_primary, stop_on_signal
+from ..runs.processes import SharedStop, explain_lost_workers, from_primary, on_primary, stop_on_signal
 from ..spaces import MBConvSpace
 from ..spaces.decode import InfeasibleError
 from .dataset import check_images
@@ -218,8 +217,10 @@ def _run(setup: Setup) -> tuple[SearchResult | None, signal.Signals | None]:
         report = on_primary(lambda: _begin(setup, stack), setup.rank, setup.world_size)
         if setup.resume:
             _restore(setup)
+        stack.enter_context(explain_lost_workers(f'continue with --resume {folder}'))
         try:
-            finished = _search_on(setup, request, report)
+            stop = SharedStop(request, setup.device) if setup.world_size > 1 else request
+            finished = search.run(stop, report.step if report else None, report.epoch if report else None)
         finally:
             if report is not None:
                 report.close()
@@ -328,17 +329,3 @@ def _result(setup: Setup) -> SearchResult:
     return SearchResult(
         arch, spent.macs, spent.params, search.distribution, search.history, setup.folder, top1, images
     )
-
-
-@tell_lost_workers()
-def _search_on(setup: Setup, request: StopRequest, report: Report | None) -> bool:
-    """Search to the last epoch; returns False if a signal stopped it earlier."""
-    stop = SharedStop(request, setup.device) if setup.world_size > 1 else request
-    try:
-        return setup.search.run(stop, report.step if report else None, report.epoch if report else None)
-    except RuntimeError as e:
-        if request and 'DataLoader worker' in str(e):  # the workers got the signal too
-            raise RunError(
-                f'stopped with its workers: continue from the last epoch with --resume {setup.folder}'
-            ) from None
-        raise

@@ -4,6 +4,7 @@ Signals are sent when the process has written a certain line, so that they come 
 """
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -20,6 +21,13 @@ def wait_for(process: subprocess.Popen, text: str) -> None:
     while text not in (lines[-1] if lines else ''):
         lines.append(process.stderr.readline())
         assert lines[-1], ''.join(lines)
+
+
+def workers_of(process: subprocess.Popen) -> list[int]:
+    """The DataLoader workers of a search: two, one for each half."""
+    found = [int(pid) for pid in Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()]
+    assert len(found) == 2
+    return found
 
 
 @pytest.mark.timeout(400)
@@ -39,18 +47,36 @@ def test_killed_several_times_and_resumed(whole: Path, options: list[str], start
 
 
 def test_terminated_in_the_middle_of_an_epoch(
-        whole: Path, options: list[str], start, same_result, tmp_path: Path, capsys: pytest.CaptureFixture
+        whole: Path, options: list[str], start, same_result, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / 'terminated'
     process = start(*options, '--output', str(out), '--log-interval', '1', '--workers', '1', start_new_session=True)
     wait_for(process, 'epoch 2 step 2/4')
-    os.killpg(process.pid, signal.SIGTERM)  # as `timeout` and cluster schedulers do: the workers get it too
+    for worker in workers_of(process):  # before the process itself, as `timeout`, scancel and cgroups may do
+        os.kill(worker, signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)
     stderr = process.communicate(timeout=100)[1]
     assert process.returncode == 128 + signal.SIGTERM, stderr
-    assert f'continue with --resume {out}' in stderr
+    assert 'Traceback' not in stderr
+    assert re.fullmatch(rf'.*stopped in epoch \d; continue with --resume {out}', stderr.splitlines()[-1]), stderr
     state = torch.load(out / 'last.pt', weights_only=True)
     assert (state['epoch'], state['step']) >= (1, 2)
     (out / 'last.pt').write_bytes(b'damaged')  # the one before is of an earlier epoch: slower, but the same end
     assert search_main(['--resume', str(out)]) == 0
-    assert 'is damaged' in capsys.readouterr().err
+    assert 'is damaged' in caplog.text
     assert same_result(out, whole)
+
+
+def test_a_killed_worker_is_a_sentence(options: list[str], start, tmp_path: Path) -> None:
+    """As the kernel does it where memory runs out."""
+    out = tmp_path / 'out'
+    process = start(*options, '--output', str(out), '--log-interval', '1', '--workers', '1')
+    wait_for(process, 'epoch 2 step 2/4')
+    os.kill(workers_of(process)[0], signal.SIGKILL)
+    stderr = process.communicate(timeout=100)[1]
+    assert process.returncode == 1, stderr
+    assert 'Traceback' not in stderr
+    [error] = [line for line in stderr.splitlines() if line.startswith('error: ')]
+    assert error.startswith('error: a DataLoader worker ')
+    assert error.endswith(f'then continue with --resume {out}')
+    assert search_main(['--resume', str(out), '--workers', '0', '--output', str(out)]) == 0
