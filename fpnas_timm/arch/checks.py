@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import did_you_mean
 from .choices import ACTS, KERNELS, SPLITS
-from .sizes import expanded_channels
+from .sizes import expanded_channels, shown_size
 
 if TYPE_CHECKING:
     from .encoding import Arch, Conv
@@ -123,11 +123,15 @@ def check_arch(arch: 'Arch', where: list[str]) -> None:
     check_one_of(arch.head.kernel, (1,), 'k', where[-1])
     check_one_of(arch.head.stride, (1,), 's', where[-1])
     _check_conv(arch.head, where[-1])
-    check_integer(arch.img_size, 1, MAX_IMG_SIZE, 'i', 'input size in pixels', 'token 1')
-    if arch.img_size < stride:
+    sides = arch.img_size if isinstance(arch.img_size, tuple) else (arch.img_size,)
+    if isinstance(arch.img_size, tuple) and len(sides) != 2:
+        raise ArchError(f'token 1: input size of {len(sides)} numbers: expected one, or height and width')
+    for side in sides:
+        check_integer(side, 1, MAX_IMG_SIZE, 'i', 'input size in pixels', 'token 1')
+    if min(sides) < stride:
         raise ArchError(
-            f'token 1: i{arch.img_size}: the input size is below the total stride of the network: expected at least '
-            f'{stride} pixels'
+            f'token 1: i{shown_size(arch.img_size)}: the input size is below the total stride of the network: expected '
+            f'at least {stride} pixels'
         )
 
 

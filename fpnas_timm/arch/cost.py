@@ -7,7 +7,7 @@ linear). Batch norm, pooling and activations are not counted. Parameters are all
 from typing import NamedTuple
 
 from .encoding import Arch, Block, Conv, Group
-from .sizes import attention_channels, expanded_channels, out_size
+from .sizes import ImgSize, area, attention_channels, expanded_channels, hw, out_size, shown_size
 
 __all__ = ['Cost', 'block_cost', 'conv_cost', 'cost', 'group_cost', 'group_costs']
 
@@ -22,16 +22,15 @@ class Cost(NamedTuple):
         return Cost(self.macs + other.macs, self.params + other.params)
 
 
-def block_cost(block: Block, size: int) -> Cost:
+def block_cost(block: Block, size: ImgSize) -> Cost:
     """Cost of one block.
 
     Args:
         block: as `Arch.blocks` lists them.
-        size: height and width of its input, pixels.
+        size: size of its input in pixels: one number for a square, or (height, width).
     """
     in_chs, out_chs, kernel, stride, expansion, _, splits = block
-    area = size * size
-    out_area = ((size - 1) // stride + 1) ** 2
+    out_area = area(out_size(size, stride))
     if kernel == 0:
         if block.is_identity:
             return Cost(0, 0)
@@ -39,7 +38,7 @@ def block_cost(block: Block, size: int) -> Cost:
     expanded = expanded_channels(in_chs, expansion)
     macs = params = 0
     if expansion != 1:
-        macs += in_chs * expanded * area
+        macs += in_chs * expanded * area(size)
         params += in_chs * expanded + 2 * expanded
     branches = splits or 1
     macs += branches * kernel * kernel * expanded * out_area
@@ -54,13 +53,13 @@ def block_cost(block: Block, size: int) -> Cost:
     return Cost(macs, params)
 
 
-def group_cost(group: Group, in_chs: int, size: int) -> Cost:
+def group_cost(group: Group, in_chs: int, size: ImgSize) -> Cost:
     """Cost of a group: the first block has the stride, all other blocks are equal.
 
     Args:
         group: the group.
         in_chs: channels of its input.
-        size: height and width of its input, pixels.
+        size: as in `block_cost`.
     """
     out_chs, kernel, expansion, act, splits = group.channels, group.kernel, group.expansion, group.act, group.splits
     first = block_cost(Block(in_chs, out_chs, kernel, group.stride, expansion, act, splits), size)
@@ -71,26 +70,26 @@ def group_cost(group: Group, in_chs: int, size: int) -> Cost:
     return Cost(first.macs + repeats * again.macs, first.params + repeats * again.params)
 
 
-def conv_cost(conv: Conv, in_chs: int, size: int) -> Cost:
+def conv_cost(conv: Conv, in_chs: int, size: ImgSize) -> Cost:
     """Cost of the stem or the head: a convolution and its batch norm.
 
     Args:
         conv: the convolution.
         in_chs: channels of its input.
-        size: height and width of its input, pixels.
+        size: as in `block_cost`.
     """
     weights = in_chs * conv.kernel**2 * conv.channels
-    return Cost(weights * out_size(size, conv.stride) ** 2, weights + 2 * conv.channels)
+    return Cost(weights * area(out_size(size, conv.stride)), weights + 2 * conv.channels)
 
 
 def group_costs(
-        arch: Arch, img_size: int | None = None, num_classes: int = 1000, in_chans: int = 3
+        arch: Arch, img_size: ImgSize | None = None, num_classes: int = 1000, in_chans: int = 3
 ) -> dict[str, Cost]:
     """Cost of the stem, of each group (`groups.0`, ..), of the head convolution and of the classifier, in this order.
 
     Args:
         arch: the architecture.
-        img_size: height and width of the input in pixels; that of the architecture if None.
+        img_size: input size in pixels, as in `block_cost`; that of the architecture if None.
         num_classes: number of classifier outputs; 0 for no classifier.
         in_chans: number of image channels.
 
@@ -98,8 +97,9 @@ def group_costs(
         ValueError: `img_size` is below the network's total stride.
     """
     size = arch.img_size if img_size is None else img_size
-    if size < arch.total_stride:
-        raise ValueError(f'img_size {size} is too small: this network needs at least {arch.total_stride} pixels')
+    if min(hw(size)) < arch.total_stride:
+        least = arch.total_stride
+        raise ValueError(f'img_size {shown_size(size)} is too small: this network needs at least {least} pixels')
     costs = {'stem': conv_cost(arch.stem, in_chans, size)}
     in_chs, size = arch.stem.channels, out_size(size, arch.stem.stride)
     for i, group in enumerate(arch.groups):
@@ -111,7 +111,7 @@ def group_costs(
     return costs
 
 
-def cost(arch: Arch, img_size: int | None = None, num_classes: int = 1000, in_chans: int = 3) -> Cost:
+def cost(arch: Arch, img_size: ImgSize | None = None, num_classes: int = 1000, in_chans: int = 3) -> Cost:
     """Cost of the whole network; arguments and errors as in `group_costs`.
 
     >>> arch = Arch.parse('i64-cn_k3_s2_c16_nsw-ir_r2_k3_s2_e3_c24_nre_sp2-cn_k1_c128_nsw')

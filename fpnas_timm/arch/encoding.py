@@ -23,6 +23,7 @@ from .checks import (
     relabel_errors,
     show,
 )
+from .sizes import ImgSize, shown_size, simplest_size
 from .tokens import parse_tokens
 
 __all__ = ['Arch', 'Block', 'Conv', 'Group']
@@ -82,7 +83,13 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class Arch:
-    """A network: square input size in pixels, stem, groups and head. Always valid and canonical.
+    """A network: input size in pixels, stem, groups and head. Always valid and canonical.
+
+    Attributes:
+        stem: the first convolution.
+        groups: the groups of MBConv blocks.
+        head: the 1x1 convolution before the pooling.
+        img_size: one number for a square input, or (height, width).
 
     Raises:
         ArchError: the arguments are not a valid architecture.
@@ -91,9 +98,10 @@ class Arch:
     stem: Conv
     groups: tuple[Group, ...]
     head: Conv
-    img_size: int = DEFAULT_IMG_SIZE
+    img_size: ImgSize = DEFAULT_IMG_SIZE
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, 'img_size', simplest_size(self.img_size))
         if not isinstance(self.groups, (tuple, list)):
             raise ArchError(f'groups: expected a sequence of Group, got {show(self.groups)}')
         object.__setattr__(self, 'groups', tuple(self.groups))
@@ -112,7 +120,7 @@ class Arch:
         object.__setattr__(self, 'groups', tuple(groups))
 
     def __str__(self) -> str:
-        return '-'.join([f'i{self.img_size}', str(self.stem), *map(str, self.groups), str(self.head)])
+        return '-'.join([f'i{shown_size(self.img_size)}', str(self.stem), *map(str, self.groups), str(self.head)])
 
     @classmethod
     def parse(cls, text: str) -> 'Arch':
@@ -154,8 +162,8 @@ class Arch:
             groups.append(tuple(blocks))
         return tuple(groups)
 
-    def with_img_size(self, img_size: int) -> 'Arch':
-        """The same network with a different input size in pixels."""
+    def with_img_size(self, img_size: ImgSize) -> 'Arch':
+        """The same network with a different input size in pixels: one number, or (height, width)."""
         return replace(self, img_size=img_size)
 
     def to_dict(self) -> dict[str, Any]:

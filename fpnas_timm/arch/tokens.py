@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import did_you_mean
 from .checks import DEFAULT_IMG_SIZE, MAX_GROUPS, MAX_LENGTH, NEAR_MISSES, ArchError, show
 from .choices import ACTS, SPLITS
+from .sizes import ImgSize
 
 __all__ = ['parse_tokens']
 
@@ -30,7 +31,7 @@ _MEANING = {
 _WORDS = {letter: name for letter, name in _NAMES.items() if letter != 'n'}
 
 
-def parse_tokens(text: str) -> tuple[int, list[dict[str, Any]], list[str]]:
+def parse_tokens(text: str) -> tuple[ImgSize, list[dict[str, Any]], list[str]]:
     """Parse an architecture string to the fields of its tokens.
 
     Args:
@@ -57,14 +58,16 @@ def parse_tokens(text: str) -> tuple[int, list[dict[str, Any]], list[str]]:
         start += len(token) + 1
     if '' in tokens:
         raise ArchError(f'{where[tokens.index("")]}: an empty token: expected one "-" between two tokens')
-    img_size, size_at = DEFAULT_IMG_SIZE, f'the input size (not given, so {DEFAULT_IMG_SIZE})'
-    size = re.fullmatch('i([0-9]{1,20})', tokens[0])
+    img_size: ImgSize = DEFAULT_IMG_SIZE
+    size_at = f'the input size (not given, so {DEFAULT_IMG_SIZE})'
+    size = re.fullmatch('i([0-9]{1,20})(?:x([0-9]{1,20}))?', tokens[0])
     if not size and len(tokens) > 1 and re.match('[iI](?![rR])', tokens[0]):
         near = _plain(tokens[0][:20])
-        hint = f'; did you mean {near}?' if re.fullmatch('i[0-9]{1,4}', near) else ''
+        hint = f'; did you mean {near}?' if re.fullmatch('i[0-9]{1,4}(x[0-9]{1,4})?', near) else ''
         raise ArchError(f'{where[0]}: expected the input size in pixels, as i224{hint}')
     if size:
-        img_size, tokens, size_at, where = int(size[1]), tokens[1:], where[0], where[1:]
+        img_size = (int(size[1]), int(size[2])) if size[2] else int(size[1])
+        tokens, size_at, where = tokens[1:], where[0], where[1:]
     if len(tokens) < 3:
         raise ArchError(
             f'{text[:40]!r}: expected at least three tokens beside the size: a cn_ stem, ir_ groups and a cn_ k1 head, '

@@ -15,6 +15,7 @@ from .._version import __version__
 from ..arch import Arch, ArchError
 from ..arch.checks import MAX_IMG_SIZE
 from ..arch.cost import cost, group_costs
+from ..arch.sizes import ImgSize, hw, shown_size
 from ..draw.arch import draw_arch
 from ..errors import RunError, UsageError, one_line
 from ..paper import TABLE_B1
@@ -52,7 +53,7 @@ def _print_one(i: dict[str, Any]) -> None:
     if i['label'] != NO_NAME:
         print(f'model          {i["label"]}')
     print(f'architecture   {i["arch"]}')
-    print(f'input          {i["img_size"]} x {i["img_size"]}')
+    print(f'input          {" x ".join(map(str, hw(i["img_size"])))}')
     print(f'multiply-adds  {i["macs"]:,}')
     print(f'parameters     {i["params"]:,}')
     print(f'blocks         {i["blocks"]}')
@@ -161,7 +162,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             batch_norm, pool = (f'{r["others"].get(k, 0) / 1e6:.2f}' for k in ('batch_norm', 'adaptive_avg_pool2d'))
         params = r['cost_params'] if r['params'] is None else r['params']
         print(
-            f'{r["model"]:<12}{r["img_size"]:>6}{_or_dash(r["printed_macs"]):>9}{counted:>10}'
+            f'{r["model"]:<12}{shown_size(r["img_size"]):>6}{_or_dash(r["printed_macs"]):>9}{counted:>10}'
             f'{r["cost_macs"] / 1e6:>10.3f}{batch_norm:>12}{pool:>6}'
             f'{_or_dash(r["printed_params"]):>9}{params / 1e6:>9.3f}  {verdicts[r["agrees"]]}'
         )
@@ -171,7 +172,7 @@ def _or_dash(value: float | None) -> str:
     return '-' if value is None else str(value)
 
 
-def _print_groups(arch: Arch, img_size: int) -> None:
+def _print_groups(arch: Arch, img_size: ImgSize) -> None:
     print(f'\n{"part":<12}{"multiply-adds":>15}{"parameters":>13}  token')
     tokens = [str(arch.stem), *map(str, arch.groups), str(arch.head), '']
     for (part, spent), token in zip(group_costs(arch, img_size).items(), tokens):

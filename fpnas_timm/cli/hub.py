@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from .. import hub, zoo
+from ..arch.sizes import hw
 from ..runs.parser import Parser
 from ..weights.manifest import ENVIRONMENT
 from . import exit_status
@@ -53,7 +54,7 @@ def _print_report(report: 'Verified', as_json: bool) -> None:
         print(json.dumps(asdict(report), indent=2))
         return
     print(f'architecture   {report.arch}')
-    print(f'multiply-adds  {report.macs:,} at {report.img_size} x {report.img_size}')
+    print(f'multiply-adds  {report.macs:,} at {" x ".join(map(str, hw(report.img_size)))}')
     print(f'parameters     {report.params:,}, {report.num_classes} classes')
     print(f'sha256         {report.sha256}{" (as in the manifest)" if report.hash_known else ""}')
     print('forward pass   finite logits')

@@ -12,8 +12,8 @@ from pathlib import Path
 from ..errors import UsageError
 from ..recipes import recipe_table
 from ..runs.files import write_text
+from ..runs.image_options import check_image_options
 from ..search.options import parse_search_args
-from ..train.option_checks import check_image_options
 from ..train.options import parse_train_args
 from ..train.validate_options import build_validate_parser
 from . import exit_status

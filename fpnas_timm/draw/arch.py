@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..arch import Arch, Block, Conv
 from ..arch.choices import ACTS, KERNELS, SPLITS
-from ..arch.sizes import out_size
+from ..arch.sizes import out_size, shown_size
 from ..runs.files import replacing
 
 if TYPE_CHECKING:
@@ -164,8 +164,8 @@ def _stages(ax: 'Axes', arch: Arch, bars: list[float], width: float, row: float)
     pixels = out_size(arch.img_size, arch.stem.stride)
     for i, (start, end) in enumerate(zip([0.0, *bars], [*bars, width])):
         pixels = out_size(pixels, 2) if i else pixels
-        _below(ax, (start + end) / 2, row, f'{pixels} px', f'stage-{i + 1}', fontsize=LABEL, color=INK)
-    _below(ax, -0.08, row, f'input {arch.img_size} px', 'input', fontsize=LABEL, color=INK, ha='right')
+        _below(ax, (start + end) / 2, row, f'{shown_size(pixels)} px', f'stage-{i + 1}', fontsize=LABEL, color=INK)
+    _below(ax, -0.08, row, f'input {shown_size(arch.img_size)} px', 'input', fontsize=LABEL, color=INK, ha='right')
 
 
 def _note(ax: 'Axes', x: float, y: float, text: str, gid: str) -> None:

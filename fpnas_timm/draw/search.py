@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arch import Arch
+from ..arch.sizes import shown_size
 from ..runs.files import replacing
 from .arch import FAINT, INK, draw_arch
 
@@ -42,7 +43,7 @@ def draw_search(
         ImportError: matplotlib is not installed.
     """
     paths = [folder / name for name in ('arch.png', 'course.png', 'distribution.png')]
-    draw_arch(arch, paths[0], title=f'found by search: {arch.img_size} px')
+    draw_arch(arch, paths[0], title=f'found by search: {shown_size(arch.img_size)} px')
     for path, figure in zip(paths[1:], (course(history, target), distribution_over_time(history, groups))):
         with replacing(path) as temporary:
             figure.savefig(temporary, format='png', dpi=110)

@@ -10,6 +10,7 @@ from torch import nn
 
 from ..arch import Arch, ArchError
 from ..arch.cost import cost
+from ..arch.sizes import ImgSize, simplest_size
 from ..errors import RunError, UsageError, one_line
 from ..model.network import FPNAS
 from ..weights.checks import sha256_of
@@ -33,8 +34,8 @@ class Verified:
         source: the folder, repository or name that was verified.
         arch: architecture string.
         num_classes: number of classifier outputs.
-        img_size: input height in pixels.
-        macs: multiply-adds at that height and width and batch size 1.
+        img_size: input size in pixels: one number for a square, or (height, width).
+        macs: multiply-adds at that size and batch size 1.
         params: learnable parameters.
         sha256: hash of `model.safetensors` in hexadecimal.
         hash_known: whether the expected hash was known and compared.
@@ -43,7 +44,7 @@ class Verified:
     source: str
     arch: str
     num_classes: int
-    img_size: int
+    img_size: ImgSize
     macs: int
     params: int
     sha256: str
@@ -127,7 +128,7 @@ def _verify(
     found = sha256_of(Path(loaded['file']))
     if sha256 is not None:
         _compare(source, found, sha256)
-    macs, params = cost(arch, height, num_classes, in_chans)
+    macs, params = cost(arch, (height, width), num_classes, in_chans)
     pooled = model.global_pool.feat_mult() if num_classes else 1
     params += (pooled - 1) * model.num_features * num_classes  # a wider classifier, for two ways of pooling
     if sum(p.numel() for p in model.parameters()) != params:
@@ -136,7 +137,8 @@ def _verify(
         logits = model(torch.zeros(1, in_chans, *forward_size))
     if (num_classes and logits.shape != (1, num_classes)) or not logits.isfinite().all():
         raise RunError(f'{source}: a forward pass gives {tuple(logits.shape)} logits, not all of them finite numbers')
-    return Verified(source, str(arch), num_classes, height, macs, params, found, sha256 is not None)
+    size = simplest_size((height, width))
+    return Verified(source, str(arch), num_classes, size, macs, params, found, sha256 is not None)
 
 
 def _compare(source: str, found: str, expected: str) -> None:
@@ -152,7 +154,7 @@ def _forward_size(
     if min(height, width) < least:
         raise RunError(f'{source}: its images of {height} x {width} pixels are too small: at least {least} are needed')
     while (
-        in_chans * height * width > MAX_INPUT or cost(arch, max(height, width), num_classes, in_chans).macs > MAX_MACS
+        in_chans * height * width > MAX_INPUT or cost(arch, (height, width), num_classes, in_chans).macs > MAX_MACS
     ):
         if height == width == least:
             raise RunError(f'{source}: even at {least} pixels a forward pass has more than {MAX_MACS:,} multiply-adds')

@@ -1,6 +1,7 @@
 """Code shared by searches and training runs.
 
 * `options`, `parser`, `values`: options; names and values are checked alike on the command line, in YAML and in Python
+* `image_options`: options about images that contradict each other
 * `timm_checks`: names that only timm and torch know
 * `datasets`: images and their classes
 * `splits`, `image_folder`: the folder of a split, and what is in it

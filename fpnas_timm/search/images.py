@@ -9,9 +9,11 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transf
 from timm.data.loader import adapt_to_chs
 from torch.utils.data import Dataset
 
+from ..arch.sizes import ImgSize, hw
 from ..errors import UsageError
 from ..runs.content import UNREADABLE
 from ..runs.datasets import StrictImages, class_indices, class_names, open_dataset
+from ..runs.image_options import USUAL
 from ..runs.imbalance import class_weights, count_classes
 from ..spaces import MBConvSpace
 from .dataset import GivenImages
@@ -41,7 +43,7 @@ def open_images(args: Namespace) -> Dataset:
 def _open_split(args: Namespace, split: str) -> Dataset:
     return open_dataset(
         args.dataset, args.data_dir, split, args.img_extensions, download=args.dataset_download,
-        class_map=args.class_map, input_img_mode='RGB' if args.in_chans == 3 else 'L',
+        class_map=args.class_map, input_img_mode=image_mode(args),
     )
 
 
@@ -107,7 +109,7 @@ def half_class_weights(args: Namespace, dataset: Dataset, halves: Halves) -> lis
 
 def create_half_loader(
         args: Namespace,
-        img_size: int,
+        img_size: ImgSize,
         dataset: Dataset,
         indices: Sequence[int],
         classes: Sequence[int],
@@ -121,14 +123,14 @@ def create_half_loader(
     """
     mean, std = pixel_statistics(args)
     transform = create_transform(
-        (args.in_chans, img_size, img_size),
+        (args.in_chans, *hw(img_size)),
         is_training=is_training,
         no_aug=args.no_aug,
         scale=args.scale,
         ratio=args.ratio,
         hflip=args.hflip,
         vflip=args.vflip,
-        color_jitter=args.color_jitter if args.in_chans == 3 else 0.0,
+        color_jitter=args.color_jitter if args.in_chans == 3 else 0.0,  # of RGB images only
         auto_augment=args.aa,
         interpolation=args.train_interpolation if is_training and not args.no_aug else args.interpolation,
         mean=mean,
@@ -136,13 +138,18 @@ def create_half_loader(
         crop_pct=args.crop_pct,
         **({'re_prob': args.reprob, 're_mode': args.remode} if is_training and not args.no_aug else {}),
     )
-    half = Half(dataset, indices, classes, transform, 'RGB' if args.in_chans == 3 else 'L', args.seed)
+    half = Half(dataset, indices, classes, transform, image_mode(args), args.seed)
     targets = class_indices(dataset) if args.balanced_sampling else None
     batches = StepBatches(
         len(half), args.batch_size, (args.seed, int(is_training)), args.grad_accum_steps, args.rank, args.world_size,
         None if targets is None else [targets[i] for i in indices], steps,
     )
     return HalfLoader(half, batches, args.workers, args.pin_mem)
+
+
+def image_mode(args: Namespace) -> str:
+    """The PIL mode of the images."""
+    return str(args.input_img_mode or USUAL[args.in_chans])
 
 
 def pixel_statistics(args: Namespace) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -158,7 +165,8 @@ def data_config_of(args: Namespace, space: MBConvSpace) -> dict[str, Any]:
     """timm's data config of the extracted model."""
     mean, std = pixel_statistics(args)
     return {
-        'input_size': (args.in_chans, space.img_size, space.img_size),
+        'input_size': (args.in_chans, *hw(space.img_size)),
+        'input_img_mode': image_mode(args),
         'interpolation': args.interpolation,
         'mean': mean,
         'std': std,

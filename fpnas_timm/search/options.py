@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..paper import FBNETV2_F_TARGET, SEARCH_SETTINGS, TABLE_B1
+from ..runs.image_options import BANDS, check_image_options
 from ..runs.options import OptionGroup
 from ..runs.parser import Parser, check_order, default_workers, known_options, load_yaml, set_options
 from ..runs.values import Range, quantity
@@ -108,8 +109,8 @@ def _add_images(parser: Parser) -> None:
     add('--search-classes', None, 'search on this many random classes', type=int, otherwise='all')
     add.shared('class_weights', 'balanced_sampling')
     add('--class-seed', 0, 'random seed of --search-classes')
-    add.shared('img_size', otherwise="the space's")
-    add.shared('in_chans', default=3, choices=(3, 1))
+    add.shared('img_size', 'input_size', otherwise="the space's")
+    add.shared('in_chans', 'input_img_mode')
     add.shared('batch_size', default=64, range=Range(2))
     add.shared('grad_accum_steps')
     add.shared('mean', 'std', otherwise="ImageNet's")
@@ -161,6 +162,8 @@ def _resolved(
     full = parser.get_default('epochs')
     chosen = given.get('preset', config.get('preset', ''))
     preset = PRESETS.get(chosen, {}) if isinstance(chosen, str) else {}
+    if 'input_size' in asked:
+        preset = {k: v for k, v in preset.items() if k != 'img_size'}
     for default, source in ((config, given.get('config')), (preset, 'preset'), (config, ''), (options, 'search()')):
         set_options(parser, default, str(source))
         given = {**{k.replace('-', '_'): v for k, v in default.items()}, **given}
@@ -196,9 +199,8 @@ def _check(args: argparse.Namespace) -> None:
     """Raise UsageError for options that contradict each other."""
     if args.class_weights and args.balanced_sampling:
         raise UsageError('--class-weights and --balanced-sampling correct for the same thing: give one of them')
-    for name in ('mean', 'std'):
-        if getattr(args, name) and len(getattr(args, name)) not in (1, args.in_chans):
-            raise UsageError(f'--{name}: expected one number, or {args.in_chans}, one per channel')
+    args.in_chans = args.in_chans or (args.input_size[0] if args.input_size else BANDS.get(args.input_img_mode, 3))
+    check_image_options(args)
     check_order(args, 'scale', 'ratio')
     if args.resume:
         return

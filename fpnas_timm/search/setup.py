@@ -142,8 +142,9 @@ def open_space(args: Namespace, space: MBConvSpace | None = None) -> MBConvSpace
     """The space at the input size of the search; `UsageError` if it does not exist or the images are too small."""
     try:
         space = _named_space(args) if space is None else space
-        if args.img_size is not None:
-            space = space.with_img_size(args.img_size)
+        size = args.input_size[1:] if args.input_size else args.img_size
+        if size is not None:
+            space = space.with_img_size(size)
             space.to_arch(tuple((0,) * len(group) for group in space.groups))
     except (OSError, ValueError) as e:
         raise UsageError(f'--space {args.space}: {e}') from None

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..arch import Arch
 from ..arch.cost import Cost, conv_cost, cost, group_cost, group_costs
-from ..arch.sizes import out_size
+from ..arch.sizes import ImgSize, out_size, shown_size
 from .mbconv import VARIABLES, MBConvSpace, Row, irrelevant
 from .space import Choices, LogProbs
 
@@ -209,14 +209,14 @@ def _problem(
     return _Problem(space, layers, windows, parts['stem'] + parts['classifier'])
 
 
-def _edges(row: Row, joint: np.ndarray, in_channels: tuple[int, ...], size: int) -> list[_Edge]:
+def _edges(row: Row, joint: np.ndarray, in_channels: tuple[int, ...], size: ImgSize) -> list[_Edge]:
     """The edges of a group; among choices with equal channels and cost, only the most probable one.
 
     Args:
         row: the choices of the group.
         joint: log-probability (nats) of every combination, one axis per variable.
         in_channels: possible numbers of input channels.
-        size: height and width of the input in pixels.
+        size: size of the input in pixels: one number for a square, or (height, width).
     """
     best: dict[tuple[int, int, int, int], _Edge] = {}
     options = list(row.variables.values())
@@ -341,6 +341,6 @@ def _explain(problem: _Problem) -> str:
         f'{sum(getattr(e, n) for e in spent) + getattr(problem.rest, n):,} {words[n]}' for n in problem.windows
     )
     return (
-        f'no architecture of space {problem.space.name!r} at {problem.space.img_size} pixels has {asked}: '
+        f'no architecture of space {problem.space.name!r} at {shown_size(problem.space.img_size)} pixels has {asked}: '
         f'the nearest has {nearest} (the space reaches {reachable}, not necessarily at once)'
     )

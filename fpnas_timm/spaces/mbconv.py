@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ..arch import Arch, ArchError, Conv, Group
 from ..arch.checks import named_entries, relabel_errors
+from ..arch.sizes import ImgSize, simplest_size
 from .space import Choices, Generator, SearchSpace
 
 __all__ = ['VARIABLES', 'MBConvSpace', 'Row', 'Variable', 'irrelevant', 'steps']
@@ -79,10 +80,12 @@ class MBConvSpace(SearchSpace):
     stem: Conv
     head: Conv
     rows: tuple[Row, ...]
-    img_size: int = 224
+    img_size: ImgSize = 224  # pixels: of a square, or height and width
 
     @classmethod
-    def from_rows(cls, name: str, stem: Conv, rows: Sequence[Row], head: Conv, img_size: int = 224) -> 'MBConvSpace':
+    def from_rows(
+            cls, name: str, stem: Conv, rows: Sequence[Row], head: Conv, img_size: ImgSize = 224
+    ) -> 'MBConvSpace':
         """Create a space from its rows.
 
         Args:
@@ -90,12 +93,13 @@ class MBConvSpace(SearchSpace):
             stem: the stem convolution.
             rows: one row per group.
             head: the 1x1 head convolution.
-            img_size: input height and width in pixels.
+            img_size: input size in pixels: one number for a square, or (height, width).
 
         Raises:
             ValueError: a variable without choices, or (`ArchError`) choices that no architecture can have.
         """
-        space = cls(name, tuple(row.variables for row in rows), stem, head, tuple(rows), img_size)
+        variables = tuple(row.variables for row in rows)
+        space = cls(name, variables, stem, head, tuple(rows), simplest_size(img_size))
         first = tuple((0,) * len(group) for group in space.groups)
         tries = (  # every choice beside the other groups' first ones; then the largest together, hence all
             (*first[:i], (*first[i][:v], k, *first[i][v + 1 :]), *first[i + 1 :])
@@ -163,9 +167,9 @@ class MBConvSpace(SearchSpace):
         """Sample an architecture uniformly over the choices."""
         return self.to_arch(self.sample(generator))
 
-    def with_img_size(self, img_size: int, name: str | None = None) -> 'MBConvSpace':
-        """The same space with a different input size in pixels."""
-        return replace(self, img_size=img_size, name=name or self.name)
+    def with_img_size(self, img_size: ImgSize, name: str | None = None) -> 'MBConvSpace':
+        """The same space with a different input size in pixels: one number, or (height, width)."""
+        return replace(self, img_size=simplest_size(img_size), name=name or self.name)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a JSON file that `get_space` can read."""

@@ -2,11 +2,10 @@
 from PIL import ImageMode
 
 from ..errors import UsageError
+from ..runs.image_options import USUAL
 from .recorded import Recorded
 
 __all__ = ['bands_of', 'channels_asked_for', 'check_conversion', 'choose_mode']
-
-USUAL = {1: 'L', 3: 'RGB', 4: 'RGBA'}  # channels -> the mode that images are converted to by default
 
 
 def channels_asked_for(in_chans: int | None, input_size: list[int] | None, img_mode: str | None) -> int | None:

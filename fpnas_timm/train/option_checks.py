@@ -5,11 +5,12 @@ import os
 from collections.abc import Set
 from typing import Any
 
-from ..errors import UsageError, did_you_mean
+from ..errors import UsageError
 from ..recipes import Recipe
+from ..runs.image_options import check_image_options
 from ..runs.parser import check_order, read_arch_file
 
-__all__ = ['UNSUPPORTED', 'check_image_options', 'check_options']
+__all__ = ['UNSUPPORTED', 'check_options']
 
 _logger = logging.getLogger('train')
 
@@ -29,13 +30,6 @@ UNSUPPORTED: dict[str, tuple[Any, str]] = {
     'naflex_patchify_channels_first': (False, 'NaFlex is for vision transformers'),
     'kd_token_distill_type': ('soft', 'distillation tokens are for vision transformers'),
     'multilabel_threshold': (0.5, 'only one label per image'),
-}
-
-
-# PIL mode -> number of channels, for --in-chans with --input-img-mode
-BANDS = {
-    '1': 1, 'L': 1, 'P': 1, 'I': 1, 'F': 1, 'LA': 2, 'La': 2, 'PA': 2, 'RGB': 3, 'YCbCr': 3, 'LAB': 3, 'HSV': 3,
-    'RGBA': 4, 'RGBa': 4, 'RGBX': 4, 'CMYK': 4,
 }
 
 
@@ -95,32 +89,6 @@ def check_options(args: argparse.Namespace, recipe: Recipe | None, asked: Set[st
         if not good:
             raise UsageError(message)
     _fit_warmup(args, 'warmup_epochs' in asked)
-
-
-def check_image_options(args: argparse.Namespace) -> None:
-    """Raise UsageError for options of `train` or `validate` that contradict each other about the images."""
-    folder, size, mode = getattr(args, 'data', None), args.input_size, args.input_img_mode
-    if folder and args.data_dir and str(folder) != str(args.data_dir):
-        raise UsageError(f'the data folder is given twice: {folder} and --data-dir {args.data_dir}')
-    if size and args.img_size and args.img_size not in size[1:]:
-        raise UsageError(f'--img-size {args.img_size} contradicts --input-size {" ".join(map(str, size))}')
-    if size and args.in_chans and args.in_chans != size[0]:
-        raise UsageError(f'--in-chans {args.in_chans} contradicts --input-size {" ".join(map(str, size))}')
-    if mode and mode not in BANDS:
-        raise UsageError(
-            f'--input-img-mode {mode!r}: expected one of {", ".join(BANDS)}{did_you_mean(mode.upper(), BANDS)}'
-        )
-    channels = args.in_chans or (size[0] if size else None)
-    if channels and mode and BANDS[mode] != channels:
-        raise UsageError(f'--input-img-mode {mode} has {BANDS[mode]} channels, the model {channels}: see --in-chans')
-    if channels not in (None, 1, 3, 4) and not mode:
-        fitting = ', '.join(m for m, bands in BANDS.items() if bands == channels)
-        way = f'give --input-img-mode, one of {fitting}' if fitting else 'images have 1 to 4'
-        raise UsageError(f'--in-chans {channels}: expected 1, 3 or 4 channels, or the mode that has as many: {way}')
-    for name in ('mean', 'std'):
-        values = getattr(args, name)
-        if values and channels and len(values) not in (1, channels):
-            raise UsageError(f'--{name}: expected one number, or {channels}, one per channel')
 
 
 def _fit_warmup(args: argparse.Namespace, asked: bool) -> None:

@@ -180,8 +180,7 @@ def check_network_size(arch: Arch | str, num_classes: int, in_chans: int, where:
         parsed = Arch.parse(arch) if isinstance(arch, str) else arch
     except ArchError as e:
         raise UsageError(f'{where}: {e}') from None
-    size = max(parsed.img_size, parsed.total_stride)
-    params = cost(parsed, size, num_classes, in_chans).params
+    params = cost(parsed, num_classes=num_classes, in_chans=in_chans).params
     if params > MAX_VALUES:
         raise UsageError(
             f'{where}: {params:,} parameters ({num_classes:,} classes, {in_chans:,} image channels): networks of more '

@@ -8,7 +8,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import resolve_pretrained_cfg
 
 from ..arch import Arch
-from ..arch.sizes import out_size
+from ..arch.sizes import ImgSize, hw, out_size
 from ..errors import RunError
 from .checks import checked_file
 from .config_checks import check_cfg, check_model_args, check_network_size
@@ -18,19 +18,19 @@ from .manifest import ManifestEntry
 __all__ = ['check_config', 'default_cfg', 'entry_cfg', 'named_cfgs', 'with_checked_weights']
 
 
-def default_cfg(img_size: int, total_stride: int = 32, **kwargs: Any) -> dict[str, Any]:
+def default_cfg(img_size: ImgSize, total_stride: int = 32, **kwargs: Any) -> dict[str, Any]:
     """timm's pretrained cfg of a network.
 
     Args:
-        img_size: height and width of the input in pixels.
+        img_size: input size in pixels: one number for a square, or (height, width).
         total_stride: total stride of the network, which determines the size of the last feature map.
         kwargs: entries that override or extend the defaults.
     """
-    pool = out_size(img_size, total_stride)  # every convolution with stride 2 rounds up
+    size = hw(img_size)
     return {
         'num_classes': 1000,
-        'input_size': (3, img_size, img_size),
-        'pool_size': (pool, pool),
+        'input_size': (3, *size),
+        'pool_size': out_size(size, total_stride),  # every convolution with stride 2 rounds up
         'crop_pct': 0.875,  # not stated in the paper: torchvision's usual crop, timm's interpolation
         'interpolation': 'bicubic',
         'mean': IMAGENET_DEFAULT_MEAN,
@@ -61,10 +61,10 @@ def named_cfgs(name: str, arch: Arch, entries: Sequence[ManifestEntry], **kwargs
 
 def entry_cfg(entry: ManifestEntry, arch: Arch) -> dict[str, Any]:
     """The cfg of one entry, with the place of its weights."""
-    size = entry.pretrained_cfg.get('input_size', (3, arch.img_size, arch.img_size))
+    size = entry.pretrained_cfg.get('input_size', (3, *hw(arch.img_size)))
     place = {'hf_hub_id' if entry.repo_id else 'file': _place(entry)}
     given = {**entry.pretrained_cfg, 'input_size': size}
-    return default_cfg(size[-1], arch.total_stride, **{'license': entry.license, **place, **given})
+    return default_cfg(tuple(size[-2:]), arch.total_stride, **{'license': entry.license, **place, **given})
 
 
 def _place(entry: ManifestEntry) -> str:

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..arch import Arch
 from ..arch.cost import cost
+from ..arch.sizes import ImgSize, hw
 from ..model.network import FPNAS, feature_levels
 from ..paper import TABLE_B1
 from .models import default_cfgs, known_weights, resolve_arch
@@ -28,8 +29,8 @@ class Counts:
     others: dict[str, int]
 
 
-def count(model: nn.Module, img_size: int, in_chans: int = 3) -> Counts:
-    """fvcore's count for any model at a square input size in pixels and batch size 1; restores the model's mode."""
+def count(model: nn.Module, img_size: ImgSize, in_chans: int = 3) -> Counts:
+    """fvcore's count for any model at an input size in pixels and batch size 1; restores the model's mode."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', FutureWarning)  # from torch.jit.script in fvcore's import
         from fvcore.nn import FlopCountAnalysis
@@ -37,7 +38,7 @@ def count(model: nn.Module, img_size: int, in_chans: int = 3) -> Counts:
     training = model.training
     try:
         with torch.no_grad():
-            analysis = FlopCountAnalysis(model.eval(), torch.zeros(1, in_chans, img_size, img_size))
+            analysis = FlopCountAnalysis(model.eval(), torch.zeros(1, in_chans, *hw(img_size)))
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
             by_operator = analysis.by_operator()
     finally:
@@ -51,7 +52,7 @@ class BudgetReport:
     """The numbers of Table B.1 for a model (None for other models), and the counted ones."""
 
     model: str
-    img_size: int
+    img_size: ImgSize
     printed_macs: int | None  # millions
     fvcore_macs: int
     cost_macs: int
@@ -70,7 +71,7 @@ class BudgetReport:
         return round(self.fvcore_macs / 1e6) == self.printed_macs and round(self.params / 1e6, 1) == self.printed_params
 
 
-def report(label: str, arch: Arch, img_size: int | None = None) -> BudgetReport:
+def report(label: str, arch: Arch, img_size: ImgSize | None = None) -> BudgetReport:
     """Both counts of an architecture at `img_size` pixels (default: its own), and Table B.1's if `label` is in it."""
     size = arch.img_size if img_size is None else img_size
     expected = cost(arch, size)
