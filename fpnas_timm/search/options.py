@@ -214,7 +214,9 @@ def _given(parser: Parser, argv: Sequence[str] | None) -> dict[str, Any]:
     """The options given on the command line itself; an unknown option raises UsageError with a suggestion."""
     bare = Parser(argument_default=argparse.SUPPRESS, add_help=False)
     for action in known_options(parser).values():
-        kwargs = {'nargs': action.nargs} if action.nargs != 0 else {'action': 'store_true'}
+        kwargs: dict[str, Any] = {'nargs': action.nargs} if action.nargs != 0 else {'action': 'store_true'}
+        if action.dest == 'config':  # the only one that is read before the others are checked
+            kwargs['type'] = action.type
         bare.add_argument(*action.option_strings, dest=action.dest, **kwargs)
     argv = sys.argv[1:] if argv is None else argv
     return vars(bare.parse_args([a for a in argv if a not in ('-h', '--help')]))

@@ -11,6 +11,7 @@ from typing import Any
 from ..recipes import Recipe, find_recipe
 from ..runs.options import OptionGroup, ParseKwargs
 from ..runs.parser import Parser, default_workers, known_options, load_yaml, set_options
+from ..runs.values import Value
 from .option_checks import UNSUPPORTED, check_options
 
 __all__ = ['build_parser', 'parse_train_args', 'train_options']
@@ -237,8 +238,8 @@ def parse_train_args(argv: Sequence[str] | None = None, prog: str = 'fpnas train
     """
     parser = build_parser(prog)
     first = Parser(add_help=False)
-    first.add_argument('--recipe')
-    first.add_argument('-c', '--config')
+    first.add_argument('--recipe', type=Value())
+    first.add_argument('-c', '--config', type=Value())
     early = first.parse_known_args(argv)[0]
     recipe, asked = _set_recipe_and_file(parser, early.recipe, early.config)
     args = parser.parse_args(argv)
