@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence, Sized
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,11 +12,12 @@ from PIL import Image
 from timm.data import create_dataset
 from timm.data.dataset import ImageDataset
 from torch.utils.data import Dataset
+from torchvision.datasets import DatasetFolder
 
 from ..errors import UsageError, did_you_mean, one_line
 from .content import MAX_SIZES, digest, file_digest, is_read, note_unreadable, read_notes
 from .image_folder import FolderReader, counted
-from .images import READ_ERRORS, open_image, unreadable
+from .images import READ_ERRORS, open_image, to_mode, unreadable
 from .processes import log_on_primary
 from .splits import find_split
 
@@ -41,19 +43,27 @@ class StrictImages(Dataset):
     def __getitem__(self, index: int) -> tuple[Any, int]:
         """The transformed image and its class; `RunError` names an image that cannot be read."""
         try:
-            file, target = self.dataset.reader[index]
-            with file:
-                image = open_image(file, self.dataset.input_img_mode)
+            image, target = self.read(index)
         except READ_ERRORS as e:
             if self.notes is not None:
                 note_unreadable(self.notes, index, self.content(index))
-            raise unreadable(self.dataset.filename(index, absolute=True), e) from None
+            raise unreadable(self.name(index), e) from None
         return (image if self.transform is None else self.transform(image)), -1 if target is None else target
+
+    def read(self, index: int) -> tuple[Image.Image, Any]:
+        """The image, in the dataset's mode, and its class; raises one of `READ_ERRORS`."""
+        file, target = self.dataset.reader[index]
+        with file:
+            return open_image(file, self.dataset.input_img_mode), target
+
+    def name(self, index: int) -> str:
+        """The name of an image in messages: its file."""
+        return self.dataset.filename(index, absolute=True)
 
     @property
     def is_folder(self) -> bool:
         """Whether this is an image folder."""
-        return isinstance(self.dataset.reader, FolderReader)
+        return isinstance(getattr(self.dataset, 'reader', None), FolderReader)
 
     def content(self, index: int) -> str:
         """A digest of an image's file: of its size alone if the dataset is large, see `content.MAX_READ`."""
@@ -68,6 +78,38 @@ class StrictImages(Dataset):
             return ''
         with reader[index][0] as file:
             return digest(file.read())
+
+
+class TorchImages(StrictImages):
+    """The same for a dataset of torchvision, whose images are converted to a mode too (timm leaves them as they are).
+
+    Args:
+        dataset: its items are (PIL image, class). If it reads image files, `open_image` does.
+        mode: PIL mode.
+    """
+
+    def __init__(self, dataset: Any, mode: str) -> None:
+        super().__init__(dataset)
+        self.mode = mode
+        if isinstance(dataset, DatasetFolder):
+            dataset.loader = partial(open_image, mode=mode)
+
+    def read(self, index: int) -> tuple[Image.Image, Any]:
+        """As above."""
+        image, target = self.dataset[index]
+        return to_mode(image, self.mode), target
+
+    def name(self, index: int) -> str:
+        """Its file, or its place in the dataset."""
+        samples = getattr(self.dataset, 'samples', None)
+        return str(samples[index][0]) if samples else f'image {index} of {type(self.dataset).__name__}'
+
+    def content(self, index: int) -> str:
+        """A digest of its file or, for 64 images, of its pixels."""
+        samples, count = getattr(self.dataset, 'samples', None), len(self)
+        if samples:
+            return file_digest(samples[index][0], is_read(index, count))
+        return _pixels(self.dataset, index) if index in _few(count) else ''
 
 
 class Part(Dataset):
@@ -129,6 +171,8 @@ def open_dataset(
         if empty:
             raise UsageError(f'{where}: contains no images')
         dataset = StrictImages(made) if type(made) is ImageDataset else made
+        if kind == 'torch':
+            dataset = TorchImages(made, kwargs.get('input_img_mode') or 'RGB')
     names = class_names(dataset)
     classes = f', {counted(len(names), "class")}{shown_names(names)}' if names else ''
     log_on_primary(_logger, f'{split}: {counted(len(cast(Sized, dataset)), "image")}{classes}, {where}')
@@ -212,8 +256,10 @@ def check_readable(dataset: Dataset, limit: int = 5000) -> None:
 
     For data that have changed: a damaged image is the first thing that a user should hear of. It is not noted.
     """
-    for part in getattr(dataset, 'parts', ()):
-        check_readable(part, limit)
+    if hasattr(dataset, 'parts'):
+        for part in dataset.parts:
+            check_readable(part, limit)
+        return
     quiet = copy.copy(dataset.dataset if isinstance(dataset, Part) else dataset)
     vars(quiet).update(notes=None)
     indices = dataset.indices if isinstance(dataset, Part) else range(len(cast(Sized, dataset)))
@@ -224,15 +270,17 @@ def check_readable(dataset: Dataset, limit: int = 5000) -> None:
 def _contents(dataset: Dataset) -> Iterator[str]:
     """A digest of each image, or of a few: in the order of their indices, the same for equal data."""
     count = len(cast(Sized, dataset))
-    if hasattr(dataset, 'parts'):
-        return
     if isinstance(dataset, StrictImages):
         yield from (dataset.content(i) for i in range(count))
         return
-    few = sorted({i * count // 64 for i in range(64)}) if count else []
-    twice = [[_pixels(dataset, i) for i in few] for _ in range(2)]
+    twice = [[_pixels(dataset, i) for i in _few(count)] for _ in range(2)]
     if twice[0] == twice[1]:
         yield from twice[0]
+
+
+def _few(count: int) -> list[int]:
+    """The indices of 64 of `count` images, evenly spaced; of all if there are fewer."""
+    return sorted({i * count // 64 for i in range(64)}) if count else []
 
 
 def _pixels(dataset: Dataset, index: int) -> str:

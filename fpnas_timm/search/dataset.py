@@ -1,15 +1,19 @@
 """Checks and wraps a torch dataset that a Python caller passes to the search."""
+import copy
 from collections.abc import Sized
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from PIL import Image
 from torch.utils.data import Dataset, Subset
+from torchvision.datasets import DatasetFolder
+from torchvision.datasets.folder import default_loader
 
 from ..errors import RunError, UsageError, one_line
 from ..runs.content import note_unreadable
 from ..runs.datasets import class_indices, class_names
-from ..runs.images import READ_ERRORS, unreadable
+from ..runs.images import READ_ERRORS, open_image, unreadable
 
 __all__ = ['GivenImages', 'check_images']
 
@@ -18,7 +22,7 @@ class GivenImages(Dataset):
     """A dataset of (PIL image, class) passed to `search`, with its class names and the class of every image."""
 
     def __init__(self, dataset: Dataset) -> None:
-        self.images = dataset
+        self.images = _with_our_loader(dataset)
         self.class_to_idx = {name: i for i, name in enumerate(_names(dataset))}
         self.targets = _targets(dataset)
         self.notes: Path | None = None  # file in which images that cannot be read are noted, see `fingerprint`
@@ -43,6 +47,17 @@ class GivenImages(Dataset):
         if self.notes is not None:
             note_unreadable(self.notes, index, 'unreadable')
         return unreadable(getattr(e, 'filename', None) or f'image {index} of the dataset', e)
+
+
+def _with_our_loader(dataset: Dataset) -> Dataset:
+    """torchvision's `ImageFolder` with files read by `open_image`: torchvision would clip 16-bit pixels."""
+    if isinstance(dataset, DatasetFolder) and dataset.loader is default_loader:
+        ours = copy.copy(dataset)
+        ours.loader = partial(open_image, mode='RGB')
+        return ours
+    if isinstance(dataset, Subset):
+        return Subset(_with_our_loader(dataset.dataset), dataset.indices)
+    return dataset
 
 
 def _names(dataset: Dataset) -> list[str]:

@@ -1,12 +1,17 @@
 """Image folders: splits that are there and not, classes, images that cannot be read."""
 import shutil
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
+from timm.data import dataset_factory
 from torch.utils.data import Dataset
 
 from fpnas_timm.errors import RunError, UsageError
-from fpnas_timm.runs.datasets import StrictImages, class_indices, class_names, open_dataset
+from fpnas_timm.runs.datasets import StrictImages, class_indices, class_names, fingerprint, open_dataset
 
 
 def test_classes(tiny_images: Path) -> None:
@@ -53,3 +58,51 @@ def test_a_damaged_image_is_named(tiny_images: Path, tmp_path: Path) -> None:
     dataset = open_dataset('', tmp_path / 'images', 'train')
     with pytest.raises(RunError, match=rf'{path}: this image cannot be read \(.+\): fix it, then resume'):
         dataset[0]
+
+
+def test_torchvisions_image_folder(tiny_images: Path, tmp_path: Path) -> None:
+    """16-bit pixels are scaled, images converted, and a damaged one is named, as in an image folder."""
+    shutil.copytree(tiny_images, tmp_path / 'data')
+    deep = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
+    path = tmp_path / 'data' / 'train' / 'blue' / '0.png'
+    Image.fromarray(deep).save(path)
+    ours = open_dataset('', tmp_path / 'data', 'train')
+    theirs = open_dataset('torch/image_folder', tmp_path / 'data', 'train')
+    assert class_names(theirs) == class_names(ours)
+    assert class_indices(theirs) == class_indices(ours)
+    assert np.array_equal(np.asarray(theirs[0][0]), np.asarray(ours[0][0]))
+    assert np.array_equal(np.asarray(ours[0][0])[..., 0], deep // 257)
+    grey = open_dataset('torch/image_folder', tmp_path / 'data', 'train', input_img_mode='L')
+    assert grey[5][0].mode == 'L'
+    before = fingerprint(theirs)
+    path.write_bytes(path.read_bytes()[:60])
+    assert fingerprint(theirs) != before
+    with pytest.raises(RunError, match=rf'^{path}: this image cannot be read \(.+\): fix it, then resume'):
+        theirs[0]
+
+
+def test_torchvisions_arrays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Digits(Dataset):
+        """As torchvision's MNIST: grey images."""
+
+        class_to_idx: ClassVar = {'zero': 0, 'one': 1}
+        targets = torch.tensor([0, 1] * 50)
+
+        def __init__(self, **options: object) -> None:
+            self.shift = 0
+
+        def __len__(self) -> int:
+            return 100
+
+        def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+            return Image.new('L', (4, 4), index + self.shift), index % 2
+
+    monkeypatch.setitem(dataset_factory._TORCH_BASIC_DS, 'mnist', Digits)
+    dataset = open_dataset('torch/mnist', tmp_path, 'train', input_img_mode='RGB')
+    assert dataset[7][0].getpixel((0, 0)) == (7, 7, 7)
+    assert class_names(dataset) == ['zero', 'one']
+    assert class_indices(dataset)[:3] == [0, 1, 0]
+    before = fingerprint(dataset)
+    assert fingerprint(open_dataset('torch/mnist', tmp_path, 'train')) == before
+    dataset.dataset.shift = 1
+    assert fingerprint(dataset) != before

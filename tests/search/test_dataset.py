@@ -1,10 +1,12 @@
 """Images in a dataset given from Python that cannot be read or used: a sentence that names them."""
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from timm.data import create_transform
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
+from torchvision.datasets import ImageFolder
 
 from fpnas_timm.errors import RunError, UsageError, plain_message
 from fpnas_timm.runs.datasets import fingerprint
@@ -87,3 +89,15 @@ def test_errors_before_the_start(folder: Path) -> None:
     (folder / '0.png').write_bytes(b'')
     with pytest.raises(UsageError, match='dataset: its first image cannot be read: cannot identify'):
         check_images(Files(folder))
+
+
+def test_torchvisions_image_folder(tmp_path: Path) -> None:
+    """torchvision clips 16-bit pixels to white."""
+    for name in 'ab':
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.full((8, 8), 128 * 257, np.uint16)).save(tmp_path / name / '0.png')
+    theirs = ImageFolder(str(tmp_path))
+    assert theirs[0][0].getpixel((0, 0)) == (255, 255, 255)
+    for given in (theirs, Subset(theirs, [1, 0])):
+        assert check_images(given)[0][0].getpixel((0, 0)) == (128, 128, 128)
+    assert theirs[0][0].getpixel((0, 0)) == (255, 255, 255)  # the caller's own is left alone
