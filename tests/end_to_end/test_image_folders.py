@@ -14,7 +14,8 @@ from fpnas_timm.train.setup import setup
 
 ARCH = 'i16-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s1_e2_c8_nre_sp1-ir_r2_k3_s2_e2_c16_nsw_sp2-cn_r1_k1_s1_c32_nsw'
 TRAIN = ['--model', 'fpnas', '--model-kwargs', f'arch={ARCH}', '--num-classes', '3', '--device', 'cpu', '-j', '0',
-         '-b', '12', '--epochs', '12', '--no-aug', '--opt', 'adamw', '--lr', '0.02', '--warmup-epochs', '0', '--smoothing', '0']
+         '-b', '12', '--epochs', '12', '--no-aug', '--opt', 'adamw', '--lr', '0.02', '--warmup-epochs', '0',
+         '--smoothing', '0']
 SEARCH = ['--epochs', '2', '--warmup-epochs', '1', '--warmup-lr-epochs', '0', '--batch-size', '4', '--workers', '0',
           '--calibration-batches', '1', '--device', 'cpu']
 
