@@ -29,7 +29,7 @@ UNSUPPORTED: dict[str, tuple[Any, str]] = {
     'naflex_loss_scale': ('linear', 'NaFlex is for vision transformers'),
     'naflex_patchify_channels_first': (False, 'NaFlex is for vision transformers'),
     'kd_token_distill_type': ('soft', 'distillation tokens are for vision transformers'),
-    'multilabel_threshold': (0.5, 'only one label per image'),
+    'multilabel_threshold': (0.5, 'only one label per image: see docs/training.md, Several labels per image'),
 }
 
 
@@ -45,7 +45,10 @@ def check_options(args: argparse.Namespace, recipe: Recipe | None, asked: Set[st
         if getattr(args, name) != default:
             raise UsageError(f'--{name.replace("_", "-")} is not supported here: {reason}')
     if args.task != 'classification':
-        raise UsageError(f'--task {args.task} is not supported here: only classification, one label per image')
+        raise UsageError(
+            f'--task {args.task} is not supported here, only classification, one label per image: docs/training.md '
+            '(Several labels per image) has a script with the parts of timm'
+        )
     if args.arch_file:
         args.model_kwargs = {**args.model_kwargs, 'arch': read_arch_file(args.arch_file)}
         if args.model != 'fpnas' and (args.model != 'resnet50' or 'model' in asked):  # not the default
