@@ -7,7 +7,6 @@
 * `splits`, `image_folder`: the folder of a split, and what is in it
 * `images`: image files as 8-bit images of one mode
 * `holdout`: part of the training images, held out for validation
-* `loading`: DataLoader workers that have ended
 * `content`: digests of image files
 * `imbalance`: class weights and balanced sampling
 * `device`: device and precision

@@ -9,6 +9,7 @@ import functools
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import traceback
@@ -220,9 +221,7 @@ def explain_lost_workers(advice: str) -> Iterator[None]:
         if reason is None:
             raise
         _ignore_ended_workers()
-        raise LostWorker(
-            f'a DataLoader worker {reason}, often for lack of memory: lower --workers or --batch-size, then {advice}'
-        ) from None
+        raise LostWorker(f'a DataLoader worker {reason}: lower --workers or --batch-size, then {advice}') from None
 
 
 def _ignore_ended_workers() -> None:
@@ -240,16 +239,17 @@ def lost_worker(e: BaseException) -> str | None:
     """What happened to the worker; None if the error is of another kind."""
     text = one_line(e)
     if isinstance(e, RuntimeError):
+        if re.search('(?i)bus error|out of shared memory|shm_open|/torch_', text):
+            return 'has no shared memory left (docker run --shm-size 8g gives more)'
         if 'DataLoader worker (pid' not in text:
             return None
         _, found, name = text.partition('killed by signal: ')
-        name = name.partition('.')[0]
-        hint = ' (no shared memory left: docker run --shm-size 8g gives more)' if name == 'Bus error' else ''
-        return f'was killed by the signal {name}{hint}' if found else 'ended unexpectedly'
+        how = f'was killed by the signal {name.partition(".")[0]}' if found else 'ended unexpectedly'
+        return f'{how}, often for lack of memory'
     files = [frame.filename for frame in traceback.extract_tb(e.__traceback__)]
     if text.startswith('Caught ') or not any(file.endswith('torch/utils/data/dataloader.py') for file in files):
         return None  # an error within a worker, or not from a loader
-    return f'ended unexpectedly ({text})'  # the connection to it was reset
+    return f'ended unexpectedly ({text}), often for lack of memory'  # the connection to it was reset
 
 
 class SharedStop:

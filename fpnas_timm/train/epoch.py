@@ -13,7 +13,6 @@ from timm.task import TrainingTask
 
 from ..errors import RunError
 from ..runs.device import Precision, Process
-from ..runs.loading import tell_lost_workers
 from ..runs.processes import StopRequest
 from ..runs.tracking import progress
 from .checkpoints import LAST, RunCheckpoints
@@ -72,7 +71,6 @@ class Trainer:
         return math.ceil(len(self.loaders.train) / self.settings.accumulate)
 
 
-@tell_lost_workers()
 def train_epoch(trainer: Trainer, epoch: int, stop: StopRequest | None = None) -> float:
     """One pass over the training images.
 

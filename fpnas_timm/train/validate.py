@@ -17,9 +17,8 @@ from ..errors import UsageError
 from ..runs.datasets import open_dataset
 from ..runs.device import Precision, Process, low_precision, model_dtype, start_device
 from ..runs.holdout import listed_images
-from ..runs.loading import tell_lost_workers
 from ..runs.parser import default_workers, read_arch_file
-from ..runs.processes import log_on_primary
+from ..runs.processes import explain_lost_workers, log_on_primary
 from ..runs.splits import NoSplitError
 from ..runs.timm_checks import check_backend, import_modules
 from ..runs.tracking import progress
@@ -35,6 +34,7 @@ __all__ = ['evaluate', 'evaluate_task', 'validate']
 _logger = logging.getLogger('validate')
 
 
+@explain_lost_workers('start again')
 def validate(args: argparse.Namespace) -> dict[str, Any]:
     """Validate with the given options.
 
@@ -159,7 +159,6 @@ def open_images(args: argparse.Namespace, mode: str) -> Dataset:
 
 
 @torch.inference_mode()
-@tell_lost_workers()
 def evaluate(model: nn.Module, loader: Any, process: Process, precision: Precision) -> dict[str, float]:
     """Validate a model.
 
