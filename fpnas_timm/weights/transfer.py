@@ -155,7 +155,7 @@ def _answer(url: str, start: int) -> Iterator[tuple[bool, Iterator[bytes]]]:
 def _get(url: str, headers: Mapping[str, str]) -> Iterator[tuple[int, Mapping[str, str], Iterator[bytes]]]:
     """Status, header fields and undecoded body; redirections are not followed, and nothing of the body is read yet."""
     session: Any = get_session()
-    if hasattr(session, 'stream'):  # httpx, in huggingface_hub >= 1.0
+    if callable(getattr(session, 'stream', None)):  # httpx, in huggingface_hub >= 1.0; of requests, it is a bool
         with session.stream(
             'GET', url, headers=headers, timeout=HF_HUB_DOWNLOAD_TIMEOUT, follow_redirects=False
         ) as answer:
