@@ -67,8 +67,8 @@ def test_validation_and_fine_tuning(
     for options in (['--in-chans', '3'], ['--input-size', '3', '16', '16'], ['--input-img-mode', 'RGB']):
         assert validate_main([str(data), '--model', model, '--pretrained', '--device', 'cpu', *options]) == 2
         assert f'is for {channels} image channels, the options ask for 3: leave out' in capsys.readouterr().err
-    result = train(model, pretrained=True, data_dir=data, epochs=1, lr=1e-9, output=tmp_path, experiment='run',
-                   **{**OPTIONS, 'arch': None})
+    result = train(model, pretrained=True, data_dir=data, epochs=1, lr=1e-9, freeze='all', output=tmp_path,
+                   experiment='run', **{**OPTIONS, 'arch': None})
     assert result.metrics['eval_top1'] == pytest.approx(said['top1'], abs=1e-3)
     after = timm.create_model(f'local-dir:{result.export}', pretrained=True)
     assert after.in_chans == resolve_model_data_config(after)['input_size'][0] == channels

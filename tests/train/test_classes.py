@@ -136,7 +136,8 @@ def test_a_model_without_names(
 
 def test_fine_tuning_starts_by_name(mapped: Path, tiny_images: Path, tmp_path: Path) -> None:
     """With a tiny learning rate, the first epoch has the accuracy of the weights; its export the data's order."""
-    options = dict(model=f'local-dir:{mapped}', arch=None, pretrained=True, data_dir=tiny_images, epochs=1, lr=1e-9)
+    options = dict(model=f'local-dir:{mapped}', arch=None, pretrained=True, data_dir=tiny_images, epochs=1, lr=1e-9,
+                   freeze='all')
     export = export_of(tmp_path, **options)
     config = json.loads((export / 'config.json').read_text())
     assert (config['training']['top1'], config['label_names']) == (100, ['blue', 'green', 'red'])
