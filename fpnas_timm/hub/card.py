@@ -1,10 +1,13 @@
 """The model card: origin of the network, budgets, measurements and usage.
 
-Collects the facts from which timm's `generate_readme` writes the text.
+Collects the facts from which timm's `generate_readme` writes the text and huggingface_hub's `ModelCardData` the
+metadata, with the evaluation results (`model-index`).
 """
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from timm.models._hub import generate_readme
 
 from ..arch import Arch
@@ -14,6 +17,8 @@ from ..zoo.strings import ARCHS
 
 __all__ = ['metrics_of', 'model_card', 'origin_of', 'recipe_of']
 
+METRICS = {'top1': 'accuracy', 'top5': 'top_5_accuracy'}  # name here -> the Hub's type of metric
+SETTINGS = ('epoch', 'epochs', 'seed', 'val_fraction', 'val_seed', 'val_images')  # numbers that are no metrics
 PAPER = """@inproceedings{yan2021fpnas,
   title={FP-NAS: Fast Probabilistic Neural Architecture Search},
   author={Yan, Zhicheng and Dai, Xiaoliang and Zhang, Peizhao and Tian, Yuandong and Wu, Bichen and Feiszli, Matt},
@@ -35,14 +40,14 @@ def model_card(config: Mapping[str, Any], arch: Arch, repo_id: str, origin: str,
     cfg = config.get('pretrained_cfg', {})
     num_classes, (in_chans, height, width) = config['num_classes'], cfg['input_size']
     macs, params = cost(arch, height, num_classes, in_chans)
-    metrics, recipe = metrics_of(config), recipe_of(config)
+    metrics, recipe, mode = metrics_of(config), recipe_of(config), config.get('input_img_mode')
     details: dict[str, Any] = {
         'Architecture': f'`{arch}`',
         'Where it comes from': origin,
         'Model stats': {
             'Params (M)': f'{params / 1e6:.2f}',
             'Multiply-adds (M), convolutions and linear layers': f'{macs / 1e6:.1f}',
-            'Image size': f'{height} x {width}, {in_chans} channels',
+            'Image size': f'{height} x {width}, {in_chans} channels{f" ({mode})" if isinstance(mode, str) else ""}',
             'Classes': num_classes,
         },
     }
@@ -50,10 +55,8 @@ def model_card(config: Mapping[str, Any], arch: Arch, repo_id: str, origin: str,
         details['Measured'] = {name: f'{value:g}' for name, value in metrics.items()}
     if recipe:
         details['Training recipe'] = recipe
-    return generate_readme(
+    text = generate_readme(
         {
-            'tags': ['image-classification', 'timm', 'fpnas_timm', 'neural-architecture-search'],
-            'license': license,
             'description': (
                 'An image classifier built with fpnas_timm, for timm.\n\n![The blocks of the network. Colour: kernel, '
                 f'height: channels, hatching: non-linearity, number on top: splits]({PICTURE})'
@@ -64,6 +67,36 @@ def model_card(config: Mapping[str, Any], arch: Arch, repo_id: str, origin: str,
         },
         repo_id.partition('/')[2],
     )
+    data = ModelCardData(
+        license=license,
+        library_name='timm',
+        pipeline_tag='image-classification',
+        tags=['image-classification', 'timm', 'fpnas_timm', 'neural-architecture-search'],
+        model_name=repo_id.partition('/')[2],
+        eval_results=_eval_results(config),
+    )
+    return str(ModelCard(f'---\n{data.to_yaml()}\n---\n{ModelCard(text).text.lstrip()}'))
+
+
+def _eval_results(config: Mapping[str, Any]) -> list[EvalResult] | None:
+    """The metrics on the validation images, for the Hub's `model-index`; None if there are none."""
+    training = _training(config)
+    dataset = training.get('dataset')
+    name = dataset if isinstance(dataset, str) and dataset else 'not recorded'
+    split = f'{training["val_fraction"]:g} of train' if 'val_fraction' in training else 'validation'
+    return [
+        EvalResult(
+            task_type='image-classification',
+            task_name='Image Classification',
+            dataset_type=re.sub('[^a-z0-9]+', '-', name.lower()).strip('-') or 'unknown',
+            dataset_name=name,
+            dataset_split=split,
+            metric_type=METRICS.get(metric, metric),
+            metric_name=metric,
+            metric_value=value,
+        )
+        for metric, value in metrics_of(config).items() if metric != 'train_loss'
+    ] or None
 
 
 def _usage(repo_id: str, in_chans: int, height: int, width: int) -> str:
@@ -90,7 +123,7 @@ def origin_of(config: Mapping[str, Any], arch: Arch) -> str:
         )
     search = config.get('search') or _training(config).get('search')
     if isinstance(search, Mapping):
-        shown = ('space', 'target_macs', 'samples', 'weights')
+        shown = ('space', 'target_macs', 'samples', 'weights', 'date')
         facts = '; '.join(f'{k.replace("_", " ")}: {search[k]}' for k in shown if search.get(k) is not None)
         return f'found by a search with fpnas_timm{f" ({facts})" if facts else ""}'
     return 'not recorded: a custom architecture string'
@@ -104,7 +137,7 @@ def metrics_of(config: Mapping[str, Any]) -> dict[str, float]:
     """
     given = _training(config).get('metrics', _training(config))
     given = given if isinstance(given, Mapping) else {}
-    return {str(k): v for k, v in given.items() if type(v) in (int, float) and k not in ('epoch', 'epochs', 'seed')}
+    return {str(k): v for k, v in given.items() if type(v) in (int, float) and k not in SETTINGS}
 
 
 def recipe_of(config: Mapping[str, Any]) -> str:

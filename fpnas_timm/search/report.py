@@ -3,6 +3,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,7 @@ def write_result(
         'supernet_top1_images': accuracy.images,
         'samples': search.num_samples,
         'seconds': sum(row['seconds'] for row in search.history),
+        'date': f'{date.today()}',
     }
     write_text(folder / 'arch.txt', f'{arch}\n')
     note = {'weights': 'inherited from the supernet, not trained on their own', 'space': space.name, **figures}
@@ -151,7 +153,8 @@ def write_result(
         draw_search(search.history, arch, folder, space.groups, target)
     except ImportError:
         _logger.info("no pictures: pip install 'fpnas-timm[draw]'")
-    write_text(folder / RESULT, json.dumps({'arch': str(arch), **figures}, indent=1) + '\n')  # last: see saved_accuracy
+    result = {'arch': str(arch), 'space': space.name, **figures}
+    write_text(folder / RESULT, json.dumps(result, indent=1) + '\n')  # last: see saved_accuracy
     _logger.info(
         '%s multiply-adds, %s parameters; %s architectures sampled for alpha in %.0f s; model: local-dir:%s',
         f'{spent.macs:,}', f'{spent.params:,}', f'{search.num_samples:,}', figures['seconds'], folder / EXTRACT,

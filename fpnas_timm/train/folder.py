@@ -89,8 +89,9 @@ def export_best(
         history: rows of the history; the metrics of the export are those of the best epoch.
         data_config: as in `export_model`.
         label_names: as in `export_model`.
-        notes: further facts about the training to export: `recipe`, `epochs`, `seed`, and `images`,
-            a dict: how validation images were held out.
+        notes: further facts about the training to export: `recipe`, `epochs`, `seed`, `dataset` (its name), and two
+            dicts: `images`, how validation images were held out, and `search`, what the search wrote that found the
+            architecture.
         average: export the moving average of the weights if the checkpoint has one (if it was validated).
 
     Returns:
@@ -112,8 +113,11 @@ def export_best(
         'train_loss': row.get('train_loss'),
         'ema': ema,
         'seed': notes['seed'],
+        'dataset': notes.get('dataset'),
         **notes.get('images', {}),
     }
+    if search := notes.get('search'):
+        training['search'] = {k: v for k, v in search.items() if k != 'weights'}  # the supernet's
     export_model(model, folder / 'export', data_config, label_names, training)
     shown = ', '.join(f'{k} {v:.5g}' for k, v in metrics.items())
     _logger.info(f'best: epoch {training["epoch"]} ({shown}), as local-dir:{folder / "export"}')

@@ -16,6 +16,7 @@ from ..weights.folder import CONFIG_FILE, WEIGHTS_FILE
 __all__ = ['Recorded', 'names_in', 'recorded_of']
 
 MAX_CONFIG = 1 << 24  # bytes
+RESULT_FILE = 'result.json'  # beside the arch.txt of a search
 
 
 @dataclass(frozen=True)
@@ -39,20 +40,23 @@ class Recorded:
     search: Mapping[str, Any] = field(default_factory=dict)
 
 
-def recorded_of(model: str, checkpoint: str = '') -> Recorded:
+def recorded_of(model: str, checkpoint: str = '', arch_file: str = '') -> Recorded:
     """What is recorded of a model; nothing if there is no record, or one that cannot be read.
 
     Args:
         model: as for `timm.create_model`: `local-dir:FOLDER`, `hf-hub:REPO`, or a registered name.
         checkpoint: file with its weights, if they are in one: a training checkpoint, or the weights of a folder.
+        arch_file: file with its architecture string; the search that wrote it has its result beside it.
     """
     if checkpoint:
-        file, base = Path(checkpoint), recorded_of(model)
+        file, base = Path(checkpoint), recorded_of(model, arch_file=arch_file)
         found = _of_config(_read(file.with_name(CONFIG_FILE))) if file.name == WEIGHTS_FILE else _of_checkpoint(file)
         return replace(
             found, in_chans=found.in_chans or base.in_chans, img_mode=found.img_mode or base.img_mode,
-            search=found.search or base.search,
+            search=found.search or base.search, arch=base.arch or found.arch,
         )
+    if arch_file:
+        return _of_search(Path(arch_file))
     scheme, _, place = model.replace('hf_hub:', 'hf-hub:').partition(':')
     if place and scheme == 'local-dir':
         return _of_config(_read(Path(place) / CONFIG_FILE))
@@ -105,6 +109,20 @@ def _of_config(config: Any) -> Recorded:
         _text(args.get('arch')),
         _mapping(config.get('search') or training.get('search')),
     )
+
+
+def _of_search(arch_file: Path) -> Recorded:
+    """The search that wrote `arch_file`, if the result beside it is of the same string."""
+    result = _mapping(_read(arch_file.with_name(RESULT_FILE)))
+    try:
+        string = arch_file.read_text(encoding='utf-8').strip()
+    except (OSError, ValueError):
+        return Recorded()
+    if not string or result.get('arch') != string:
+        return Recorded()
+    extracted = _of_config(_read(arch_file.with_name('extract') / CONFIG_FILE))
+    search = extracted.search if extracted.arch == string else {k: v for k, v in result.items() if k != 'arch'}
+    return Recorded(arch=string, search=search)
 
 
 def _of_checkpoint(file: Path) -> Recorded:

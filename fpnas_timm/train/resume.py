@@ -1,7 +1,7 @@
 """Whether a run starts or goes on, from which checkpoint, and what must be the same when it goes on."""
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,11 @@ from ..errors import RunError, UsageError
 from ..runs.checkpoints import previous
 from ..runs.folder import lock_folder
 from .checkpoints import LAST, options_in, read_training_checkpoint
+from .classes import listed
 
-__all__ = ['Origin', 'check_epochs', 'check_settings', 'find_origin', 'log_changes', 'open_new']
+__all__ = [
+    'Origin', 'check_classes', 'check_epochs', 'check_settings', 'find_origin', 'log_changes', 'open_new',
+]
 
 _logger = logging.getLogger('train')
 
@@ -111,6 +114,16 @@ def _check_newest(folder: Path, path: Path, state: Mapping[str, Any]) -> None:
         raise UsageError(
             f'--resume {path}: this run has gone on to epoch {newest + 1}: continue it with --resume auto, or choose '
             f'another --experiment to branch off after epoch {state["epoch"] + 1}'
+        )
+
+
+def check_classes(origin: Origin, names: Sequence[str]) -> None:
+    """Raise UsageError if the classes of a run that goes on are not those of its checkpoint, in the same order."""
+    before = options_in(origin.state).get('label_names') if origin else None
+    if before and names and list(before) != list(names):
+        raise UsageError(
+            f'--resume {origin.path}: its classes are {listed(before)}, those of the data {listed(names)}: resume with '
+            'the same --class-map and data, or start a new run with --initial-checkpoint, which matches classes by name'
         )
 
 

@@ -38,7 +38,7 @@ from .folder import RunFolder
 from .images import open_data, record_images
 from .network import create_network, freeze, has_trained_classifier, to_device
 from .recorded import recorded_of
-from .resume import Origin, check_epochs, check_settings, find_origin, log_changes, open_new
+from .resume import Origin, check_classes, check_epochs, check_settings, find_origin, log_changes, open_new
 from .schedule import base_learning_rate, create_schedule
 from .task import create_criterion, create_task, trainable_module
 from .workers import random_state_of, restore_random_states
@@ -94,7 +94,7 @@ def _set_up(args: argparse.Namespace, locks: contextlib.ExitStack) -> Run:
     autocast, scaler = low_precision(args.amp, args.amp_dtype, process.device)
     precision = Precision(autocast, model_dtype(args.model_dtype), args.channels_last)
 
-    model, classifier, data_config = _create_network(args)
+    model, classifier, data_config, facts = _create_network(args)
     frozen = freeze(model, args.freeze) if args.freeze else None
     model = to_device(model, process, precision, max(args.aug_splits, 2) if args.split_bn else 0, args.sync_bn)
     if process.distributed and args.sync_bn:
@@ -105,6 +105,7 @@ def _set_up(args: argparse.Namespace, locks: contextlib.ExitStack) -> Run:
     )
     arrange_outputs(model, match.order)
     args.label_names = match.names  # for the checkpoints
+    check_classes(origin, match.names)
     global_batch = loaders.mean_batch_size * process.world_size * args.grad_accum_steps
     args.lr = args.lr or base_learning_rate(args.lr_base, args.lr_base_size, args.lr_base_scale, args.opt, global_batch)
     criterion = create_criterion(**loss_arguments(args), class_weights=weights)
@@ -150,7 +151,7 @@ def _set_up(args: argparse.Namespace, locks: contextlib.ExitStack) -> Run:
         dist_bn=args.dist_bn,
         data_config=data_config,
         classes=match.names,
-        notes={'recipe': args.recipe, 'epochs': args.epochs, 'seed': args.seed, 'images': loaders.images.notes},
+        notes={**facts, 'images': loaders.images.notes},
         locks=locks.pop_all(),
     )
     if process.primary:
@@ -160,9 +161,9 @@ def _set_up(args: argparse.Namespace, locks: contextlib.ExitStack) -> Run:
     return run
 
 
-def _create_network(args: argparse.Namespace) -> tuple[nn.Module, Classifier, dict[str, Any]]:
-    """The network, its classifier and timm's data config, with the image mode as `input_img_mode`."""
-    recorded = recorded_of(args.model, args.initial_checkpoint)
+def _create_network(args: argparse.Namespace) -> tuple[nn.Module, Classifier, dict[str, Any], dict[str, Any]]:
+    """The network, its classifier, timm's data config with `input_img_mode`, and facts for the export."""
+    recorded = recorded_of(args.model, args.initial_checkpoint, args.arch_file or '')
     config = network_config(args, recorded)
     model = create_network(config)
     num_outputs: Any = model.num_classes
@@ -176,7 +177,12 @@ def _create_network(args: argparse.Namespace) -> tuple[nn.Module, Classifier, di
     for note in notes:
         log_on_primary(_logger, note, logging.WARNING)
     vars(args).update(num_classes=num_outputs, in_chans=channels, input_img_mode=mode)
-    return model, classifier, {**data_config_of(vars(args), model), 'input_img_mode': mode}
+    facts = {
+        'recipe': args.recipe, 'epochs': args.epochs, 'seed': args.seed,
+        'dataset': args.dataset or Path(args.data_dir or '').name,
+        'search': recorded.search if recorded.arch == str(getattr(model, 'arch', None)) else {},
+    }
+    return model, classifier, {**data_config_of(vars(args), model), 'input_img_mode': mode}, facts
 
 
 def _start(args: argparse.Namespace) -> Process:

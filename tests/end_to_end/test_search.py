@@ -19,11 +19,12 @@ from fpnas_timm.errors import RunError
 from fpnas_timm.search.distribution import load_distribution
 from fpnas_timm.search.evaluator import SuperNetEvaluator, fingerprint
 from fpnas_timm.search.halves import Halves
+from fpnas_timm.train.recorded import recorded_of
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_what_it_leaves(whole: Path, tiny_images: Path) -> None:
+def test_what_it_leaves(whole: Path, tiny_images: Path, tmp_path: Path) -> None:
     arch = Arch.parse((whole / 'arch.txt').read_text())
     result = json.loads((whole / 'result.json').read_text())
     assert 54_000 <= cost(arch, num_classes=3).macs == result['macs'] <= 60_000
@@ -43,7 +44,14 @@ def test_what_it_leaves(whole: Path, tiny_images: Path) -> None:
                    if isinstance(m, torch.nn.BatchNorm2d))
     config = json.loads((whole / 'extract' / 'config.json').read_text())
     assert config['training']['search']['weights'].startswith('inherited')
-    assert config['label_names'] == ['blue', 'green', 'red']
+    assert (config['label_names'], config['input_img_mode']) == (['blue', 'green', 'red'], 'RGB')
+    assert recorded_of('fpnas', arch_file=str(whole / 'arch.txt')).search == config['training']['search']
+    for name in ('arch.txt', 'result.json'):  # without extract/
+        shutil.copy(whole / name, tmp_path)
+    beside = recorded_of('fpnas', arch_file=str(tmp_path / 'arch.txt')).search
+    assert (beside['space'], beside['macs'], beside['date']) == (
+        config['training']['search']['space'], result['macs'], result['date']
+    )
 
 
 @pytest.mark.parametrize('halves', [

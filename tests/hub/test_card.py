@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import timm
+from huggingface_hub import ModelCard
 from timm.models import save_for_hf
 
 import fpnas_timm  # noqa: F401
@@ -30,7 +31,8 @@ def test_cards_of_runs(under: str, tmp_path: Path, capsys: pytest.CaptureFixture
     """What `fpnas train` and `fpnas search` write beside the model."""
     search = {'space': 'digits', 'target_macs': 3e6, 'samples': 480, 'weights': 'inherited', 'most_probable': 'x' * 99}
     config = {'search': search} if under == 'search' else {
-        'training': {'recipe': None, 'epoch': 3, 'epochs': 9, 'seed': 0, 'top1': 88.5, 'ema': True, 'search': search}
+        'training': {'recipe': None, 'epoch': 3, 'epochs': 9, 'seed': 0, 'top1': 88.5, 'ema': True, 'search': search,
+                     'dataset': 'digits', 'val_fraction': 0.2}
     }
     model = timm.create_model('fpnas', arch=ARCH, num_classes=4)
     save_for_hf(model, tmp_path / 'extract', model_config=config, safe_serialization=True)
@@ -38,4 +40,8 @@ def test_cards_of_runs(under: str, tmp_path: Path, capsys: pytest.CaptureFixture
     entry = json.loads(capsys.readouterr().out)
     assert entry['metrics'] == ({} if under == 'search' else {'top1': 88.5}) and entry['recipe'] == 'not recorded'
     card = (tmp_path / 'out' / 'README.md').read_text()
+    results = ModelCard(card).data.eval_results or []
+    assert [(r.metric_name, r.metric_type, r.metric_value, r.dataset_name) for r in results] == (
+        [] if under == 'search' else [('top1', 'accuracy', 88.5, 'digits')]
+    )
     assert 'found by a search with fpnas_timm (space: digits; target macs: 3000000.0; samples: 480; weights: ' in card
