@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from ..arch.checks import ArchError, load_json
 from ..errors import UsageError, one_line
 from ..runs import folder as runs_folder
-from ..runs.datasets import class_indices, fingerprint
+from ..runs.datasets import check_readable, class_indices, fingerprint
 from ..runs.files import write_text
 from .halves import Halves
 from .names import ARGS_FILE, CHECKPOINT, PREVIOUS, SPACE_FILE
@@ -44,9 +44,15 @@ def fingerprint_of(dataset: Dataset, recorded: object = None) -> str:
         dataset: the images.
         recorded: the digest in the folder of the search that is continued. If an earlier version made it, the result is
             one of the same kind: of classes and file names only.
+
+    Raises:
+        RunError: the images are not those recorded, and one of them is damaged.
     """
     if not isinstance(recorded, str) or recorded.startswith('2-'):
-        return fingerprint(dataset)
+        found = fingerprint(dataset)
+        if recorded and found != recorded:
+            check_readable(dataset)
+        return found
     names = getattr(getattr(dataset, 'dataset', None), 'filenames', None)
     text = repr([class_indices(dataset), names() if names else None])
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

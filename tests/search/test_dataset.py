@@ -1,4 +1,5 @@
 """Images in a dataset given from Python that cannot be read or used: a sentence that names them."""
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.datasets import ImageFolder
 
 from fpnas_timm.errors import RunError, UsageError, plain_message
-from fpnas_timm.runs.datasets import fingerprint
+from fpnas_timm.runs.datasets import fingerprint, open_dataset
 from fpnas_timm.search.dataset import GivenImages, check_images
+from fpnas_timm.search.folder import fingerprint_of
 from fpnas_timm.search.halves import Half
 
 
@@ -101,3 +103,14 @@ def test_torchvisions_image_folder(tmp_path: Path) -> None:
     for given in (theirs, Subset(theirs, [1, 0])):
         assert check_images(given)[0][0].getpixel((0, 0)) == (128, 128, 128)
     assert theirs[0][0].getpixel((0, 0)) == (255, 255, 255)  # the caller's own is left alone
+
+
+def test_an_image_that_was_damaged_since_the_start_is_named(tiny_images: Path, tmp_path: Path) -> None:
+    """Rather than that some image has changed."""
+    shutil.copytree(tiny_images, tmp_path / 'data')
+    recorded = fingerprint_of(open_dataset('', tmp_path / 'data', 'train'))
+    assert fingerprint_of(open_dataset('', tmp_path / 'data', 'train'), recorded) == recorded
+    path = tmp_path / 'data' / 'train' / 'red' / '7.png'
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(RunError, match=f'^{path}: this image cannot be read'):
+        fingerprint_of(open_dataset('', tmp_path / 'data', 'train'), recorded)
