@@ -9,8 +9,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / 'fpnas_timm'
 # A room imports those before it only. The modules at the top level count as rooms.
 ROOMS = (
-    '_version', '_lazy', 'errors', 'paper', 'arch', 'spaces', 'runs', 'model', 'weights', 'zoo', 'draw', 'recipes',
-    'search', 'train', 'hub', 'cli',
+    '_version', '_lazy', 'errors', 'paper', 'arch', 'spaces', 'runs', 'model', 'weights', 'zoo', 'transfer', 'draw',
+    'recipes', 'search', 'train', 'hub', 'cli',
 )
 FILES = sorted(PACKAGE.rglob('*.py'))
 TESTS = sorted((ROOT / 'tests').rglob('*.py'))

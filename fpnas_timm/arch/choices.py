@@ -28,6 +28,7 @@ ACTS: dict[str, Act] = {
     're': Act('relu', 'ReLU', '', ('relu',)),
     'sw': Act('swish', 'swish', '/////', ('swish', 'silu')),
     'hs': Act('hard_swish', 'hard-swish', '.....', ('hswish', 'hardswish')),
+    'r6': Act('relu6', 'ReLU6', 'xxxxx', ('relu6',)),
 }
 # Depthwise kernel size -> colour of its boxes ('' for grey). 0 bypasses the group.
 # The palette of Okabe and Ito, which is suitable for colour-blind readers.

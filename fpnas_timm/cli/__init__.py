@@ -4,6 +4,8 @@ No other part of the package imports this one.
 
 * `describe`: info, flops, draw, reconstruct
 * `runs`: search, train, validate, run
+* `transfer`: a network with the weights of another
+* `space`: search spaces: list, show, around a network
 * `hub`: push, pull, verify, list
 * `demo`: search and training on handwritten digits
 """
@@ -28,6 +30,8 @@ COMMANDS = {
     'flops': ('describe:flops_main', 'count multiply-adds and parameters, checked with fvcore'),
     'reconstruct': ('describe:reconstruct_main', "derive a named model's string from Table B.1 again"),
     'draw': ('describe:draw_main', 'draw an architecture'),
+    'transfer': ('transfer:transfer_main', 'start a network from pretrained weights of another'),
+    'space': ('space:space_main', 'list, show and check search spaces, make one around a network'),
     'hub': ('hub:main', 'upload, download, verify and list weights'),
     'demo': ('demo:main', 'search and train on handwritten digits, in minutes'),
 }

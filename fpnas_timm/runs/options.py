@@ -64,6 +64,11 @@ SHARED: dict[str, tuple[str, Any, str, dict[str, Any]]] = {
               {}),
     'model_kwargs': ('--model-kwargs', {}, 'KEY=VALUE arguments of the model, such as arch=STRING',
                      {'nargs': '*', 'action': ParseKwargs}),
+    'init_from': ('--init-from', None, 'start from the weights of this network, of any shape: a timm model with its '
+                  "tag (efficientnet_b0.ra_in1k), hf-hub:ORG/NAME, the folder of a run, or a file",
+                  {'metavar': 'SOURCE'}),
+    'init_from_model': ('--init-from-model', None, 'the timm model or string that the file of --init-from belongs to',
+                        {'metavar': 'NAME'}),
     'arch_file': ('--arch-file', None, 'file with an architecture string (the arch.txt of a search), for --model fpnas',
                   {'metavar': 'FILE'}),
     'pretrained': ('--pretrained', False, "start from the model's published weights or those in the folder", {}),

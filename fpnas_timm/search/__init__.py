@@ -6,6 +6,7 @@
 * `evaluator`: the evaluator that trains and scores a supernet
 * `dataset`, `joined`, `halves`: the images, and which of them train the weights or alpha
 * `options`, `names`, `saved`, `setup`, `images`, `run`: from options to a finished search; `search()`
+* `start`: `--init-from`: from a trained network
 * `folder`, `report`: the files and log lines that a search writes
 """
 from typing import TYPE_CHECKING

@@ -1,8 +1,9 @@
 """Names used by both the options of a search and its code. Does not import torch, so that `--help` is fast."""
 
-__all__ = ['ARGS_FILE', 'CHECKPOINT', 'COST_FORMS', 'PREVIOUS', 'SPACE_FILE']
+__all__ = ['ARGS_FILE', 'AROUND', 'CHECKPOINT', 'COST_FORMS', 'PREVIOUS', 'SPACE_FILE']
 
 ARGS_FILE = 'args.yaml'  # the options of a search, in its folder
 SPACE_FILE = 'space.json'  # its search space
 CHECKPOINT, PREVIOUS = 'last.pt', 'last.previous.pt'  # its state, and that of one epoch before
+AROUND = 'around'  # --space: the space around the source of --init-from
 COST_FORMS = ('relative', 'absolute', 'expected', 'two-sided')  # see `estimator.budget_cost`

@@ -13,7 +13,7 @@ from ..runs.image_options import BANDS, check_image_options
 from ..runs.options import OptionGroup
 from ..runs.parser import Parser, check_order, default_workers, known_options, load_yaml, set_options
 from ..runs.values import Range, quantity
-from .names import COST_FORMS
+from .names import AROUND, COST_FORMS
 from .saved import AUTO, folder_to_resume, resumed
 
 __all__ = ['PRESETS', 'build_parser', 'parse_search_args', 'search_options']
@@ -60,6 +60,7 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add = OptionGroup(parser, 'search')
     add('--space', 'fpnas_s1pp', "name of one of the paper's spaces, or a .json file (docs/spaces.md)",
         metavar='NAME|FILE')
+    add.shared('init_from', 'init_from_model')
     add('--target-macs', None, 'budget of multiply-adds, such as 3M or 0.4G', parse=quantity, type=float, metavar='N')
     add('--target-num-classes', None, 'number of classes that the multiply-adds are counted for', type=int,
         otherwise="the data's")
@@ -170,6 +171,8 @@ def _resolved(
     args = parser.parse_args(argv)
     anew, args.resume = args.resume == AUTO, folder_to_resume(args.resume, args.output)
     _fit_to_epochs(args, asked, preset, full)
+    if args.init_from and 'space' not in asked:
+        args.space = AROUND
     _check(args)
     if args.resume is not None:
         return resumed(args, given, build_parser(), _check)
@@ -197,6 +200,8 @@ def _fit_to_epochs(args: argparse.Namespace, asked: Set[str], preset: Mapping[st
 
 def _check(args: argparse.Namespace) -> None:
     """Raise UsageError for options that contradict each other."""
+    if args.init_from_model and not args.init_from:
+        raise UsageError('--init-from-model is for a file of weights: give it with --init-from FILE')
     if args.class_weights and args.balanced_sampling:
         raise UsageError('--class-weights and --balanced-sampling correct for the same thing: give one of them')
     args.in_chans = args.in_chans or (args.input_size[0] if args.input_size else BANDS.get(args.input_img_mode, 3))

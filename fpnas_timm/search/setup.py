@@ -31,7 +31,8 @@ from .halves import Halves
 from .images import create_half_loader, data_config_of, half_class_weights, open_halves
 from .joined import JoinedImages
 from .loop import Search, SearchConfig
-from .names import SPACE_FILE
+from .names import AROUND, SPACE_FILE
+from .start import open_start, space_of, start
 
 __all__ = ['Setup', 'set_up']
 
@@ -88,6 +89,7 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
     Raises:
         UsageError: invalid options, data or budget.
     """
+    source = open_start(args)
     settings = {k: v for k, v in vars(args).items() if k not in ('resume', 'config', 'anew')}
     check_optimizer(args.opt)
     check_policy(args.aa)
@@ -97,11 +99,15 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
     vars(args).update(rank=process.rank, world_size=process.world_size)
     torch.backends.cudnn.benchmark = False  # shapes change with every architecture: it would tune all the time
     random_seed(args.seed, 0)  # the same on every process: all start from the same weights
+    if space is None and source is not None and args.space == AROUND:
+        space = space_of(source, args.img_size)
     space, config = open_space(args, space), search_config(args)
     dataset, halves, names = open_halves(args, dataset)
     weights = half_class_weights(args, dataset, halves)
     check_target(space, config, args.target_num_classes or len(halves.classes), args.in_chans)
     evaluator = create_evaluator(args, space, dataset, halves, device, weights)
+    if source is not None:
+        start(evaluator.net, source)
     several = args.world_size > 1
     images = fingerprint_of(dataset, read_record(Path(args.output)).get('images') if args.resume else None)
     return Setup(

@@ -3,6 +3,7 @@
 * `space`: `SearchSpace`, the interface that the search uses
 * `mbconv`: `MBConvSpace`, spaces of MBConv networks
 * `named`: the paper's spaces
+* `around`: the sub-networks of a network
 * `decode`: the most probable architecture within budgets (import it explicitly, since it needs NumPy and SciPy)
 """
 from .mbconv import MBConvSpace, Row, steps

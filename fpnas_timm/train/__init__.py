@@ -3,6 +3,7 @@
 * `options`, `option_checks`, `validate_options`: command-line options, and what does not go together
 * `setup`, `arguments`, `images`, `schedule`: from options to a `Run` and to plain arguments of its parts
 * `run`: `train()` and the loop over the epochs
+* `inherit`: `--init-from`: from a trained network
 * `network`, `data`, `sampling`, `task`: the network, the data, balanced sampling and the loss
 * `recorded`, `classes`, `channels`: what a model's folder says of it, matched with the data and the options
 * `epoch`: one pass over the training images

@@ -54,6 +54,7 @@ def check_options(args: argparse.Namespace, recipe: Recipe | None, asked: Set[st
         if args.model != 'fpnas' and (args.model != 'resnet50' or 'model' in asked):  # not the default
             raise UsageError(f'--arch-file {args.arch_file} is for --model fpnas, not {args.model}')
         args.model = 'fpnas'
+    _check_start(args, asked)
     if recipe and recipe.options.get('model', args.model) != args.model:
         raise UsageError(
             f'recipe {recipe.name} is for {recipe.options["model"]}, not {args.model}: use a recipe for any model '
@@ -92,6 +93,21 @@ def check_options(args: argparse.Namespace, recipe: Recipe | None, asked: Set[st
         if not good:
             raise UsageError(message)
     _fit_warmup(args, 'warmup_epochs' in asked)
+
+
+def _check_start(args: argparse.Namespace, asked: Set[str]) -> None:
+    """Raise UsageError for what contradicts `--init-from`; without a model it is the source's own network."""
+    if not args.init_from:
+        if args.init_from_model:
+            raise UsageError('--init-from-model is for a file of weights: give it with --init-from FILE')
+        return
+    for name in ('pretrained', 'pretrained_path', 'initial_checkpoint'):
+        if getattr(args, name):
+            raise UsageError(f'--init-from and --{name.replace("_", "-")} both load weights: give one of them')
+    if args.resume and args.resume != 'auto':
+        raise UsageError('--init-from and --resume both load weights: a run that is resumed has its own')
+    if 'model' not in asked:
+        args.model = 'fpnas'
 
 
 def _fit_warmup(args: argparse.Namespace, asked: bool) -> None:

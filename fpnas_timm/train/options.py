@@ -69,6 +69,7 @@ def _add_data_and_model(parser: Parser) -> None:
         'adapted', metavar='FILE')
     add('--pretrained-cfg-overlay', {}, "KEY=VALUE entries that override the model's pretrained cfg", nargs='*',
         action=ParseKwargs)
+    add.shared('init_from', 'init_from_model')
     add('--initial-checkpoint', '', 'start from exactly these weights', metavar='FILE')
     add('--resume', '', "continue from this training checkpoint; `auto`: from the last one of --experiment, if any",
         metavar='FILE')

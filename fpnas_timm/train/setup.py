@@ -36,6 +36,7 @@ from .data import ImagesUsed, Loaders, data_config_of
 from .epoch import Trainer
 from .folder import RunFolder
 from .images import open_data, record_images
+from .inherit import inherit, open_start
 from .network import create_network, freeze, has_trained_classifier, to_device
 from .recorded import recorded_of
 from .resume import Origin, check_classes, check_epochs, check_settings, find_origin, log_changes, open_new
@@ -94,6 +95,7 @@ def _set_up(args: argparse.Namespace, locks: contextlib.ExitStack) -> Run:
     autocast, scaler = low_precision(args.amp, args.amp_dtype, process.device)
     precision = Precision(autocast, model_dtype(args.model_dtype), args.channels_last)
 
+    source = open_start(args, origin.state)
     model, classifier, data_config, facts = _create_network(args)
     frozen = freeze(model, args.freeze) if args.freeze else None
     model = to_device(model, process, precision, max(args.aug_splits, 2) if args.split_bn else 0, args.sync_bn)
@@ -106,6 +108,8 @@ def _set_up(args: argparse.Namespace, locks: contextlib.ExitStack) -> Run:
     arrange_outputs(model, match.order)
     args.label_names = match.names  # for the checkpoints
     check_classes(origin, match.names)
+    if source is not None:
+        inherit(model, source, loaders.train.dataset, data_config, match.names, args.seed)
     global_batch = loaders.mean_batch_size * process.world_size * args.grad_accum_steps
     args.lr = args.lr or base_learning_rate(args.lr_base, args.lr_base_size, args.lr_base_scale, args.opt, global_batch)
     criterion = create_criterion(**loss_arguments(args), class_weights=weights)

@@ -8,9 +8,9 @@ from fpnas_timm.arch import Arch, ArchError
 STEM, GROUP, HEAD = 'cn_r1_k3_s2_c16_nsw', 'ir_r2_k3_s2_e3_c24_nre_sp2', 'cn_r1_k1_s1_c1984_nsw'
 MINIMAL = f'i224-{STEM}-{GROUP}-{HEAD}'
 CANONICAL = re.compile(
-    r'i[1-9]\d*-cn_r1_k[1357]_s[12]_c[1-9]\d*_n(re|sw|hs)'
-    r'(-ir_r[1-9]\d*_k(0|3|5|7|9|11)_s[12]_e(0|[1-9]\d*)(\.\d*[1-9])?_c[1-9]\d*_n(re|sw|hs)(_sp[124])?)+'
-    r'-cn_r1_k1_s1_c[1-9]\d*_n(re|sw|hs)',
+    r'i[1-9]\d*-cn_r1_k[1357]_s[12]_c[1-9]\d*_n(re|sw|hs|r6)'
+    r'(-ir_r[1-9]\d*_k(0|3|5|7|9|11)_s[12]_e(0|[1-9]\d*)(\.\d*[1-9])?_c[1-9]\d*_n(re|sw|hs|r6)(_sp[124])?)+'
+    r'-cn_r1_k1_s1_c[1-9]\d*_n(re|sw|hs|r6)',
     re.ASCII,
 )
 

@@ -49,5 +49,5 @@ def test_a_new_non_linearity_and_kernel_are_one_line_each():
     legend, *hints, unknown, kernel = done.stdout.strip().splitlines()
     assert legend == "['13x13 depthwise', 'GELU', 'stem, 1x1 head', '2 splits']"
     assert all(hint.endswith('; did you mean nge?') for hint in hints) and len(hints) == 2
-    assert 'expected r, k, s, c, nre|nsw|nhs|nge with their values' in unknown
+    assert 'expected r, k, s, c, nre|nsw|nhs|nr6|nge with their values' in unknown
     assert kernel.endswith('k14: expected one of k0, k3, k5, k7, k9, k11, k13; did you mean k13?')

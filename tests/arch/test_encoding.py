@@ -135,7 +135,8 @@ def test_blocks_carry_stride_and_channels_from_one_to_the_next():
 def test_timm_decodes_every_token_to_the_same_values(arch):
     tokens = str(arch).split('-')[1:]
     stem, *groups, head = decode_arch_def([[token] for token in tokens])
-    layers = {'re': get_act_layer('relu'), 'sw': get_act_layer('swish'), 'hs': get_act_layer('hard_swish')}
+    names = {'re': 'relu', 'sw': 'swish', 'hs': 'hard_swish', 'r6': 'relu6'}
+    layers = {letters: get_act_layer(name) for letters, name in names.items()}
     for conv, decoded in ((arch.stem, stem), (arch.head, head)):
         assert decoded == [
             dict(

@@ -11,7 +11,7 @@ from fpnas_timm.arch import Block
 from fpnas_timm.model.blocks import ConvNormAct, MBConv, SplitAttention, init_weights, to_fast_memory_format
 from fpnas_timm.model.network import FPNAS
 
-ACTS = {'re': F.relu, 'sw': F.silu, 'hs': lambda x: x * F.relu6(x + 3) / 6}
+ACTS = {'re': F.relu, 'sw': F.silu, 'hs': lambda x: x * F.relu6(x + 3) / 6, 'r6': lambda x: x.clamp(0, 6)}
 TINY = (
     'i32-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s1_e1_c8_nre-ir_r2_k3_s2_e3_c16_nre_sp1-ir_r1_k0_s1_e1_c16_nre-'
     'ir_r1_k0_s2_e1_c24_nsw-ir_r2_k5_s2_e2.25_c24_nhs_sp4-ir_r1_k7_s1_e3_c28_nsw_sp2-cn_r1_k1_s1_c32_nsw'

@@ -1,0 +1,170 @@
+"""`fpnas transfer`: a network with the weights of another, as a folder for timm, `fpnas train` and `fpnas hub push`."""
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ..arch.cost import cost
+from ..errors import UsageError
+from ..runs.parser import Parser, read_arch_file
+from . import exit_status
+
+if TYPE_CHECKING:
+    from ..model.network import FPNAS
+    from ..transfer.remap import Inherited
+    from ..transfer.sources import Source
+
+__all__ = ['transfer_main']
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog='fpnas transfer',
+        description="A network with the weights of a pretrained one: the same network as a string, or another one.",
+        epilog='examples: fpnas transfer efficientnet_b0.ra_in1k -o b0 | '
+        'fpnas transfer efficientnet_b0.ra_in1k --arch fpnas_l0 --images data -o l0 | '
+        'fpnas transfer tf_efficientnet_lite0 --describe',
+    )
+    parser.add_argument(
+        'source', metavar='SOURCE', help="timm model with the tag of its weights, hf-hub:ORG/NAME, local-dir:FOLDER, "
+        'the folder of a training run or a search, or a file of weights'
+    )
+    parser.add_argument('-o', '--output', metavar='FOLDER', help='folder to write, which must be empty')
+    parser.add_argument('--describe', action='store_true', help='print the string and what is exact; write nothing, '
+                        'load no weights')
+    parser.add_argument('--source-model', metavar='NAME', help='for a file: the timm model or string it belongs to')
+    parser.add_argument('--arch', metavar='NAME_OR_STRING', help='the network to make (default: that of the source)')
+    parser.add_argument('--arch-file', metavar='FILE', help='file with the architecture string of the network to make')
+    parser.add_argument('--num-classes', type=int, metavar='N',
+                        help="number of classifier outputs (default: the source's)")
+    parser.add_argument('--images', metavar='DIR', help='image folder without labels, or with a split `train`: layers '
+                        'that are cut are fitted to some of its images')
+    parser.add_argument('--num-images', type=int, default=1024, metavar='N', help='how many images')
+    parser.add_argument('--img-size', type=int, metavar='N', help="height and width of these images (default: the "
+                        "network's)")
+    parser.add_argument('--seed', type=int, default=42, metavar='N', help='seed of new weights and of the images')
+    parser.add_argument('--json', action='store_true', help='print JSON')
+    return parser
+
+
+@dataclass(frozen=True)
+class _Made:
+    model: 'FPNAS'
+    source: 'Source'
+    inherited: 'Inherited | None'
+
+
+def transfer_main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0, or 2 if the network cannot be made."""
+
+    def run() -> None:
+        args = _parser().parse_args(argv)
+        _check(args)
+        if args.describe:
+            _describe(args)
+            return
+        from ..weights.folder import check_empty
+
+        folder = check_empty(args.output)
+        made = _make(args)
+        _write(made, folder)
+        _print(made, folder, args.json)
+
+    return exit_status(run)
+
+
+def _check(args: argparse.Namespace) -> None:
+    if not args.describe and not args.output:
+        raise UsageError('--output FOLDER is missing: where to write the network')
+    if args.describe and args.output:
+        raise UsageError('--describe writes nothing: leave out --output')
+    if args.arch and args.arch_file:
+        raise UsageError('--arch and --arch-file exclude each other')
+    if args.num_images < 2:
+        raise UsageError(f'--num-images {args.num_images}: expected at least 2')
+    if args.num_classes is not None and args.num_classes < 0:
+        raise UsageError(f'--num-classes {args.num_classes}: expected 0 or more')
+
+
+def _describe(args: argparse.Namespace) -> None:
+    from ..transfer import as_arch
+
+    found = as_arch(args.source)
+    if args.json:
+        print(json.dumps({'arch': str(found.arch), 'exact': found.exact, 'differences': found.differences}, indent=2))
+        return
+    counts = cost(found.arch)
+    print(found.arch)
+    size = f'{found.arch.img_size} x {found.arch.img_size}'
+    print(f'{counts.macs:,} multiply-adds at {size}, {counts.params:,} parameters')
+    print('exact: our network computes the same' if found.exact else 'approximate:')
+    for line in found.differences:
+        print(f'  {line}')
+
+
+def _make(args: argparse.Namespace) -> _Made:
+    import timm
+    import torch
+    from timm.data import resolve_model_data_config
+
+    from ..transfer import open_source, transfer
+    from ..transfer.images import sample_images
+    from ..zoo import resolve_arch
+
+    source = open_source(args.source, args.source_model)
+    classes = source.model.num_classes if args.num_classes is None else args.num_classes
+    asked = read_arch_file(args.arch_file) if args.arch_file else args.arch
+    arch = resolve_arch(asked)[0] if asked else source.model.arch
+    torch.manual_seed(args.seed)
+    norm = source.model.stem.bn
+    model = cast('FPNAS', timm.create_model(
+        'fpnas', arch=str(arch), num_classes=classes, bn_eps=norm.eps, bn_momentum=norm.momentum
+    )).eval()
+    size = args.img_size or (arch.img_size if asked else None)
+    config: dict[str, Any] = {**resolve_model_data_config(source.model)}
+    if size:
+        config['input_size'] = (config['input_size'][0], size, size)
+    model.pretrained_cfg = {**cast(Any, model.pretrained_cfg), **config}  # type: ignore[assignment]
+    images = None
+    if args.images:
+        images = sample_images(_open_images(args.images), config, args.num_images, args.seed)
+    return _Made(model, source, transfer(source.model, model, images))
+
+
+def _open_images(folder: str) -> Any:
+    from ..runs.datasets import open_dataset
+    from ..runs.splits import find_split
+
+    find_split(folder, 'train')
+    return open_dataset('', folder, 'train')
+
+
+def _write(made: _Made, folder: Path) -> None:
+    from timm.data import resolve_model_data_config
+
+    from ..weights.folder import export_model
+
+    inherited = made.inherited
+    labels = made.source.label_names if inherited is None or inherited.classifier else ()
+    facts = {
+        'init_from': made.source.name,
+        'license': made.source.license or 'unknown',
+        'inherited': inherited.summary if inherited else '',
+    }
+    export_model(made.model, folder, resolve_model_data_config(made.model), labels, facts)
+
+
+def _print(made: _Made, folder: Path, as_json: bool) -> None:
+    inherited = made.inherited
+    assert inherited is not None
+    if as_json:
+        print(json.dumps({
+            'arch': str(made.model.arch), 'folder': str(folder), 'blocks': inherited.blocks,
+            'weights': inherited.weights, 'left_out': inherited.left_out, 'contained': inherited.contained,
+            'fitted': inherited.fitted, 'classifier': inherited.classifier,
+        }, indent=2))
+        return
+    print(inherited)
+    print(f"use: timm.create_model('local-dir:{folder}', pretrained=True), or fpnas train --init-from {folder}")

@@ -1,0 +1,51 @@
+"""`--init-from`: a search that starts from a trained network, in the space around it."""
+import argparse
+import logging
+from collections.abc import Mapping
+from typing import Any, cast
+
+from ..errors import UsageError
+from ..model.supernet import SuperNet
+from ..spaces import MBConvSpace
+from ..spaces.around import space_around
+from ..transfer.sources import Source, open_source
+from ..transfer.supernet import start_supernet
+
+__all__ = ['open_start', 'space_of', 'start']
+
+_logger = logging.getLogger('search')
+
+
+def open_start(args: argparse.Namespace) -> Source | None:
+    """Open the source that `--init-from` names; mean and standard deviation of the pixels are taken from it.
+
+    Returns:
+        The source; None without `--init-from`, or if the search is resumed: its weights are in the checkpoint.
+
+    Raises:
+        UsageError: the source cannot be opened.
+    """
+    if not args.init_from or args.resume:
+        return None
+    source = open_source(args.init_from, args.init_from_model, args.in_chans)
+    config: Mapping[str, Any] = cast(Any, source.model.pretrained_cfg)
+    for name in ('mean', 'std'):
+        if getattr(args, name) is None and config.get(name) is not None:
+            setattr(args, name, list(config[name]))
+    return source
+
+
+def space_of(source: Source, img_size: int | None) -> MBConvSpace:
+    """The space around a source at an input size."""
+    arch = source.model.arch
+    try:
+        return space_around(arch if img_size is None else arch.with_img_size(img_size), name=f'around {source.name}')
+    except ValueError as e:
+        raise UsageError(f'--init-from {source.name}: {e}') from None
+
+
+def start(net: SuperNet, source: Source) -> None:
+    """Write the source's weights into the supernet, and say so."""
+    kept = start_supernet(net, source.model)
+    head = "its classifier" if kept else f'a new classifier of {net.num_classes} classes'
+    _logger.info('the supernet starts from %s with %s, channels sorted by importance', source.name, head)

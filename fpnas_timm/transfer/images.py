@@ -1,0 +1,33 @@
+"""The images that cut layers are fitted to."""
+import random
+from collections.abc import Mapping, Sized
+from typing import Any, cast
+
+import torch
+from timm.data import create_transform
+from torch.utils.data import Dataset
+
+__all__ = ['NUM_IMAGES', 'sample_images']
+
+NUM_IMAGES = 1024
+
+
+def sample_images(
+        dataset: Dataset, data_config: Mapping[str, Any], count: int = NUM_IMAGES, seed: int = 0
+) -> torch.Tensor:
+    """Some images of a dataset, as in validation: resized, cropped and normalised.
+
+    Args:
+        dataset: items (PIL image, class), without a transform; labels are not used.
+        data_config: timm's data config: input size, interpolation, mean, standard deviation, crop.
+        count: number of images, drawn at random without replacement; all if there are fewer.
+        seed: seed of the draw.
+
+    Returns:
+        Images (count, C, H, W).
+    """
+    size = len(cast(Sized, dataset))
+    keys = ('input_size', 'interpolation', 'mean', 'std', 'crop_pct')
+    transform = create_transform(**{key: data_config[key] for key in keys if key in data_config}, is_training=False)
+    chosen = random.Random(seed).sample(range(size), min(count, size))
+    return torch.stack([cast(Any, transform)(dataset[i][0]) for i in sorted(chosen)])

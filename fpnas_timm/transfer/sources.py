@@ -1,0 +1,119 @@
+"""Opens what `--init-from` names: a timm model, a model on the Hub, a folder, or a file of weights."""
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from timm.models import load_state_dict
+from torch import nn
+
+from ..arch import Arch, ArchError
+from ..errors import UsageError, one_line
+from ..model.network import FPNAS, checkpoint_filter_fn
+from ..weights.folder import model_folder, read_config
+from .timm_arch import create_source
+from .timm_weights import from_timm
+
+__all__ = ['Source', 'open_source']
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trained network to start from.
+
+    Attributes:
+        model: the network, in eval mode.
+        name: what it is, for messages and cards, such as 'timm/efficientnet_b0.ra_in1k'.
+        license: license of its weights; '' if unknown.
+        label_names: names of its classes in order; empty if unknown.
+    """
+
+    model: FPNAS
+    name: str
+    license: str = ''
+    label_names: tuple[str, ...] = ()
+
+
+def open_source(source: str, model: str | None = None, in_chans: int = 3) -> Source:
+    """Open a source and load its weights; nothing but tensors is read from pickles.
+
+    Args:
+        source: a timm model with the tag of its weights ('efficientnet_b0.ra_in1k'), 'hf-hub:ORG/NAME',
+            'local-dir:FOLDER', the folder of a training run or a search, or a file of weights.
+        model: for a file, the timm model or the architecture string that it belongs to.
+        in_chans: number of image channels; timm adapts the first convolution of its models.
+
+    Raises:
+        UsageError: an unknown name, no weights, a damaged file, or another family of networks.
+    """
+    path = Path(source)
+    if source.startswith('hf-hub:'):
+        return _wrap(create_source(source, pretrained=True, in_chans=in_chans), source)
+    if source.startswith('local-dir:') or path.is_dir():
+        return _open_folder(Path(source.removeprefix('local-dir:')), source, in_chans)
+    if path.is_file():
+        return _open_file(path, model, in_chans)
+    if path.suffix in ('.safetensors', '.pth', '.pt', '.bin', '.tar') or len(path.parts) > 1:
+        raise UsageError(f'{source}: no such file or folder')
+    if model is not None:
+        raise UsageError(f'{source} is a model, not a file: leave out the model that the file belongs to ({model})')
+    return _wrap(create_source(source, pretrained=True, in_chans=in_chans), f'timm/{source}')
+
+
+def _open_folder(folder: Path, source: str, in_chans: int) -> Source:
+    folder = model_folder(folder)
+    config = read_config(folder)
+    labels = tuple(map(str, config.get('label_names') or ()))
+    opened = _wrap(create_source(f'local-dir:{folder}', pretrained=True, in_chans=in_chans), source, labels)
+    return opened
+
+
+def _open_file(path: Path, model: str | None, in_chans: int) -> Source:
+    if model is None:
+        raise UsageError(f'{path}: which network do these weights belong to? Give its timm name or architecture string')
+    try:
+        state = load_state_dict(str(path), device='cpu', weights_only=True)
+    except (OSError, RuntimeError, SafetensorError, KeyError, ValueError, EOFError) as e:
+        raise UsageError(f'{path}: cannot be read as weights: {one_line(e)}') from None
+    except Exception as e:  # pickle's errors, of objects that are no tensors
+        raise UsageError(f'{path}: not a file of tensors alone, so it is not loaded: {one_line(e)}') from None
+    state = checkpoint_filter_fn(dict(state), nn.Identity())
+    net = _network(model, in_chans, _num_classes(state))
+    try:
+        net.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as e:
+        raise UsageError(f'{path}: not the weights of {model}: {one_line(e, limit=400)}') from None
+    return _wrap(net, path.name)
+
+
+def _network(model: str, in_chans: int, num_classes: int | None) -> nn.Module:
+    kwargs: dict[str, Any] = {'in_chans': in_chans}
+    if num_classes is not None:
+        kwargs['num_classes'] = num_classes
+    if timm.is_model(model.partition('.')[0]):
+        return create_source(model, pretrained=False, **kwargs)
+    try:
+        arch = Arch.parse(model)
+    except ArchError as e:
+        if '-' in model:
+            raise UsageError(f'{model[:40]}: {e}') from None
+        return create_source(model, pretrained=False, **kwargs)  # its error has a hint
+    return create_source('fpnas', pretrained=False, arch=str(arch), **kwargs)
+
+
+def _num_classes(state: dict[str, Any]) -> int | None:
+    """How many outputs the classifier in a state dict has."""
+    for name in ('classifier.weight', 'fc.weight', 'head.fc.weight'):
+        weight = state.get(name)
+        if isinstance(weight, torch.Tensor) and weight.dim() == 2:
+            return weight.shape[0]
+    return None
+
+
+def _wrap(model: nn.Module, name: str, label_names: tuple[str, ...] = ()) -> Source:
+    config: dict[str, Any] = dict(getattr(model, 'pretrained_cfg', None) or {})
+    labels = label_names or tuple(map(str, config.get('label_names') or ()))
+    net = model if isinstance(model, FPNAS) else from_timm(model.eval())
+    return Source(net.eval(), name, str(config.get('license') or ''), labels)

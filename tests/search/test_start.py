@@ -1,0 +1,99 @@
+"""`--init-from` of a search: the supernet starts from a network, in the space around it."""
+import json
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fpnas_timm.errors import UsageError
+from fpnas_timm.search.loop import Search
+from fpnas_timm.search.run import SearchResult, search
+from fpnas_timm.spaces import get_space
+from fpnas_timm.train.run import TrainResult, train
+
+ARCH = 'i16-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s1_e2_c8_nre-ir_r2_k5_s2_e3_c16_nsw-cn_r1_k1_s1_c32_nsw'
+SETTINGS = dict(
+    epochs=2, warmup_epochs=1, warmup_lr_epochs=0, batch_size=6, workers=0, calibration_batches=2, device='cpu', lr=1e-3,
+    opt='adamw', no_aug=True,
+)
+
+
+@pytest.fixture(scope='module')
+def source(tiny_images: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    return train(
+        arch=ARCH, num_classes=3, data_dir=tiny_images, epochs=8, output=tmp_path_factory.mktemp('source'),
+        experiment='run', device='cpu', batch_size=8, workers=0, no_aug=True, opt='adamw', lr=0.01, warmup_epochs=0,
+        mean=[0.4] * 3, std=[0.3] * 3,
+    )
+
+
+@pytest.fixture(scope='module')
+def found(source: TrainResult, tiny_images: Path, tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
+    output = tmp_path_factory.mktemp('found') / 'out'
+    return search(init_from=source.export, data_dir=tiny_images, target_macs='60k', tolerance=0.3, output=output, **SETTINGS)
+
+
+def test_the_result_is_a_smaller_network_that_knows_the_classes(found: SearchResult, source: TrainResult) -> None:
+    space = get_space(str(found.folder / 'space.json'))
+    assert found.arch in space and space.name.startswith('around ')
+    config = json.loads((found.folder / 'extract' / 'config.json').read_text())
+    assert config['pretrained_cfg']['mean'] == [0.4] * 3
+    assert found.supernet_top1 > 60
+
+
+def test_the_result_is_fine_tuned_from_its_inherited_weights(
+        found: SearchResult, tiny_images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, 'train'):
+        tuned = train(
+            arch_file=found.folder / 'arch.txt', init_from=found.folder / 'extract', num_classes=3, epochs=2,
+            data_dir=tiny_images, output=tmp_path, experiment='run', device='cpu', batch_size=8, workers=0, no_aug=True,
+            opt='adamw', lr=0.003, warmup_epochs=0,
+        )
+    assert 'nothing was cut' in caplog.text
+    assert tuned.metrics['eval_top1'] > 80
+
+
+def test_a_resumed_search_does_not_need_the_source(
+        found: SearchResult, source: TrainResult, tiny_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = dict(init_from=source.export, data_dir=tiny_images, target_macs='60k', tolerance=0.3, **SETTINGS)
+    output = tmp_path / 'out'
+    monkeypatch.setattr(Search, '_take_step', _stop_in_second_epoch(Search._take_step, output))
+    with pytest.raises(KeyboardInterrupt):
+        search(output=output, **given)
+    monkeypatch.undo()
+    there = source.export.rename(source.export.with_name('moved'))
+    try:
+        again = search(output=output, resume='auto', **given)
+    finally:
+        there.rename(source.export)
+    assert str(again.arch) == str(found.arch)
+    assert (output / 'distribution.safetensors').read_bytes() == (
+        found.folder / 'distribution.safetensors'
+    ).read_bytes()
+
+
+def _stop_in_second_epoch(take_step: Callable[..., Any], output: Path) -> Callable[..., Any]:
+    """The same step, but Ctrl-C is pressed once the first epoch is saved."""
+
+    def step(*args: Any, **kwargs: Any) -> Any:
+        if (output / 'last.pt').exists():
+            signal.raise_signal(signal.SIGINT)
+        return take_step(*args, **kwargs)
+
+    return step
+
+
+def test_a_space_that_is_not_around_the_source(source: TrainResult, tiny_images: Path, tmp_path: Path) -> None:
+    given = dict(init_from=source.export, data_dir=tiny_images, target_macs='1M', output=tmp_path / 'out', **SETTINGS)
+    with pytest.raises(UsageError, match='is not around this network'):
+        search('fpnas_s1pp', img_size=32, **given)
+    with pytest.raises(UsageError, match='is for a file of weights'):
+        search(**{**given, 'init_from': None}, init_from_model='x')
+    with pytest.raises(UsageError, match='no such file or folder'):
+        search(**{**given, 'init_from': str(tmp_path / 'no.pth')})
+    assert not (tmp_path / 'out').exists()

@@ -1,0 +1,112 @@
+"""`--init-from`: a run that starts from another network, what it takes from it, and what contradicts it."""
+import json
+import logging
+import re
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from fpnas_timm.train.inherit import _order_of_classes
+from fpnas_timm.train.run import TrainResult, train
+from fpnas_timm.weights.folder import export_model
+
+from .common import ARCH, OTHER, TRAIN, at, fails
+
+SETTINGS = dict(
+    num_classes=3, device='cpu', batch_size=8, workers=0, no_aug=True, opt='adamw', lr=0.01, warmup_epochs=0,
+)
+
+
+@pytest.fixture(scope='module')
+def first(tiny_images: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    """A trained network, with pixel statistics of its own."""
+    return train(
+        arch=ARCH, data_dir=tiny_images, epochs=8, output=tmp_path_factory.mktemp('first'), experiment='run',
+        mean=[0.4, 0.4, 0.4], std=[0.3, 0.3, 0.3], **SETTINGS,
+    )
+
+
+def test_the_same_network_starts_where_the_other_ended(
+        first: TrainResult, tiny_images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert first.metrics['eval_top1'] > 90
+    with caplog.at_level(logging.INFO, 'train'):
+        again = train(
+            init_from=first.folder, data_dir=tiny_images, epochs=1, output=tmp_path, experiment='run',
+            **{**SETTINGS, 'lr': 1e-9},
+        )
+    assert 'nothing was cut: the outputs are the same; the source\'s classifier' in caplog.text
+    assert again.metrics['eval_top1'] == first.metrics['eval_top1']
+    assert again.metrics['eval_loss'] < 0.1  # not the same: batch norms went on
+    config = json.loads((again.export / 'config.json').read_text())
+    assert config['model_args']['arch'] == ARCH
+    assert config['pretrained_cfg']['mean'] == [0.4, 0.4, 0.4]
+
+
+def test_another_network_starts_better_than_from_scratch(
+        first: TrainResult, tiny_images: Path, tmp_path: Path
+) -> None:
+    losses = [
+        train(
+            arch=OTHER, init_from=source, data_dir=tiny_images, epochs=1, output=tmp_path, experiment=name,
+            mean=[0.4, 0.4, 0.4], std=[0.3, 0.3, 0.3], **{**SETTINGS, 'lr': 1e-3},
+        ).history[0]['train_loss']
+        for name, source in (('scratch', None), ('inherited', first.export))
+    ]
+    assert losses[1] < 0.6 * losses[0]
+
+
+def test_a_resumed_run_has_its_own_weights_and_network(
+        first: TrainResult, tiny_images: Path, tmp_path: Path
+) -> None:
+    given = dict(init_from=first.export, data_dir=tiny_images, output=tmp_path, **SETTINGS)
+    whole = train(epochs=2, experiment='whole', **given)
+    train(epochs=2, stop_epoch=1, experiment='parts', **given)
+    there = first.export.rename(first.export.with_name('moved'))  # it is not needed any more
+    try:
+        parts = train(epochs=2, experiment='parts', resume='auto', **given)
+    finally:
+        there.rename(first.export)
+    a, b = (torch.load(r.folder / 'last.pth.tar', weights_only=True)['state_dict'] for r in (whole, parts))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_classes_are_matched_by_name() -> None:
+    assert _order_of_classes(['cat', 'dog', 'eel'], ['dog', 'eel', 'cat']) == [1, 2, 0]
+    assert _order_of_classes(['cat', 'dog'], ['dog', 'cow']) is None
+    assert _order_of_classes([], ['dog', 'cow']) == []
+
+
+def test_a_classifier_in_another_order(first: TrainResult, tiny_images: Path, tmp_path: Path) -> None:
+    model = timm.create_model(f'local-dir:{first.export}', pretrained=True)
+    order = [2, 0, 1]  # red green blue -> blue red green
+    with torch.no_grad():
+        for p in model.get_classifier().parameters():
+            p.copy_(p[order].clone())
+    config = timm.data.resolve_model_data_config(model)
+    export_model(model, tmp_path / 'turned', config, [['blue', 'green', 'red'][i] for i in order], {})
+    again = train(
+        init_from=tmp_path / 'turned', data_dir=tiny_images, epochs=1, output=tmp_path, experiment='run',
+        **{**SETTINGS, 'lr': 1e-9},
+    )
+    assert again.metrics['eval_top1'] == first.metrics['eval_top1']
+
+
+def test_contradictions(first: TrainResult, tiny_images: Path, tmp_path: Path, capsys) -> None:
+    base = [*TRAIN, '--data-dir', str(tiny_images), *at(tmp_path)]
+    start = ['--init-from', str(first.export)]
+    last = str(first.folder / 'last.pth.tar')
+    for argv, message in (
+            ([*start, '--resume', last], '--init-from and --resume both load weights'),
+            ([*start, '--initial-checkpoint', last], '--init-from and --initial-checkpoint both load weights'),
+            ([*start, '--pretrained'], '--init-from and --pretrained both load weights'),
+            (['--init-from-model', 'x'], '--init-from-model is for a file of weights'),
+            (['--init-from', 'mobilenetv2_50'], 'mobilenetv2_50: no model with this name'),
+            (['--init-from', str(tmp_path / 'no')], 'no such file or folder'),
+            ([*start, '--model', 'resnet18', '--model-kwargs'], 'for networks of this package .* not for a ResNet'),
+            ([*start, '--model-kwargs', f'arch={ARCH.replace("k3_s2_c8", "k3_s1_c8")}'], 'the stem of the source has'),
+    ):
+        assert re.search(message, fails(capsys, [*base, *argv]))
+    assert not (tmp_path / 'run').exists()

@@ -1,0 +1,88 @@
+"""What `--init-from` may name, and the sentence for each that cannot be opened."""
+import pickle
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from fpnas_timm.errors import UsageError
+from fpnas_timm.model.network import FPNAS
+from fpnas_timm.transfer.sources import open_source
+from fpnas_timm.weights.folder import export_model
+
+from .nets import images, lively
+
+ARCH = 'i32-cn_k3_s2_c8_nsw-ir_k3_s2_e2_c12_nre-cn_k1_c16_nsw'
+
+
+@pytest.fixture(scope='module')
+def net() -> FPNAS:
+    return timm.create_model('fpnas', arch=ARCH, num_classes=2)
+
+
+@torch.no_grad()
+def test_folders_files_and_models_of_timm(tmp_path: Path, net: FPNAS):
+    x = images(32).float()
+    config = timm.data.resolve_model_data_config(net)
+    export_model(net.eval(), tmp_path / 'run' / 'export', config, ['cat', 'dog'], {})
+    save_file({k: v.contiguous() for k, v in net.state_dict().items()}, tmp_path / 'net.safetensors')
+    torch.save({'state_dict': {f'module.{k}': v for k, v in net.state_dict().items()}}, tmp_path / 'net.pth')
+    for source, model in (
+            (f'local-dir:{tmp_path}/run/export', None), (str(tmp_path / 'run'), None),
+            (str(tmp_path / 'net.safetensors'), ARCH), (str(tmp_path / 'net.pth'), ARCH),
+    ):
+        opened = open_source(source, model)
+        assert torch.equal(opened.model(x), net(x)), source
+        assert not opened.model.training
+    assert open_source(str(tmp_path / 'run')).label_names == ('cat', 'dog')
+    theirs = lively(timm.create_model('mobilenetv2_035', num_classes=3)).float()
+    torch.save(theirs.state_dict(), tmp_path / 'theirs.pth')
+    opened = open_source(str(tmp_path / 'theirs.pth'), 'mobilenetv2_035')
+    assert torch.allclose(opened.model(x), theirs(x), rtol=1e-4, atol=1e-4)
+    assert opened.name == 'theirs.pth'
+
+
+class Harmful:
+    def __reduce__(self) -> tuple:
+        return print, ('executed',)
+
+
+def test_what_cannot_be_opened_ends_in_a_sentence(tmp_path: Path, net: FPNAS, capsys: pytest.CaptureFixture):
+    save_file({k: v.contiguous() for k, v in net.state_dict().items()}, tmp_path / 'net.safetensors')
+    whole = (tmp_path / 'net.safetensors').read_bytes()
+    (tmp_path / 'cut.safetensors').write_bytes(whole[:1000])
+    (tmp_path / 'no.pth').write_text('not weights')
+    with open(tmp_path / 'bad.pth', 'wb') as f:
+        pickle.dump({'state_dict': Harmful()}, f)
+    torch.save({'x': Harmful()}, tmp_path / 'bad2.pth')
+    (tmp_path / 'empty').mkdir()
+    cases = [
+        ('net.safetensors', None, 'which network do these weights belong to'),
+        ('net.safetensors', 'mobilenetv2_035', 'not the weights of mobilenetv2_035'),
+        ('net.safetensors', 'i32-cn_k3', 'i32-cn_k3: .*at least three tokens'),
+        ('net.safetensors', 'mobilenetv2_34', 'mobilenetv2_34: no model with this name .*did you mean'),
+        ('cut.safetensors', ARCH, 'cannot be read as weights'),
+        ('no.pth', ARCH, '(cannot be read as weights|not a file of tensors alone)'),
+        ('bad.pth', ARCH, '(cannot be read as weights|not a file of tensors alone)'),
+        ('bad2.pth', ARCH, '(cannot be read as weights|not a file of tensors alone)'),
+        ('missing.pth', ARCH, 'no such file or folder'),
+        ('empty', None, 'no model there'),
+    ]
+    for file, model, message in cases:
+        with pytest.raises(UsageError, match=message) as e:
+            open_source(str(tmp_path / file), model)
+        assert '\n' not in str(e.value)
+    with pytest.raises(UsageError, match='is a model, not a file'):
+        open_source('mobilenetv2_050.lamb_in1k', 'mobilenetv2_050')
+    with pytest.raises(UsageError, match=r'mobilenetv2_50: no model with this name is registered; did you mean'):
+        open_source('mobilenetv2_50')
+    with pytest.raises(UsageError, match=r'resnet18 is a ResNet'):
+        open_source(_saved_resnet(tmp_path), 'resnet18')
+    assert 'executed' not in capsys.readouterr().out
+
+
+def _saved_resnet(folder: Path) -> str:
+    torch.save(timm.create_model('resnet18').state_dict(), folder / 'resnet.pth')
+    return str(folder / 'resnet.pth')
