@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from ..arch import ArchError
 from ..arch.cost import cost
 from ..errors import UsageError
 from ..runs.parser import Parser, read_arch_file
@@ -113,10 +114,14 @@ def _make(args: argparse.Namespace) -> _Made:
     from ..transfer.images import sample_images
     from ..zoo import resolve_arch
 
+    asked = read_arch_file(args.arch_file) if args.arch_file else args.arch
+    try:
+        target = resolve_arch(asked)[0] if asked else None
+    except ArchError as e:
+        raise UsageError(f'--arch: {e}') from None
     source = open_source(args.source, args.source_model)
     classes = source.model.num_classes if args.num_classes is None else args.num_classes
-    asked = read_arch_file(args.arch_file) if args.arch_file else args.arch
-    arch = resolve_arch(asked)[0] if asked else source.model.arch
+    arch = target or source.model.arch
     torch.manual_seed(args.seed)
     norm = source.model.stem.bn
     model = cast('FPNAS', timm.create_model(

@@ -58,7 +58,7 @@ def export_model(
     model_args = None
     if isinstance(model, FPNAS):
         config['pretrained_cfg'] = {'architecture': 'fpnas'}
-        model_args = {'arch': str(model.arch)}
+        model_args = {'arch': str(model.arch), **_norm_args(model)}
     model = model.to(memory_format=torch.contiguous_format)  # required by safetensors
     for module in model.modules():
         if isinstance(module, SplitBatchNorm2d):  # its main batch norm is used for inference
@@ -82,6 +82,13 @@ def export_model(
     except (OSError, SafetensorError) as e:
         reason = e.strerror if isinstance(e, OSError) and e.strerror else one_line(e)
         raise RunError(f'{folder}: cannot be written ({reason}); the checkpoints are kept') from None
+
+
+def _norm_args(model: FPNAS) -> dict[str, float]:
+    """The arguments of a network's batch norms that are not torch's defaults, such as the epsilon of timm's tf models."""
+    norm, default = model.stem.bn, nn.BatchNorm2d(1)
+    found = {'bn_eps': norm.eps, 'bn_momentum': norm.momentum}
+    return {name: v for name, v in found.items() if v is not None and v != getattr(default, name.removeprefix('bn_'))}
 
 
 def drop_doubled_num_classes(config: dict[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from fpnas_timm.train.run import TrainResult, train
 
 ARCH = 'i16-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s1_e2_c8_nre-ir_r2_k5_s2_e3_c16_nsw-cn_r1_k1_s1_c32_nsw'
 SETTINGS = dict(
-    epochs=2, warmup_epochs=1, warmup_lr_epochs=0, batch_size=6, workers=0, calibration_batches=2, device='cpu', lr=1e-3,
-    opt='adamw', no_aug=True,
+    epochs=2, warmup_epochs=1, warmup_lr_epochs=0, batch_size=6, workers=0, calibration_batches=2, device='cpu',
+    lr=1e-3, opt='adamw', no_aug=True,
 )
 
 
@@ -33,7 +33,8 @@ def source(tiny_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Train
 @pytest.fixture(scope='module')
 def found(source: TrainResult, tiny_images: Path, tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
     output = tmp_path_factory.mktemp('found') / 'out'
-    return search(init_from=source.export, data_dir=tiny_images, target_macs='60k', tolerance=0.3, output=output, **SETTINGS)
+    given = dict(data_dir=tiny_images, target_macs='60k', tolerance=0.3, output=output, **SETTINGS)
+    return search(init_from=source.export, **given)
 
 
 def test_the_result_is_a_smaller_network_that_knows_the_classes(found: SearchResult, source: TrainResult) -> None:

@@ -1,0 +1,96 @@
+"""`fpnas transfer` and `fpnas space`: what they write and print, and the sentence for each mistake."""
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from fpnas_timm.arch import Arch
+from fpnas_timm.cli import main
+from fpnas_timm.spaces import get_space
+from fpnas_timm.weights.folder import export_model
+
+ARCH = 'i32-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s2_e2_c12_nre-ir_r2_k5_s1_e2_c16_nre-cn_r1_k1_s1_c16_nsw'
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    net = timm.create_model('fpnas', arch=ARCH, num_classes=2, bn_eps=1e-3).eval()
+    folder = tmp_path_factory.mktemp('net') / 'export'
+    export_model(net, folder, timm.data.resolve_model_data_config(net), ['cat', 'dog'], {})
+    return folder
+
+
+@torch.no_grad()
+def test_the_same_network_as_a_folder(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(['transfer', str(folder), '-o', str(tmp_path / 'copy')]) == 0
+    assert 'nothing was cut: the outputs are the same' in capsys.readouterr().out
+    a, b = (timm.create_model(f'local-dir:{f}', pretrained=True).eval() for f in (folder, tmp_path / 'copy'))
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(a(x), b(x)) and b.stem.bn.eps == 1e-3
+    config = json.loads((tmp_path / 'copy' / 'config.json').read_text())
+    assert config['training']['init_from'] == str(folder)
+    assert config['label_names'] == ['cat', 'dog']
+
+
+def test_another_network_with_images(folder: Path, tiny_images: Path, tmp_path: Path, capsys) -> None:
+    smaller = ARCH.replace('c16_nre', 'c12_nre').replace('c8_nsw', 'c6_nsw')
+    argv = ['transfer', str(folder), '--arch', smaller, '--images', str(tiny_images), '--json', '--num-classes', '3']
+    assert main([*argv, '-o', str(tmp_path / 'out')]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found['fitted'] and not found['contained'] and not found['classifier']
+    assert found['blocks']['stem'] == 'from the stem, 6 of 8 channels'
+    model = timm.create_model(f'local-dir:{tmp_path}/out', pretrained=True)
+    assert str(model.arch) == smaller and model.num_classes == 3
+    assert 'label_names' not in json.loads((tmp_path / 'out' / 'config.json').read_text())
+
+
+def test_describe(capsys: pytest.CaptureFixture) -> None:
+    assert main(['transfer', 'mobilenetv2_050', '--describe']) == 0
+    string, counts, exact = capsys.readouterr().out.splitlines()
+    assert Arch.parse(string).head.channels == 1280
+    assert counts.endswith('1,968,680 parameters') and exact.startswith('exact')
+    assert main(['transfer', 'lcnet_050', '--describe', '--json']) == 0
+    assert json.loads(capsys.readouterr().out)['exact'] is False
+
+
+def test_space(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(['space', 'list']) == 0
+    assert 'fpnas_l0         224      11    1.60e+32' in capsys.readouterr().out
+    assert main(['space', 'around', ARCH, '-o', str(tmp_path / 's.json'), '--img-size', '64', '--no-bypass']) == 0
+    assert f'written to {tmp_path}/s.json' in capsys.readouterr().out
+    space = get_space(str(tmp_path / 's.json'))
+    assert space.img_size == 64 and space.rows[1].kernel == (3, 5)
+    assert main(['space', 'show', str(tmp_path / 's.json')]) == 0
+    assert f'{space.num_archs:,} networks' in capsys.readouterr().out
+    assert main(['space', 'around', 'mobilenetv2_035']) == 0
+    assert json.loads(capsys.readouterr().out)['stem']['channels'] == 16
+
+
+@pytest.mark.parametrize(('argv', 'message'), [
+    (['transfer', 'resnet18', '--describe'], 'resnet18 is a ResNet: expected a network of timm'),
+    (['transfer', 'mobilenetv2_050'], '--output FOLDER is missing'),
+    (['transfer', 'mobilenetv2_050', '--describe', '-o', 'x'], '--describe writes nothing'),
+    (['transfer', 'mobilenetv2_50', '-o', 'x'], 'mobilenetv2_50: no model with this name is registered; did you mean'),
+    (['transfer', 'FOLDER', '-o', 'FOLDER'], 'not empty: choose another folder'),
+    (['transfer', 'FOLDER', '-o', 'x', '--arch', 'fpnas_l0'], 'halves the resolution'),
+    (['transfer', 'FOLDER', '-o', 'x', '--arch', 'fpnas_l9'], 'fpnas_l9'),
+    (['transfer', 'FOLDER', '-o', 'x', '--images', 'nowhere'], 'nowhere'),
+    (['transfer', 'FOLDER', '-o', 'x', '--num-images', '1'], '--num-images 1: expected at least 2'),
+    (['space'], 'expected a command: fpnas space list'),
+    (['space', 'lsit'], 'lsit'),
+    (['space', 'show', 'nowhere.json'], 'nowhere.json: No such file'),
+    (['space', 'show', 'fpnas_l9'], "unknown search space 'fpnas_l9'"),
+    (['space', 'around'], 'expected one network'),
+    (['space', 'around', 'resnet18'], 'resnet18 is a ResNet'),
+    (['space', 'around', ARCH, '-o', 'x.txt'], '--output x.txt: expected a .json file'),
+    (['space', 'around', ARCH, '--channels', '2'], 'channels: 2.0: expected fractions above 0'),
+    (['space', 'around', ARCH, '--img-size', '2'], 'the input size is below the total stride'),
+])
+def test_mistakes(argv, message, folder, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([str(folder) if a == 'FOLDER' else a for a in argv]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith('error: ') and message in line
+    assert not list(tmp_path.iterdir())
