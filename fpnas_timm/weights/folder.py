@@ -85,7 +85,7 @@ def export_model(
 
 
 def _norm_args(model: FPNAS) -> dict[str, float]:
-    """The arguments of a network's batch norms that are not torch's defaults, such as the epsilon of timm's tf models."""
+    """The arguments of a network's batch norms that are not torch's defaults, such as a `tf_` model's epsilon."""
     norm, default = model.stem.bn, nn.BatchNorm2d(1)
     found = {'bn_eps': norm.eps, 'bn_momentum': norm.momentum}
     return {name: v for name, v in found.items() if v is not None and v != getattr(default, name.removeprefix('bn_'))}
