@@ -108,7 +108,7 @@ SHARED: dict[str, tuple[str, Any, str, dict[str, Any]]] = {
                             "model's", {}),
     # run
     'seed': ('--seed', 42, 'random seed', {}),
-    'log_interval': ('--log-interval', 50, 'updates between log lines', {}),
+    'log_interval': ('--log-interval', 50, 'updates between log lines within an epoch, without a progress bar', {}),
     'log_tensorboard': ('--log-tensorboard', False, 'write TensorBoard event files to the output folder', {}),
     'log_wandb': ('--log-wandb', False, 'log to Weights & Biases', {}),
     'wandb_project': ('--wandb-project', None, 'Weights & Biases project', {}),

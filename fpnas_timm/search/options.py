@@ -52,7 +52,7 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add.shared('seed', default=0)
     add.shared('device')
     add.shared('workers', otherwise='2, or 1 on a machine with one core')
-    add.shared('log_interval', text='updates between log lines, if there is no progress bar')
+    add.shared('log_interval')
     add.shared('log_tensorboard', 'log_wandb', 'wandb_project')
     add.shared('wandb_tags', nargs='*')
     add.shared('wandb_resume_id')

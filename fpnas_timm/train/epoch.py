@@ -38,7 +38,7 @@ class EpochSettings:
     mixup_off_epoch: int = 0  # no mixup from this epoch on; 0: never off
     prefetcher: bool = True  # the loader yields batches on the device, already normalised and mixed
     synchronize: bool = False  # wait for the device after each update
-    log_interval: int = 50  # updates between log lines
+    log_interval: int = 50  # updates between log lines within an epoch, which ends with a line of its own
     recovery_interval: int = 0  # updates between recovery checkpoints; 0: none
     save_images: bool = False
 
@@ -121,13 +121,12 @@ def train_epoch(trainer: Trainer, epoch: int, stop: StopRequest | None = None) -
         if settings.synchronize and process.device.type == 'cuda':
             torch.cuda.synchronize()
         bar.set_postfix(loss=f'{losses.avg:.3f}', refresh=False)
-        if (update % settings.log_interval == 0 or is_last) and process.primary:
-            if bar.disable:
-                speed = images / (time.monotonic() - started)
-                _logger.info(f'epoch {epoch + 1} [{update + 1}/{updates}]: loss {value:.4g} (mean {losses.avg:.4g}), '
-                             f'{speed:.1f} images/s, learning rate {trainer.learning_rate:.3g}')
-            if settings.save_images:
-                save_batch(input, trainer.folder / f'train-batch-{index}.jpg')
+        if (update + 1) % settings.log_interval == 0 and not is_last and bar.disable and process.primary:
+            speed = images / (time.monotonic() - started)
+            _logger.info(f'epoch {epoch + 1} [{update + 1}/{updates}]: loss {value:.4g} (mean {losses.avg:.4g}), '
+                         f'{speed:.1f} images/s, learning rate {trainer.learning_rate:.3g}')
+        if settings.save_images and (update % settings.log_interval == 0 or is_last) and process.primary:
+            save_batch(input, trainer.folder / f'train-batch-{index}.jpg')
         if trainer.saver is not None and settings.recovery_interval and (update + 1) % settings.recovery_interval == 0:
             trainer.saver.save_recovery(epoch, batch_idx=update)
         if trainer.scheduler is not None:
