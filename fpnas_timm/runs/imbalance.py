@@ -66,7 +66,7 @@ def class_weights(
         others: names of further classes, which the file may have too.
 
     Raises:
-        UsageError: the file cannot be read, or its names are not those of the classes.
+        UsageError: the file cannot be read, has a name that no class has, or lacks a class with images.
 
     >>> class_weights('balanced', [6, 2])
     [0.6666666666666666, 2.0]
@@ -86,11 +86,11 @@ def class_weights(
     if unknown:
         raise UsageError(f'--class-weights {source}: the data has no class {unknown[0]!r}{_rest(unknown)}'
                          f'{did_you_mean(unknown[0], known)}')
-    missing = [name for name in names if name not in given]
+    missing = [name for name, count in zip(names, counts) if count and name not in given]
     if missing:
         raise UsageError(f'--class-weights {source}: has no weight for class {missing[0]!r}{_rest(missing)}: expected '
-                         f'one for each of the {len(names)} classes')
-    raw = [given[name] for name in names] + [1.0] * (len(counts) - len(names))  # outputs that no image belongs to
+                         f'one for each class with images, {sum(count > 0 for count in counts)} in all')
+    raw = [given.get(name, 1.0) for name in names] + [1.0] * (len(counts) - len(names))  # 1: no image has this class
     mean = sum(count * weight for count, weight in zip(counts, raw)) / total
     return [weight / mean for weight in raw]
 

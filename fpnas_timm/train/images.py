@@ -82,8 +82,9 @@ def open_data(
         use_balanced_sampling(loaders.train, targets, args.seed, process.rank, process.world_size)
         return loaders, match, None
     weights = class_weights(args.class_weights, count_classes(targets, args.num_classes), classes)
-    if process.primary:
-        _logger.info('class weights: %s', ', '.join(f'{name} {w:.4g}' for name, w in zip(classes, weights)))
+    named = dict(zip(classes or map(str, range(len(weights))), weights))
+    args.class_weights = named  # for the checkpoints
+    log_on_primary(_logger, f'class weights: {", ".join(f"{name} {weight:.4g}" for name, weight in named.items())}')
     return loaders, match, weights
 
 

@@ -21,6 +21,7 @@ from timm.task import TrainingTask
 from torch import nn
 from torch.optim import Optimizer
 
+from ..arch.sizes import shown_size, simplest_size
 from ..errors import UsageError
 from ..runs.device import Precision, Process, low_precision, model_dtype, start_device
 from ..runs.files import write_text
@@ -115,7 +116,7 @@ def _set_up(args: argparse.Namespace, locks: contextlib.ExitStack) -> Run:
     criterion = create_criterion(**loss_arguments(args), class_weights=weights)
     task = create_task(model, criterion, process, precision.dtype, data_config, distillation_of(args), match.names)
     optimizer = make_optimizer(trainable_module(task), **optimizer_arguments(args))
-    _check_same(task, loaders, match.names)
+    _check_same(task, loaders, match.names, weights)
     metric = f'eval_{args.eval_metric}' if loaders.eval is not None else 'train_loss'
     check_settings(origin, args.model_ema, metric)
     _finish_task(args, task, optimizer, scaler, process, origin)
@@ -208,7 +209,9 @@ def _folder_of(args: argparse.Namespace) -> Path:
     return Path(args.output or 'output/train') / (args.experiment or made_name)
 
 
-def _check_same(task: TrainingTask, loaders: Loaders, classes: Sequence[str]) -> None:
+def _check_same(
+        task: TrainingTask, loaders: Loaders, classes: Sequence[str], class_weights: Sequence[float] | None
+) -> None:
     """In a distributed run, check what every process reads for itself; DDP makes the weights the same."""
     teacher = getattr(task, 'teacher', None)
     values = [v.double().sum().item() for v in teacher.state_dict().values()] if teacher is not None else []
@@ -216,6 +219,7 @@ def _check_same(task: TrainingTask, loaders: Loaders, classes: Sequence[str]) ->
         'number of batches': len(loaders.train),
         'number of validation batches': len(loaders.eval) if loaders.eval is not None else 0,
         'class names': list(classes),
+        'class weights': class_weights,
         'teacher': values,
     })
 
@@ -303,9 +307,10 @@ def _log_start(run: Run, name: str, model: nn.Module, lr: float) -> None:
         _logger.info(f'{trainer.folder}: finished: all {epochs.start} epochs are done, there is nothing left to train')
         return
     num_params = sum(p.numel() for p in model.parameters())
+    size = shown_size(simplest_size(run.data_config['input_size'][1:]))
     frozen = f', {trainer.frozen.num_params:,} frozen' if trainer.frozen else ''
     _logger.info(
-        f'{name}: {num_params:,} parameters{frozen}, {run.data_config["input_size"][-1]} pixels; '
+        f'{name}: {num_params:,} parameters{frozen}, {size} pixels; '
         f'epochs {epochs.start + 1} to {epochs.stop} of {trainer.updates_per_epoch} updates, '
         f'learning rate {lr:.4g}, {trainer.process.world_size} x {trainer.process.device}; into {trainer.folder}'
     )

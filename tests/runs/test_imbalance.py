@@ -89,13 +89,14 @@ def test_matched_by_name_and_scaled(tmp_path: Path) -> None:
     assert class_weights(str(path), [6, 2], ['cat', 'dog'], ['cow']) == pytest.approx([8 / 14, 32 / 14])
     path.write_text(json.dumps({'dog': 400, 'cat': 100}))
     assert class_weights(str(path), [6, 2], ['cat', 'dog']) == pytest.approx([8 / 14, 32 / 14])
+    assert class_weights(str(path), [6, 2, 0], ['cat', 'dog', 'cow']) == pytest.approx([8 / 14, 32 / 14, 8 / 1400])
     assert class_weights('balanced', [6, 2, 0]) == pytest.approx([8 / 12, 2, 1])
 
 
 @pytest.mark.parametrize(('name', 'text', 'message'), [
     ('w.json', '{"cat": 1, "dgo": 2}', "has no class 'dgo'; did you mean dog"),
     ('w.json', '{"cat": 1, "dog": 2, "x": 1, "y": 1}', r"has no class 'x' \(nor 1 more\)"),
-    ('w.yaml', 'cat: 1', "has no weight for class 'dog': expected one for each of the 2 classes"),
+    ('w.yaml', 'cat: 1', "has no weight for class 'dog': expected one for each class with images, 2 in all"),
     ('w.json', '{"cat": 1, "cat": 2, "dog": 1}', 'appears twice'),
     ('w.yaml', 'cat: 1\ncat: 2\ndog: 1', "class 'cat' appears twice"),
     ('w.csv', 'cat,1\ncat,2', "class 'cat' appears twice"),

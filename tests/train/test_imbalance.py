@@ -1,5 +1,6 @@
 """Training on data with rare classes: class weights and balanced sampling in whole runs."""
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -44,6 +45,23 @@ def test_the_weights_are_those_of_the_training_images(uneven: Path, tmp_path: Pa
     mixed = setup(parse_train_args([*argv, *more])).trainer.task.criterion
     assert mixed.weight.tolist() == pytest.approx([w / (21 + 30) * 24 for w in (1, 1, 10)])
     assert mixed.smoothing == 0  # mixup has done it
+
+
+def test_a_changed_file_is_noticed_on_resume(uneven: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Like any other option that changes: what the weights were is in the checkpoint."""
+    path = tmp_path / 'w.csv'
+    path.write_text('red,2\ngreen,1\nblue,1\n')
+    argv = [*TRAIN, '--data-dir', str(uneven), *at(tmp_path), '--class-weights', str(path)]
+    assert train_main([*argv, '--stop-epoch', '1']) == 0
+    assert state(tmp_path / 'run')['args']['class_weights'] == pytest.approx(
+        {'red': 48 / 27, 'green': 24 / 27, 'blue': 24 / 27}
+    )
+    caplog.clear()
+    assert train_main([*argv, '--stop-epoch', '1', '--resume', 'auto']) == 0
+    assert '--class-weights' not in caplog.text
+    path.write_text('red,5\ngreen,1\nblue,1\n')
+    assert train_main([*argv, '--resume', 'auto']) == 0
+    assert re.search(r'goes on with other options .*--class-weights .*1.77.* -> .*3.33', caplog.text)
 
 
 def test_accumulated_batches_are_one_batch(uneven: Path, tmp_path: Path) -> None:
