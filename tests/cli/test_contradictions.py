@@ -25,7 +25,7 @@ VALIDATE = ['--model', 'fpnas', '--model-kwargs', f'arch={ARCH}', '--pretrained'
 IMAGES = [  # of train and validate
     ('--img-size 32 --input-size 3 16 16', '--img-size 32 contradicts --input-size'),
     ('--in-chans 1 --input-size 3 16 16', '--in-chans 1 contradicts --input-size'),
-    ('--in-chans 2', '--in-chans 2: expected 1 or 3'),
+    ('--in-chans 2', '--in-chans 2: expected 1, 3 or 4'),
     ('--in-chans 4 --input-img-mode RGB', '--input-img-mode RGB has 3 channels'),
     ('--in-chans 3 --mean 0.5 0.5', '--mean: expected one number, or 3'),
     ('--in-chans 3 --std 0.5 0.5', '--std: expected one number, or 3'),
