@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import fpnas_timm  # noqa: F401
 from tests.pipelines.on_digits import batches, top1
@@ -49,6 +50,25 @@ def test_save_pretrained_and_back(model_folder: Path, tmp_path: Path) -> None:
     x = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(net(x).logits, again(x).logits)
+
+
+def test_backbone_saved_and_back(model_folder: Path, tmp_path: Path) -> None:
+    """As docs/pipelines.md says, since its own `from_pretrained` takes every folder for the name of a timm model."""
+    net = transformers.TimmBackbone.from_pretrained(f'local-dir:{model_folder}', out_indices=(0, 1)).eval()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.mul_(1.01)  # no longer what is in the folder
+    net.save_pretrained(tmp_path / 'saved')
+    again = transformers.TimmBackbone(transformers.TimmBackboneConfig.from_pretrained(tmp_path / 'saved')).eval()
+    again.load_state_dict(load_file(tmp_path / 'saved' / 'model.safetensors'))
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        for ours, theirs in zip(again(x).feature_maps, net(x).feature_maps, strict=True):
+            assert torch.equal(ours, theirs)
+    theirs = transformers.TimmBackbone(transformers.TimmBackboneConfig(backbone='resnet18'))
+    theirs.save_pretrained(tmp_path / 'theirs')
+    with pytest.raises(ValueError, match='looks like a Hugging Face Hub repo id'):  # if it works: change the docs
+        transformers.TimmBackbone.from_pretrained(str(tmp_path / 'theirs'))
 
 
 def test_what_timm_saves_is_refused_by_the_peer(model_folder: Path, digits: Path, tmp_path: Path) -> None:
