@@ -51,17 +51,27 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
     path = Path(path)
     try:
         with replacing(path) as temporary:
-            torch.save(dict(state), temporary)
+            with temporary.open('wb') as f:  # given a path, torch would not say what is wrong with the disk
+                torch.save(dict(state), f)
             _seal(temporary)
             if _is_intact(path):  # a damaged checkpoint must not replace its intact predecessor
                 with replacing(previous(path)) as copy:  # copy, not rename: `path` must exist at all times
                     shutil.copyfile(path, copy)
-    except (OSError, RuntimeError) as e:  # torch reports a full disk as a RuntimeError
+    except (OSError, RuntimeError) as e:
         if lost_worker(e):  # raised by a handler of SIGCHLD, wherever the main process is
             raise
         kept = '; the last good checkpoint is kept' if path.exists() or previous(path).exists() else ''
-        reason = e.strerror if isinstance(e, OSError) and e.strerror else one_line(e)
-        raise RunError(f'{path}: cannot be written ({reason}){kept}') from None
+        raise RunError(f'{path}: cannot be written ({_reason(e)}){kept}') from None
+
+
+def _reason(e: BaseException) -> str:
+    """What went wrong when a file was written: torch hides a full disk behind a RuntimeError."""
+    inner: BaseException | None = e
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.strerror:
+            return inner.strerror
+        inner = inner.__context__
+    return one_line(e)
 
 
 def load_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu') -> dict[str, Any]:

@@ -2,6 +2,8 @@
 import logging
 import os
 import random
+import resource
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,8 +56,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch) -> None:
     save_checkpoint(path, {'epoch': 0})
 
     def full(state, f) -> None:
-        with open(f, 'wb') as out:
-            out.write(b'half')
+        f.write(b'half')
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(checkpoints.torch, 'save', full)
@@ -70,6 +71,24 @@ def test_a_full_disk_before_there_is_a_checkpoint(tmp_path) -> None:
         save_checkpoint(tmp_path / 'nowhere' / 'last.pt', {'epoch': 0})
     assert str(raised.value).startswith(f'{tmp_path}/nowhere/last.pt: cannot be written (')
     assert 'is kept' not in str(raised.value)
+
+
+def test_a_disk_that_fills_up_while_torch_writes(tmp_path) -> None:
+    """A limit on the size of files is as good as a full disk; torch itself says 'enforce fail at inline_container'."""
+    path = tmp_path / 'last.pt'
+    save_checkpoint(path, {'epoch': 0})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(RunError) as raised:
+            save_checkpoint(path, {'weights': torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert str(raised.value) == f'{path}: cannot be written (File too large); the last good checkpoint is kept'
+    assert load_checkpoint(path) == {'epoch': 0}
+    assert os.listdir(tmp_path) == ['last.pt']
 
 
 STATE = {'epoch': 1, 'weights': torch.arange(7.0)}
