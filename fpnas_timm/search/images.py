@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch.distributed as dist
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
-from timm.data.loader import adapt_to_chs
 from torch.utils.data import Dataset
 
 from ..arch.sizes import ImgSize, hw
@@ -154,8 +154,8 @@ def image_mode(args: Namespace) -> str:
 
 def pixel_statistics(args: Namespace) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of the pixels, one per channel."""
-    mean, std = (
-        tuple(adapt_to_chs(x if len(x) > 1 else x[0], args.in_chans))
+    mean, std = (  # for another number of channels their average, as in timm's loader, without its warning each time
+        tuple(x) if len(x) == args.in_chans else (float(np.mean(x)),) * args.in_chans
         for x in (args.mean or IMAGENET_DEFAULT_MEAN, args.std or IMAGENET_DEFAULT_STD)
     )
     return mean, std
