@@ -3,6 +3,7 @@ import argparse
 import logging
 import random
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -14,7 +15,9 @@ from ..model.network import FPNAS
 from ..transfer.images import sample_images
 from ..transfer.remap import Inherited, transfer
 from ..transfer.sources import Source, open_source
+from ..weights.folder import model_folder
 from .checkpoints import options_in
+from .recorded import Recorded, recorded_of
 
 __all__ = ['inherit', 'open_start']
 
@@ -46,6 +49,9 @@ def open_start(args: argparse.Namespace, saved: Mapping[str, Any]) -> Source | N
         for name in ('model_kwargs', 'bn_eps', *_IMAGE_OPTIONS):
             setattr(args, name, before.get(name, getattr(args, name)))
         return None
+    recorded = _recorded(args.init_from)
+    if args.in_chans is None and not args.input_size and recorded.in_chans is not None:
+        vars(args).update(in_chans=recorded.in_chans, input_img_mode=args.input_img_mode or recorded.img_mode or None)
     source = open_source(args.init_from, args.init_from_model, args.in_chans or (args.input_size or [3])[0])
     if args.model == 'fpnas' and 'arch' not in args.model_kwargs:
         args.model_kwargs = {**args.model_kwargs, 'arch': str(source.model.arch)}
@@ -58,6 +64,13 @@ def open_start(args: argparse.Namespace, saved: Mapping[str, Any]) -> Source | N
     if args.bn_eps is None and eps != 1e-5:
         args.bn_eps = eps
     return source
+
+
+def _recorded(source: str) -> Recorded:
+    """What a folder or a model on the Hub says of its channels and image mode."""
+    if Path(source).is_dir():
+        source = f'local-dir:{model_folder(source)}'
+    return recorded_of(source) if ':' in source else Recorded()
 
 
 def inherit(

@@ -94,6 +94,17 @@ def test_a_classifier_in_another_order(first: TrainResult, tiny_images: Path, tm
     assert again.metrics['eval_top1'] == first.metrics['eval_top1']
 
 
+def test_the_channels_are_those_of_the_source(tiny_images: Path, tmp_path: Path) -> None:
+    grey = timm.create_model('fpnas', arch=ARCH, num_classes=3, in_chans=1).eval()
+    config = {'input_size': (1, 16, 16), 'mean': (0.5,), 'std': (0.25,), 'crop_pct': 1.0, 'interpolation': 'bilinear'}
+    export_model(grey, tmp_path / 'grey', config, [], {})
+    run = train(
+        init_from=tmp_path / 'grey', data_dir=tiny_images, epochs=1, output=tmp_path, experiment='run', **SETTINGS
+    )
+    config = json.loads((run.export / 'config.json').read_text())
+    assert config['pretrained_cfg']['input_size'][0] == 1 and config['input_img_mode'] == 'L'
+
+
 def test_contradictions(first: TrainResult, tiny_images: Path, tmp_path: Path, capsys) -> None:
     base = [*TRAIN, '--data-dir', str(tiny_images), *at(tmp_path)]
     start = ['--init-from', str(first.export)]

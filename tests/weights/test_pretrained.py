@@ -113,6 +113,7 @@ def test_no_weights_is_one_sentence(name: str) -> None:
         timm.create_model(name, pretrained=True)
     base = name.partition('.')[0]
     assert str(e.value) == (
-        f'No pretrained weights exist for {name}: none are published. Train them (fpnas train --model {base} --recipe '
+        f'No pretrained weights exist for {name}: none are published. Start from those of another network '
+        f'(fpnas train --model {base} --init-from efficientnet_b0.ra_in1k), train them (fpnas train --model {base} --recipe '
         f"{base}), or load your own with timm.create_model('local-dir:FOLDER', pretrained=True) or 'hf-hub:ORG/NAME'"
     )
