@@ -84,8 +84,7 @@ def train_main(argv: Sequence[str] | None = None, prog: str = 'fpnas train') -> 
         for chatty in ('timm.utils.checkpoint_saver', 'matplotlib'):
             logging.getLogger(chatty).setLevel(logging.WARNING)
         if is_distributed_env():  # no handler: if one process stopped on its own, the others would hang
-            run_training(args)
-            return 0
+            return 0 if run_training(args).finished else 1
         with stop_on_signal() as stop:
             result = run_training(args, stop)
             return 0 if result.finished or stop.signal is None else 128 + stop.signal

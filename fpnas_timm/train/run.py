@@ -22,7 +22,7 @@ from ..arch import Arch
 from ..draw.training import draw_curves
 from ..errors import RunError, UsageError, plain_message
 from ..runs.parser import pythons_words
-from ..runs.processes import LostWorker, StopRequest, explain_lost_workers
+from ..runs.processes import LostWorker, SharedStop, StopRequest, explain_lost_workers
 from .epoch import not_finite, train_epoch
 from .folder import export_best
 from .options import build_parser, train_options
@@ -153,7 +153,8 @@ def run_training(args: argparse.Namespace, stop: StopRequest | None = None) -> T
     Args:
         args: from `parse_train_args`.
         stop: once this is true, the run ends after the current update; the checkpoint of the last finished epoch is
-            kept, and the best weights so far are exported.
+            kept, and the best weights so far are exported. A distributed run whose torchrun has gone ends after the
+            epoch: a restart would find its folder in use.
 
     Returns:
         The run's result; history and metrics are empty except on rank 0.
@@ -165,7 +166,9 @@ def run_training(args: argparse.Namespace, stop: StopRequest | None = None) -> T
     """
     run = setup(args)
     with run.locks:
-        finished = all(run_epoch(run, epoch, stop) for epoch in run.epochs)
+        process = run.trainer.process
+        orphaned = SharedStop(StopRequest(), process.device) if process.distributed else False
+        finished = all(not orphaned and run_epoch(run, epoch, stop) for epoch in run.epochs)
         return finish(run, finished)
 
 
