@@ -108,9 +108,9 @@ def test_interrupted(found: SearchResult, tmp_path: Path, monkeypatch: pytest.Mo
     out = tmp_path / 'out'
     with monkeypatch.context() as patch:
         patch.setattr(Search, '_take_step', interrupt)
-        with pytest.raises(KeyboardInterrupt, match=r'stopped in epoch 2; continue with search\(resume='):
-            search(SPACE, Colours(), target_macs='30K', tolerance=0.3, output=out, **SETTINGS)
-    again = search(resume=out, dataset=Colours())
+        with pytest.raises(KeyboardInterrupt, match=r"epoch 2; continue with search\(resume='.*', dataset=\.\."):
+            search(SPACE, Colours(), target_macs='30K', tolerance=0.3, output=out, resume='auto', **SETTINGS)
+    again = search(SPACE, Colours(), target_macs='30K', tolerance=0.3, output=out, resume='auto', **SETTINGS)
     assert again.arch == found.arch
     assert torch.equal(again.distribution.alpha, found.distribution.alpha)
 
