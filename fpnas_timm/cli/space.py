@@ -6,6 +6,7 @@ from typing import Any
 
 from ..arch import Arch, ArchError
 from ..arch.cost import cost
+from ..arch.sizes import hw, shown_size
 from ..errors import UsageError
 from ..runs.files import write_text
 from ..runs.parser import Parser, read_arch_file
@@ -63,7 +64,7 @@ def _list(args: argparse.Namespace) -> None:
     print(f'{"space":<14}{"input":>6}{"groups":>8}{"networks":>12}')
     for name in list_spaces():
         space = get_space(name)
-        print(f'{name:<14}{space.img_size:>6}{len(space.rows):>8}{space.num_archs:>12.2e}')
+        print(f'{name:<14}{shown_size(space.img_size):>6}{len(space.rows):>8}{space.num_archs:>12.2e}')
 
 
 def _show(args: argparse.Namespace) -> None:
@@ -76,7 +77,8 @@ def _show(args: argparse.Namespace) -> None:
 
 def describe_space(space: MBConvSpace) -> str:
     """A table of the rows, the number of architectures, and the costs of the smallest and the largest."""
-    lines = [f'{space.name}: {space.num_archs:,} networks ({space.num_archs:.1e}), {space.img_size} x {space.img_size}']
+    size = ' x '.join(map(str, hw(space.img_size)))
+    lines = [f'{space.name}: {space.num_archs:,} networks ({space.num_archs:.1e}), {size}']
     lines.append(f'stem {space.stem}, head {space.head}')
     lines.append(f'{"group":>5}{"stride":>7}{"repeat":>7}  kernel; non-linearity; splits; expansion; channels')
     for i, row in enumerate(space.rows, 1):

@@ -31,9 +31,14 @@ def history(folder: Path) -> list[dict]:
 
 
 def test_two_processes_are_one_with_their_batches(tiny_images: Path, tmp_path: Path) -> None:
-    """All 36 images in one update: 2 x 18 or 1 x 36, in a network without batch norm, with two accumulated batches."""
+    """All 36 images in one update: 2 x 18 or 1 x 36, in a network without batch norm, with two accumulated batches.
+
+    The classes have other weights, and the batches other numbers of them: the weighted loss is the same in all parts.
+    """
+    (tmp_path / 'weights.csv').write_text('red,1\ngreen,2\nblue,6\n')
     argv = ['--model', 'test_vit', '--img-size', '32', '--no-aug', '--epochs', '3', *COMMON]
     argv += ['--data-dir', str(tiny_images), '--output', str(tmp_path), '--model-ema', '--model-ema-decay', '0.5']
+    argv += ['--class-weights', str(tmp_path / 'weights.csv')]
     assert train_main([*argv, '-b', '36', '--experiment', 'one']) == 0
     script = ['fpnas_timm', 'run', str(ROOT / 'train.py')]  # as any script of timm's
     torchrun([*script, *argv, '-b', '9', '--grad-accum-steps', '2', '--experiment', 'two'])

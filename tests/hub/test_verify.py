@@ -3,10 +3,14 @@ import json
 from pathlib import Path
 
 import pytest
+import timm
 from safetensors.torch import load_file, save_file
+from timm.data import resolve_data_config
 
-import fpnas_timm  # noqa: F401
 from fpnas_timm.cli.hub import main
+from fpnas_timm.hub import verify
+from fpnas_timm.weights.folder import export_model
+from fpnas_timm.zoo.report import count
 from tests.hub.clients import ARCH
 
 
@@ -71,3 +75,13 @@ def test_verify_says_what_is_wrong(
     assert main(['verify', str(tmp_path)]) == status
     err = capsys.readouterr().err
     assert words in err and err.count('\n') == 1 and err.startswith('error: ')
+
+
+def test_multiply_adds_of_an_input_that_is_not_square(tmp_path: Path) -> None:
+    """Counted at its height and width; fvcore's count is the witness."""
+    arch = ARCH.replace(ARCH.partition('-')[0], 'i64x96')
+    model = timm.create_model('fpnas', arch=arch, num_classes=4)
+    export_model(model, tmp_path / 'model', resolve_data_config({}, model=model), [], {})
+    found = verify(tmp_path / 'model')
+    assert found.img_size == (64, 96)
+    assert found.macs == count(timm.create_model('fpnas', arch=arch, num_classes=4), (64, 96)).macs
