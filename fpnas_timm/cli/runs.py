@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..arch import Arch, ArchError
 from ..errors import UsageError
 from ..recipes import recipe_table
 from ..runs.files import write_text
@@ -20,28 +21,53 @@ from . import exit_status
 
 __all__ = ['print_recipes', 'script_main', 'search_main', 'train_main', 'validate_main']
 
-SCRIPT_USAGE = "usage: fpnas run SCRIPT args..  (SCRIPT: a file from timm's repository, such as validate.py)"
+SCRIPT_USAGE = """usage: fpnas run [--arch NAME=STRING ..] SCRIPT args..
+  SCRIPT: a file from timm's repository, such as validate.py
+  --arch NAME=STRING: an architecture string as a model of this name, for scripts that have no --model-kwargs"""
 
 
 def script_main(argv: Sequence[str] | None = None) -> int:
-    """Run a script (the first argument) with the remaining arguments; its exit status is passed on."""
+    """Run a script with its arguments; its exit status is passed on. Before it, `--arch NAME=STRING`, any number."""
     argv = list(sys.argv[1:] if argv is None else argv)
 
     def run() -> int:
         if argv and argv[0] in ('-h', '--help'):
             print(SCRIPT_USAGE)
             return 0
+        named = _take_named_strings(argv)
         if not argv:
             raise UsageError(SCRIPT_USAGE)
         script = Path(argv[0])
         if not script.is_file():
             raise UsageError(f"{script}: no such script (timm's are in its repository, not in its wheel)")
+        if named:
+            from ..zoo.models import register_arch
+
+            for name, string in named.items():
+                register_arch(name, string)
         sys.argv = [str(script), *argv[1:]]
         sys.path.insert(0, str(script.resolve().parent))
         runpy.run_path(str(script), run_name='__main__')
         return 0
 
     return exit_status(run)
+
+
+def _take_named_strings(argv: list[str]) -> dict[str, str]:
+    """Remove the leading `--arch NAME=STRING` from `argv`, and return them as name -> string."""
+    named = {}
+    while argv and argv[0].partition('=')[0] == '--arch':
+        _, has_value, value = argv.pop(0).partition('=')
+        if not has_value and argv:
+            value = argv.pop(0)
+        name, _, string = value.partition('=')
+        if not name or not string:
+            raise UsageError(f'--arch {value}: expected --arch NAME=STRING, a name and an architecture string')
+        try:
+            named[name] = str(Arch.parse(string))
+        except ArchError as e:
+            raise UsageError(f'--arch {name}: {e}') from None
+    return named
 
 
 def search_main(argv: Sequence[str] | None = None, prog: str = 'fpnas search') -> int:

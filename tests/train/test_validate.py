@@ -63,6 +63,29 @@ def test_run_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert script_main([]) == 2
     assert script_main([str(tmp_path / 'nowhere.py')]) == 2
     assert 'no such script' in capsys.readouterr().err
+    script = tmp_path / 'never_run.py'
+    script.write_text('raise SystemExit("run")')
+    for argv, said in {
+        ('--arch',): '--arch NAME=STRING', ('--arch', 'my_net', str(script)): '--arch NAME=STRING',
+        (f'--arch=My-Net={ARCH}', str(script)): 'lower case', (f'--arch=fpnas_l0={ARCH}', str(script)): 'is taken',
+        ('--arch', f'my_net={ARCH}_x', str(script)): '_x', ('--arch', f'my_net={ARCH}'): 'usage: fpnas run',
+    }.items():
+        assert script_main(argv) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_run_with_named_strings(tmp_path: Path) -> None:
+    script = tmp_path / 'script.py'
+    script.write_text(
+        'import sys, timm\n'
+        'for name in sys.argv[1:]:\n'
+        '    print(name, timm.create_model(name, device="meta").arch)\n'
+    )
+    command = [sys.executable, '-m', 'fpnas_timm', 'run', '--arch', f'run_a={ARCH}', f'--arch=run_b={ARCH}']
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])}
+    command += [str(script), 'run_a', 'run_b']
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ['run_a', ARCH, 'run_b', ARCH]
 
 
 TIMMS = {
