@@ -132,5 +132,6 @@ def _no_weights(variant: str, name: str, why: str) -> RunError:
     return RunError(
         f'No pretrained weights exist for {name}: {why}. Start from those of another network (fpnas train --model '
         f'{variant} --init-from efficientnet_b0.ra_in1k), train them (fpnas train --model {variant}{recipe}), or load '
-        f"your own with timm.create_model('local-dir:FOLDER', pretrained=True) or 'hf-hub:ORG/NAME'"
+        f"your own with timm.create_model('local-dir:FOLDER', pretrained=True) or 'hf-hub:ORG/NAME'; "
+        'random weights: pretrained=False'
     )

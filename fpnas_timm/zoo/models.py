@@ -119,7 +119,8 @@ def fpnas(pretrained: bool = False, arch: str = '', **kwargs: Any) -> FPNAS:
     if not arch:
         raise ArchError(
             "fpnas needs an architecture string: timm.create_model('fpnas', arch=STRING), on a command line "
-            '--model fpnas --model-kwargs arch=STRING'
+            "--model fpnas --model-kwargs arch=STRING; where only a name is taken: register_arch('my_net', STRING), in "
+            'a script of timm: fpnas run --arch my_net=STRING SCRIPT'
         )
     parsed = Arch.parse(arch)
     if not kwargs.get('pretrained_cfg'):  # a folder or repository has its own in config.json

@@ -11,6 +11,7 @@ import fpnas_timm  # noqa: F401
 pytest.importorskip('torchvision')
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
@@ -55,3 +56,19 @@ def test_faster_rcnn_learns_a_square() -> None:
     assert sum(totals[-2:]) < 0.7 * sum(totals[:2])
     [found] = detector.eval()([image])
     assert set(found) == {'boxes', 'labels', 'scores'}
+
+
+def test_backbone_with_fpn() -> None:
+    """It takes children only; those of a `features_only` network are the groups, named with `_` in place of `.`."""
+    body = timm.create_model('fpnas_s1pp', features_only=True, out_indices=(1, 2, 3, 4)).eval()
+    names = [name.replace('.', '_') for name in body.feature_info.module_name()]
+    layers = {name: str(i) for i, name in enumerate(names)}
+    backbone = BackboneWithFPN(body, layers, body.feature_info.channels(), 64)
+    x = torch.randn(1, 3, 96, 96)
+    with torch.no_grad():
+        found, want = backbone.body(x), body(x)
+        assert all(torch.equal(a, b) for a, b in zip(found.values(), want, strict=True))
+        maps = backbone(x)
+    assert {k: tuple(v.shape[1:]) for k, v in maps.items()} == {
+        '0': (64, 24, 24), '1': (64, 12, 12), '2': (64, 6, 6), '3': (64, 3, 3), 'pool': (64, 2, 2),
+    }

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-import fpnas_timm  # noqa: F401
-from tests.pipelines.on_digits import batches, top1
+import fpnas_timm
+from tests.pipelines.on_digits import ARCH, batches, top1
 
 transformers = pytest.importorskip('transformers')
 
@@ -77,3 +77,32 @@ def test_what_timm_saves_is_refused_by_the_peer(model_folder: Path, digits: Path
     with pytest.raises(TypeError, match="multiple values for keyword argument 'num_classes'"):
         transformers.TimmWrapperForImageClassification.from_pretrained(tmp_path)
     assert 'num_classes' not in json.loads((digits / 'saved' / 'config.json').read_text())['model_args']
+
+
+def test_backbone_is_saved_and_read_back(tmp_path: Path) -> None:
+    """`TimmBackbone.from_pretrained` takes a name of timm's only, so what was saved is read as a config and weights."""
+    fpnas_timm.register_arch('backbone_net', ARCH)
+    config = transformers.TimmBackboneConfig(backbone='backbone_net', out_indices=[1, 2])
+    backbone = transformers.TimmBackbone(config).eval()
+    for buffer in backbone.buffers():
+        if buffer.is_floating_point():
+            buffer.uniform_(0.5, 1.5)
+    backbone.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match='no source prefix'):  # of every model, timm's too
+        transformers.TimmBackbone.from_pretrained(tmp_path)
+    again = transformers.TimmBackbone(transformers.TimmBackboneConfig.from_pretrained(tmp_path)).eval()
+    again.load_state_dict(load_file(tmp_path / 'model.safetensors'))
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        for found, want in zip(again(x).feature_maps, backbone(x).feature_maps, strict=True):
+            assert torch.equal(found, want)
+
+
+def test_backbone_from_a_trained_folder(digits: Path) -> None:
+    name = f'local-dir:{digits}/saved'
+    backbone = transformers.TimmBackbone.from_pretrained(name, out_indices=[0, 2]).eval()
+    features = timm.create_model(name, pretrained=True, features_only=True, out_indices=(0, 2)).eval()
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        for found, want in zip(backbone(x).feature_maps, features(x), strict=True):
+            assert torch.equal(found, want)

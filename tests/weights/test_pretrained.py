@@ -116,5 +116,5 @@ def test_no_weights_is_one_sentence(name: str) -> None:
         f'No pretrained weights exist for {name}: none are published. Start from those of another network '
         f'(fpnas train --model {base} --init-from efficientnet_b0.ra_in1k), train them (fpnas train --model {base} '
         f"--recipe {base}), or load your own with timm.create_model('local-dir:FOLDER', pretrained=True) or "
-        f"'hf-hub:ORG/NAME'"
+        "'hf-hub:ORG/NAME'; random weights: pretrained=False"
     )
