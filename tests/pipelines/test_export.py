@@ -61,6 +61,7 @@ def test_torchscript_file(how: str, digits: Path, tmp_path: Path) -> None:
             torch.testing.assert_close(loaded(x), model(x))
 
 
+@pytest.mark.timeout(900)  # it calls a C++ compiler
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last], ids=['contiguous', 'channels_last'])
 def test_aot_inductor(layout: torch.memory_format, digits: Path, tmp_path: Path) -> None:
     model = timm.create_model(f'local-dir:{digits}/saved', pretrained=True).eval()

@@ -89,7 +89,7 @@ def test_backbone_is_saved_and_read_back(tmp_path: Path) -> None:
             buffer.uniform_(0.5, 1.5)
     backbone.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match='no source prefix'):  # of every model, timm's too
-        transformers.TimmBackbone.from_pretrained(tmp_path)
+        transformers.TimmBackbone.from_pretrained(str(tmp_path))
     again = transformers.TimmBackbone(transformers.TimmBackboneConfig.from_pretrained(tmp_path)).eval()
     again.load_state_dict(load_file(tmp_path / 'model.safetensors'))
     x = torch.randn(2, 3, 32, 32)
@@ -99,9 +99,13 @@ def test_backbone_is_saved_and_read_back(tmp_path: Path) -> None:
 
 
 def test_backbone_from_a_trained_folder(digits: Path) -> None:
-    name = f'local-dir:{digits}/saved'
-    backbone = transformers.TimmBackbone.from_pretrained(name, out_indices=[0, 2]).eval()
-    features = timm.create_model(name, pretrained=True, features_only=True, out_indices=(0, 2)).eval()
+    """transformers resets the batch-norm statistics of every timm network; they are to be loaded once more."""
+    name, options = f'local-dir:{digits}/saved', dict(out_indices=[0, 2])
+    features = timm.create_model(name, pretrained=True, features_only=True, **options).eval()
+    backbone = transformers.TimmBackbone.from_pretrained(name, **options).eval()
+    lost = [k for k, v in backbone._backbone.state_dict().items() if not torch.equal(v, features.state_dict()[k])]
+    assert lost and all('running_' in k or 'num_batches' in k for k in lost), 'mended? Then shorten docs/pipelines.md'
+    backbone._backbone.load_state_dict(features.state_dict())
     x = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         for found, want in zip(backbone(x).feature_maps, features(x), strict=True):
