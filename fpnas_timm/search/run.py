@@ -257,7 +257,11 @@ def _restore(setup: Setup) -> None:
     def load() -> dict[str, Any] | None:
         state = None
         if any((folder / name).exists() for name in (CHECKPOINT, PREVIOUS)):
-            state = load_checkpoint(folder / CHECKPOINT)
+            try:
+                state = load_checkpoint(folder / CHECKPOINT)
+            except RunError as e:
+                advice = f'restore one, or delete {CHECKPOINT} and {PREVIOUS} to search from the start'
+                raise RunError(f'{e}: {advice}') from None
             check_stamp(folder, state, setup.record, setup.settings)
         write_text(folder / ARGS_FILE, yaml.safe_dump(setup.settings))  # with the places as they are now
         return state

@@ -134,7 +134,7 @@ def test_edited_settings_are_refused(change: dict, message: str, copy: Path, ref
     assert re.search(message, found), found
 
 
-@pytest.mark.parametrize('text', ['[' * 20000, 'lam: [', '\0', '- 3', 'lam: !!python/object:x {}'])
+@pytest.mark.parametrize('text', ['[' * 5000, 'lam: [', '\0', '- 3', 'lam: !!python/object:x {}'])
 def test_settings_that_are_not_yaml(text: str, copy: Path, refused) -> None:
     (copy / 'args.yaml').write_text(text)
     assert str(copy / 'args.yaml') in refused('--resume', str(copy))
@@ -154,6 +154,15 @@ def test_edits_are_noticed_before_the_first_checkpoint_too(copy: Path, refused) 
         (copy / name).unlink()
     edit(copy, lam=0.4)
     assert 'lam was 0.3, is 0.4' in refused('--resume', str(copy))
+
+
+def test_no_good_checkpoint(copy: Path, refused) -> None:
+    for name in ('last.pt', 'last.previous.pt'):
+        (copy / name).write_bytes(b'damaged')
+    message = refused('--resume', str(copy), status=1)
+    assert message.endswith('restore one, or delete last.pt and last.previous.pt to search from the start')
+    torch.save({'epoch': 3}, copy / 'last.pt')
+    assert f'{copy}/last.pt: not the state of this search' in refused('--resume', str(copy))
 
 
 def test_other_images_are_noticed(copy: Path, tiny_images: Path, refused, tmp_path: Path) -> None:
