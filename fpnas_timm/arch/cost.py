@@ -6,6 +6,7 @@ linear). Batch norm, pooling and activations are not counted. Parameters are all
 """
 from typing import NamedTuple
 
+from .checks import ArchError
 from .encoding import Arch, Block, Conv, Group
 from .sizes import ImgSize, area, attention_channels, expanded_channels, hw, out_size, shown_size
 
@@ -82,20 +83,40 @@ def conv_cost(conv: Conv, in_chs: int, size: ImgSize) -> Cost:
     return Cost(weights * area(out_size(size, conv.stride)), weights + 2 * conv.channels)
 
 
+def _as_arch(arch: Arch | str | object) -> Arch:
+    """An architecture from what people have: an `Arch`, its string, or a model that has one."""
+    found = getattr(arch, 'arch', arch)
+    if isinstance(found, Arch):
+        return found
+    if not isinstance(found, str):
+        raise TypeError(f'arch: expected an Arch, an architecture string or a model of one; got {type(arch).__name__}')
+    try:
+        return Arch.parse(found)
+    except ArchError as e:
+        if not found.isidentifier():
+            raise
+        raise ArchError(
+            f'{found!r} is not an architecture string; if it is the name of a model, fpnas_timm.zoo.resolve_arch'
+            f'({found!r})[0] is its architecture'
+        ) from e
+
+
 def group_costs(
-        arch: Arch, img_size: ImgSize | None = None, num_classes: int = 1000, in_chans: int = 3
+        arch: Arch | str, img_size: ImgSize | None = None, num_classes: int = 1000, in_chans: int = 3
 ) -> dict[str, Cost]:
     """Cost of the stem, of each group (`groups.0`, ..), of the head convolution and of the classifier, in this order.
 
     Args:
-        arch: the architecture.
+        arch: the architecture, its string, or a model of this package.
         img_size: input size in pixels, as in `block_cost`; that of the architecture if None.
         num_classes: number of classifier outputs; 0 for no classifier.
         in_chans: number of image channels.
 
     Raises:
         ValueError: `img_size` is below the network's total stride.
+        ArchError: `arch` is a text but not an architecture string.
     """
+    arch = _as_arch(arch)
     size = arch.img_size if img_size is None else img_size
     if min(hw(size)) < arch.total_stride:
         least = arch.total_stride
@@ -111,10 +132,12 @@ def group_costs(
     return costs
 
 
-def cost(arch: Arch, img_size: ImgSize | None = None, num_classes: int = 1000, in_chans: int = 3) -> Cost:
+def cost(arch: Arch | str, img_size: ImgSize | None = None, num_classes: int = 1000, in_chans: int = 3) -> Cost:
     """Cost of the whole network; arguments and errors as in `group_costs`.
 
     >>> arch = Arch.parse('i64-cn_k3_s2_c16_nsw-ir_r2_k3_s2_e3_c24_nre_sp2-cn_k1_c128_nsw')
+    >>> cost(arch) == cost(str(arch))
+    True
     >>> cost(arch)
     Cost(macs=3883328, params=148912)
     >>> cost(arch, img_size=96, num_classes=10)

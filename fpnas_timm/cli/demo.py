@@ -16,8 +16,8 @@ from ..arch.cost import cost
 from ..errors import RunError
 from ..runs.options import OptionGroup
 from ..runs.parser import Parser
-from ..runs.values import quantity
 from ..spaces import MBConvSpace, Row, steps
+from ..spaces.budgets import quantity
 from . import exit_status
 from .runs import search_main, train_main
 

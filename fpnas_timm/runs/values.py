@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..errors import did_you_mean
 
-__all__ = ['NAMES', 'RANGES', 'Range', 'Value', 'key_values', 'quantity']
+__all__ = ['NAMES', 'RANGES', 'Range', 'Value', 'key_values']
 
 
 class Range(NamedTuple):
@@ -112,7 +112,7 @@ class Value:
         range: the numbers allowed.
         names: the texts allowed; empty for any.
         optional: None is allowed, in a YAML file or in Python.
-        parse: used instead of `kind` to convert a text.
+        parse: used instead of `kind` to convert a text; its ValueError says what is expected.
     """
 
     kind: type = str
@@ -143,7 +143,10 @@ class Value:
             raise TypeError
         text = str(given)
         if self.parse is not None:
-            return self.parse(text)
+            try:
+                return self.parse(text)
+            except ValueError as e:
+                raise argparse.ArgumentTypeError(str(e)) from None
         if self.kind is int:
             try:
                 return int(text)
@@ -169,23 +172,6 @@ def _shown(value: Any) -> str:
     except ValueError:
         return repr(value)[:80]
     return text[:80]
-
-
-def quantity(text: str) -> float:
-    """Parse a number with an optional suffix K, M or G.
-
-    >>> quantity('3M'), quantity('0.4G'), quantity('66000000')
-    (3000000.0, 400000000.0, 66000000.0)
-    """
-    factors = {'k': 1e3, 'm': 1e6, 'g': 1e9}
-    factor = factors.get(text[-1:].lower())
-    try:
-        value = float(text[:-1]) * factor if factor else float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError('expected a number such as 3M, 0.4G or 66000000') from None
-    if math.isnan(value):
-        raise argparse.ArgumentTypeError('expected a number such as 3M, 0.4G or 66000000')
-    return value
 
 
 def key_values(items: Any) -> dict[str, Any]:

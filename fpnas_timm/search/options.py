@@ -12,7 +12,8 @@ from ..paper import FBNETV2_F_TARGET, SEARCH_SETTINGS, TABLE_B1
 from ..runs.image_options import BANDS, check_image_options
 from ..runs.options import OptionGroup
 from ..runs.parser import Parser, check_order, default_workers, known_options, load_yaml, set_options
-from ..runs.values import Range, quantity
+from ..runs.values import Range
+from ..spaces.budgets import quantity
 from .names import AROUND, COST_FORMS
 from .saved import AUTO, folder_to_resume, resumed
 

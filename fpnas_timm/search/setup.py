@@ -16,7 +16,7 @@ from timm.utils import random_seed
 from torch import nn
 from torch.utils.data import Dataset
 
-from ..errors import UsageError
+from ..errors import UsageError, one_line
 from ..model.supernet import SuperNet
 from ..runs.device import low_precision, start_device
 from ..runs.imbalance import WeightedCrossEntropy
@@ -219,11 +219,14 @@ def create_evaluator(
         steps=train_loader.steps if isinstance(dataset, JoinedImages) else None,
     )
     optimizer = make_optimizer(net, args.opt, lr=args.lr, weight_decay=args.weight_decay, momentum=args.momentum)
-    scheduler, _ = create_scheduler_v2(
-        optimizer, sched=args.sched, num_epochs=args.epochs, warmup_epochs=args.warmup_lr_epochs,
-        warmup_lr=args.warmup_lr, min_lr=args.min_lr, step_on_epochs=False,
-        updates_per_epoch=min(train_loader.steps, val_loader.steps),
-    )
+    try:
+        scheduler, _ = create_scheduler_v2(
+            optimizer, sched=args.sched, num_epochs=args.epochs, warmup_epochs=args.warmup_lr_epochs,
+            warmup_lr=args.warmup_lr, min_lr=args.min_lr, step_on_epochs=False,
+            updates_per_epoch=min(train_loader.steps, val_loader.steps),
+        )
+    except (AssertionError, TypeError, ValueError) as e:
+        raise UsageError(f'--sched {args.sched}: cannot be used in a search: {one_line(e)}') from None
     autocast, _ = low_precision(args.amp, args.amp_dtype, device)
     loss_fn: nn.Module = LabelSmoothingCrossEntropy(args.smoothing) if args.smoothing else nn.CrossEntropyLoss()
     if weights is not None:

@@ -4,6 +4,7 @@
 * `mbconv`: `MBConvSpace`, spaces of MBConv networks
 * `named`: the paper's spaces
 * `around`: the sub-networks of a network
+* `budgets`: budgets as people write them: a number, '3M', a window
 * `decode`: the most probable architecture within budgets (import it explicitly, since it needs NumPy and SciPy)
 """
 from .mbconv import MBConvSpace, Row, steps

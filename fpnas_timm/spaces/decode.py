@@ -6,7 +6,7 @@ windows is a mixed-integer linear program with one 0/1 variable per edge. SciPy'
 """
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,13 +15,13 @@ import numpy as np
 from ..arch import Arch
 from ..arch.cost import Cost, conv_cost, cost, group_cost, group_costs
 from ..arch.sizes import ImgSize, out_size, shown_size
+from .budgets import Budget, Window, windows
 from .mbconv import VARIABLES, MBConvSpace, Row, irrelevant
-from .space import Choices, LogProbs
+from .named import get_space
+from .space import Choices, HasLogProbs, LogProbs
 
 __all__ = ['Budget', 'Decoded', 'InfeasibleError', 'Window', 'decode', 'joint_log_probs', 'runner_up_gap']
 
-Window = tuple[float, float]  # smallest and largest value allowed
-Budget = Window | float  # a number N means (0, N)
 UNIT = 1e6  # the solver gets windows in millions, so that its tolerance of 1e-6 is one multiply-add
 
 
@@ -58,8 +58,8 @@ class _Problem(NamedTuple):
 
 
 def decode(
-        space: MBConvSpace,
-        log_probs: LogProbs,
+        space: MBConvSpace | str,
+        log_probs: 'LogProbs | HasLogProbs',
         macs: Budget | None = None,
         params: Budget | None = None,
         num_classes: int = 1000,
@@ -71,10 +71,10 @@ def decode(
     one is used; if several are equally probable, the first one.
 
     Args:
-        space: the search space, with the input size at which multiply-adds are counted.
+        space: the search space, with the input size at which multiply-adds are counted; or its name or file.
         log_probs: log-probabilities in nats; for each group, a dict of variable -> 1-D array (factorised), or one array
-            with one axis per variable (joint). Choices of probability 0 (-inf) are never used.
-        macs: minimum and maximum multiply-adds per image; a number N means (0, N), None means no limit.
+            with one axis per variable (joint). Choices of probability 0 (-inf) are never used. Or a distribution.
+        macs: minimum and maximum multiply-adds per image; N or '3M' means (0, N), None means no limit.
         params: minimum and maximum number of learnable parameters, in the same form.
         num_classes: number of outputs of the classifier, which counts towards both budgets.
         in_chans: number of image channels.
@@ -104,6 +104,7 @@ def decode(
     >>> round(float(np.exp(found.log_prob)), 3)  # 0.3 (kernel) x 0.7 (splits) x 0.4 (channels)
     0.084
     """
+    space = get_space(space) if isinstance(space, str) else space
     problem = _problem(space, log_probs, macs, params, num_classes, in_chans)
     excluded: list[list[int]] = []
     while True:
@@ -122,8 +123,8 @@ def decode(
 
 def runner_up_gap(
         decoded: Decoded,
-        space: MBConvSpace,
-        log_probs: LogProbs,
+        space: MBConvSpace | str,
+        log_probs: 'LogProbs | HasLogProbs',
         macs: Budget | None = None,
         params: Budget | None = None,
         num_classes: int = 1000,
@@ -134,6 +135,7 @@ def runner_up_gap(
     `inf` if there is no second one. If the gap is above the solver's tolerance (1e-6), the optimum is unique and every
     exact solver finds it. Arguments as in `decode`; `decoded` is its result.
     """
+    space = get_space(space) if isinstance(space, str) else space
     problem = _problem(space, log_probs, macs, params, num_classes, in_chans)
     path = []
     in_chs = space.stem.channels
@@ -180,24 +182,20 @@ def joint_log_probs(space: MBConvSpace, log_probs: LogProbs) -> list[np.ndarray]
 
 def _problem(
         space: MBConvSpace,
-        log_probs: LogProbs,
+        log_probs: 'LogProbs | HasLogProbs',
         macs: Budget | None,
         params: Budget | None,
         num_classes: int,
         in_chans: int,
 ) -> _Problem:
-    windows = {
-        name: (0, budget) if isinstance(budget, (int, float)) else budget
-        for name, budget in (('macs', macs), ('params', params))
-        if budget is not None
-    }
-    for name, (low, high) in windows.items():
-        if low > high:
-            raise ValueError(f'{name}: the window from {low} to {high} is empty')
     size = out_size(space.img_size, space.stem.stride)
     in_channels: tuple[int, ...] = (space.stem.channels,)
     layers = []
-    for row, joint in zip(space.rows, joint_log_probs(space, log_probs)):
+    given = log_probs.log_probs() if hasattr(log_probs, 'log_probs') else log_probs
+    if not isinstance(given, Sequence):
+        expected = 'one entry per group, or a distribution such as the `distribution` of a search result'
+        raise ValueError(f'log_probs: expected {expected}; got {type(given).__name__}')
+    for row, joint in zip(space.rows, joint_log_probs(space, given)):
         layers.append(_edges(row, joint, in_channels, size))
         in_channels, size = row.channels, out_size(size, row.stride)
     # the costs of stem and classifier do not depend on the choices, that of the head does on the last group's channels
@@ -206,7 +204,7 @@ def _problem(
     layers[-1] = [
         e._replace(macs=e.macs + heads[e.out_chs].macs, params=e.params + heads[e.out_chs].params) for e in layers[-1]
     ]
-    return _Problem(space, layers, windows, parts['stem'] + parts['classifier'])
+    return _Problem(space, layers, windows({'macs': macs, 'params': params}), parts['stem'] + parts['classifier'])
 
 
 def _edges(row: Row, joint: np.ndarray, in_channels: tuple[int, ...], size: ImgSize) -> list[_Edge]:

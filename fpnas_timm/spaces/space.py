@@ -3,18 +3,25 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Union
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-__all__ = ['Choices', 'Generator', 'LogProbs', 'SearchSpace']
+__all__ = ['Choices', 'Generator', 'HasLogProbs', 'LogProbs', 'SearchSpace']
 
 # For each group: {variable: log-probabilities}, or for a joint distribution one array with one axis per variable.
 LogProbs: TypeAlias = 'Sequence[Mapping[str, Sequence[float] | np.ndarray] | np.ndarray]'
 Choices = tuple[tuple[int, ...], ...]  # for each group and variable, the index of the choice
 Generator = Union[random.Random, 'torch.Generator']
+
+
+class HasLogProbs(Protocol):
+    """A distribution, such as that of a search's result."""
+
+    def log_probs(self) -> LogProbs:
+        """Log-probabilities in nats, in the form that `decode` takes."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from timm.data import AugMixDataset, FastCollateMixup, Mixup, create_loader, res
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 
-from ..errors import UsageError
+from ..errors import UsageError, one_line
 from ..runs.datasets import StrictImages, class_indices, fingerprint, open_dataset
 from ..runs.holdout import hold_out
 from ..runs.image_folder import counted
@@ -203,7 +203,7 @@ def create_loaders(
             images, is_training=True, num_aug_splits=aug_splits, collate_fn=collate_fn, **training
         )
     except (AssertionError, TypeError, ValueError) as e:
-        raise UsageError(f'incompatible data and augmentation options: {e}') from None
+        raise UsageError(f'incompatible data and augmentation options: {one_line(e)}') from None
     batch_size = training['batch_size']
     if len(loader) == 0:
         raise UsageError(

@@ -5,7 +5,7 @@ from timm.scheduler import create_scheduler_v2, scheduler_kwargs
 from timm.scheduler.scheduler import Scheduler
 from torch.optim import Optimizer
 
-from ..errors import UsageError
+from ..errors import UsageError, one_line
 
 __all__ = ['base_learning_rate', 'create_schedule']
 
@@ -35,8 +35,8 @@ def create_schedule(
     try:
         schedule = scheduler_kwargs(args, decreasing_metric=metric.endswith('loss'))
         scheduler, num_epochs = create_scheduler_v2(optimizer, **schedule, updates_per_epoch=updates)
-    except (AssertionError, ValueError) as e:
-        raise UsageError(f'--sched {args.sched}: {e}') from None
+    except (AssertionError, TypeError, ValueError) as e:
+        raise UsageError(f'--sched {args.sched}: {one_line(e)}') from None
     if scheduler is not None and start > 0:
         if args.sched_on_updates:
             scheduler.step_update(start * updates)

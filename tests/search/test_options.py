@@ -1,0 +1,49 @@
+"""The options of a search: defaults that are counted in epochs fit the number of epochs."""
+import logging
+from pathlib import Path
+
+import pytest
+
+from fpnas_timm.errors import UsageError
+from fpnas_timm.search.loop import SearchConfig
+from fpnas_timm.search.options import parse_search_args, search_options
+
+
+@pytest.mark.parametrize(('epochs', 'warmup', 'lr_warmup'), [
+    (1, 0, 0), (2, 1, 1), (5, 1, 1), (6, 2, 1), (10, 2, 1), (16, 4, 1), (20, 4, 1), (300, 4, 1),
+])
+def test_the_default_warmups_fit(
+        epochs: int, warmup: int, lr_warmup: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fifth of the epochs, at most the default of 4, and the search itself accepts them."""
+    given = {'epochs': epochs, 'output': str(tmp_path / 'out')}
+    for args in (
+        search_options(given), parse_search_args(['--epochs', str(epochs), '--output', str(tmp_path / 'out')])
+    ):
+        assert (args.warmup_epochs, args.warmup_lr_epochs, args.joint_epoch) == (warmup, lr_warmup, None)
+        SearchConfig(args.epochs, args.warmup_epochs)
+    said = [m for m in caplog.messages if '--warmup-epochs' in m]
+    assert said == ([] if warmup == 4 else [said[0]] * 2)
+    assert not said or f'for --epochs {epochs}: --warmup-epochs {warmup} instead of 4' in said[0]
+
+
+def test_those_that_were_asked_for_stay_or_are_refused(tmp_path: Path) -> None:
+    given = ['--output', str(tmp_path / 'out'), '--epochs', '3']
+    assert parse_search_args([*given, '--warmup-epochs', '2']).warmup_epochs == 2
+    with pytest.raises(UsageError, match=r'^--warmup-epochs 3: expected fewer than --epochs, 3$'):
+        parse_search_args([*given, '--warmup-epochs', '3'])
+    with pytest.raises(UsageError, match=r'^--joint-epoch 3: expected fewer than --epochs, 3$'):
+        parse_search_args([*given, '--joint-epoch', '3'])
+
+
+def test_the_papers_settings_are_scaled(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """315 epochs, 45 of warm-up, theta 80: a tenth of the epochs has a tenth of each, rounded up."""
+    given = ['--preset', 'fpnas_l0', '--output', str(tmp_path / 'out')]
+    args = parse_search_args(given)
+    assert (args.epochs, args.warmup_epochs, args.joint_epoch) == (315, 45, 80)
+    assert not [m for m in caplog.messages if 'instead of' in m]
+    with caplog.at_level(logging.WARNING):
+        args = parse_search_args([*given, '--epochs', '32'])
+    assert (args.warmup_epochs, args.joint_epoch) == (5, 9)
+    assert 'for --epochs 32: --warmup-epochs 5 instead of 45, --joint-epoch 9 instead of 80' in caplog.messages
+    assert parse_search_args([*given, '--epochs', '32', '--joint-epoch', '20']).joint_epoch == 20
