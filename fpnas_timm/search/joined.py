@@ -4,10 +4,11 @@ import os
 from collections.abc import Sequence, Sized
 from typing import Any, cast
 
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
 from ..errors import UsageError, did_you_mean
-from ..runs.datasets import class_indices, class_names
+from ..runs.datasets import StrictImages, class_indices, class_names, fingerprint
+from .dataset import GivenImages
 
 __all__ = ['JoinedImages', 'join_images']
 
@@ -47,13 +48,17 @@ def join_images(weights: Dataset, alpha: Dataset, name: str) -> JoinedImages:
         name: the option that names `alpha`, for messages.
 
     Raises:
-        UsageError: both contain the same image file, or `alpha` has a class that `weights` has not.
+        UsageError: both contain the same image, or `alpha` has a class that `weights` has not.
     """
-    files = [_files(dataset) for dataset in (weights, alpha)]
-    both = sorted(files[0] & files[1])
-    if both:
+    images = [_images(dataset) for dataset in (weights, alpha)]
+    both = [i for i in images[1] if i in images[0]]
+    files = any(isinstance(i, str) for i in images[0])
+    if both or (not files and fingerprint(weights) == fingerprint(alpha)):  # equal, but opened twice
+        count = len(both) or len(cast(Sized, alpha))
+        named = [i for i in both if isinstance(i, str)]
+        example = f', such as {named[0]}' if named else ''
         raise UsageError(
-            f'{name}: {len(both):,} of its {len(files[1]):,} images train the weights too, such as {both[0]}: expected '
+            f'{name}: {count:,} of its {len(cast(Sized, alpha)):,} images train the weights too{example}: expected '
             'other images for alpha'
         )
     names, alpha_names = class_names(weights), class_names(alpha)
@@ -75,7 +80,15 @@ def join_images(weights: Dataset, alpha: Dataset, name: str) -> JoinedImages:
     return JoinedImages(weights, alpha, targets)
 
 
-def _files(dataset: Dataset) -> set[str]:
-    """The absolute names of the image files, with links followed; empty if the dataset does not read files."""
+def _images(dataset: Any) -> dict[Any, None]:
+    """What identifies the images: the files, with links followed, or places in a Python object; empty if not known."""
+    if isinstance(dataset, GivenImages):
+        return _images(dataset.images)
+    if isinstance(dataset, Subset):
+        whole = list(_images(dataset.dataset))
+        return {whole[i]: None for i in dataset.indices} if whole else {}
+    if isinstance(dataset, (list, tuple)):
+        return {id(item[0]): None for item in dataset}
     samples = getattr(getattr(getattr(dataset, 'dataset', None), 'reader', None), 'samples', ())
-    return {os.path.realpath(s[0]) for s in samples if isinstance(s, tuple) and isinstance(s[0], str)}
+    files = {os.path.realpath(s[0]): None for s in samples if isinstance(s, tuple) and isinstance(s[0], str)}
+    return files or ({} if isinstance(dataset, StrictImages) else {(id(dataset), i): None for i in range(len(dataset))})

@@ -203,6 +203,8 @@ def _check(args: argparse.Namespace) -> None:
     """Raise UsageError for options that contradict each other."""
     if args.init_from_model and not args.init_from:
         raise UsageError('--init-from-model is for a file of weights: give it with --init-from FILE')
+    if args.alpha_split and args.alpha_split == args.train_split:
+        raise UsageError(f'--alpha-split {args.alpha_split}: its images train the weights: expected another split')
     if args.class_weights and args.balanced_sampling:
         raise UsageError('--class-weights and --balanced-sampling correct for the same thing: give one of them')
     args.in_chans = args.in_chans or (args.input_size[0] if args.input_size else BANDS.get(args.input_img_mode, 3))
