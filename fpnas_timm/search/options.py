@@ -21,6 +21,8 @@ __all__ = ['PRESETS', 'build_parser', 'parse_search_args', 'search_options']
 
 _logger = logging.getLogger('search')
 
+EPOCHS = 20  # the default, which the defaults of the warm-ups are for
+
 # The paper's settings for each search space: supplement, sections B and E; main paper, section 3 and Table 5.
 PRESETS: dict[str, dict[str, Any]] = {
     name: {
@@ -66,7 +68,7 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add('--target-num-classes', None, 'number of classes that the multiply-adds are counted for', type=int,
         otherwise="the data's")
     add('--tolerance', 0.02, 'the result has between (1 - X) * target and target multiply-adds')
-    add('--epochs', 20, 'number of epochs')
+    add('--epochs', EPOCHS, 'number of epochs')
     add('--warmup-epochs', 4, 'number of initial epochs in which alpha is frozen')
     add('--joint-epoch', None, 'epoch at which the distribution becomes joint; 0: from the start', type=int,
         otherwise='never')
@@ -161,7 +163,6 @@ def _resolved(
     for name in {'config', 'resume'} & set(config):
         raise UsageError(f'{given["config"]}: {name!r} is only allowed on the command line')
     asked = {k.replace('-', '_') for k in (*given, *config)}
-    full = parser.get_default('epochs')
     chosen = given.get('preset', config.get('preset', ''))
     preset = PRESETS.get(chosen, {}) if isinstance(chosen, str) else {}
     if 'input_size' in asked:
@@ -171,7 +172,7 @@ def _resolved(
         given = {**{k.replace('-', '_'): v for k, v in default.items()}, **given}
     args = parser.parse_args(argv)
     anew, args.resume = args.resume == AUTO, folder_to_resume(args.resume, args.output)
-    _fit_to_epochs(args, asked, preset, full)
+    _fit_to_epochs(args, asked, preset)
     if args.init_from and 'space' not in asked:
         args.space = AROUND
     _check(args)
@@ -184,14 +185,14 @@ def _resolved(
     return args
 
 
-def _fit_to_epochs(args: argparse.Namespace, asked: Set[str], preset: Mapping[str, Any], full: int) -> None:
+def _fit_to_epochs(args: argparse.Namespace, asked: Set[str], preset: Mapping[str, Any]) -> None:
     """Scale the defaults that are counted in epochs down to `--epochs`; those that were asked for stay."""
     changed = []
     for name in ('warmup_epochs', 'joint_epoch', 'warmup_lr_epochs'):
         value = getattr(args, name)
         if name in asked or value is None:
             continue
-        fitting = max(0, min(value, math.ceil(value * args.epochs / preset.get('epochs', full)), args.epochs - 1))
+        fitting = max(0, min(value, math.ceil(value * args.epochs / preset.get('epochs', EPOCHS)), args.epochs - 1))
         if fitting != value:
             changed.append(f'--{name.replace("_", "-")} {fitting} instead of {value}')
             setattr(args, name, fitting)
