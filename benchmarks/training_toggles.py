@@ -68,7 +68,8 @@ def run(out: Path, name: str, arch: str, seed: int, epochs: int, options: list[s
     if not result.exists():
         start = time.monotonic()
         argv = [*BASE, '--model-kwargs', f'arch={arch}', '--seed', str(seed), '--epochs', str(epochs), *options]
-        status = train([*argv, '--data-dir', str(out / 'data'), '--output', str(out), '--experiment', name])
+        status = train([*argv, '--data-dir', str(out / 'data'), '--output', str(out), '--experiment', name,
+                        '--resume', 'auto'])
         if status:
             raise SystemExit(status)
         last = json.loads((out / name / 'history.jsonl').read_text().splitlines()[-1])

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
                 continue
             name = f'{args.model[:40]}-{way.replace(" ", "_").replace(",", "")}-{seed}'
             argv = [*RECIPE, '--data-dir', str(images), '--epochs', str(key['epochs']), '--seed', str(seed)]
-            argv += ['--output', str(args.work / 'runs'), '--experiment', name]
+            argv += ['--output', str(args.work / 'runs'), '--experiment', name, '--resume', 'auto']
             argv += ['--model', 'fpnas', '--model-kwargs', f'arch={args.model}'] if '-' in args.model else [
                 '--model', args.model
             ]

@@ -48,7 +48,8 @@ def test_a_full_disk(tiny_images: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     error = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
     assert len(error) == 1
-    assert re.search(r'cannot be written \(.*\)', error[0])
+    named = rf'error: {tmp_path}/run/\S+: cannot be written \(.*\); the .*checkpoints? (is|are) kept$'
+    assert re.match(named, error[0])
     assert last.read_bytes() == before
     assert not list((tmp_path / 'run').glob('.*'))
     assert train_main([*argv, '--resume', 'auto']) == 0

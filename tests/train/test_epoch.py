@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from fpnas_timm.cli.runs import train_main
+from fpnas_timm.train.epoch import not_finite
+from fpnas_timm.train.options import parse_train_args
+from fpnas_timm.train.setup import setup
 
 from .common import ARCH, TRAIN, at, fails, state
 
@@ -55,3 +58,15 @@ def test_the_loss_is_not_finite(capsys: pytest.CaptureFixture[str], tiny_images:
     assert re.match(r'the loss is (nan|inf) in epoch 2, update \d, at learning rate 5e\+29: try a lower --lr', said)
     assert said.endswith(f'the last good checkpoint is {tmp_path / "run" / "last.pth.tar"}')
     assert (tmp_path / 'run' / 'last.pth.tar').read_bytes() == before
+
+
+@pytest.mark.parametrize(('options', 'advice'), [
+    ([], 'a lower --lr, a longer --warmup-epochs or --clip-grad 1; no epoch was finished'),
+    (['--amp', '--clip-grad', '0.5'], 'a --clip-grad below 0.5 or --amp-dtype bfloat16; no epoch was finished'),
+    (['--model-dtype', 'bfloat16', '--sched', 'none'],
+     'try a lower --lr, --clip-grad 1 or full precision (without --amp and --model-dtype); no epoch was finished'),
+])
+def test_the_advice_is_for_this_run(tiny_images: Path, tmp_path: Path, options: list[str], advice: str) -> None:
+    """Not `--amp-dtype` without `--amp`, nor a value that it has already."""
+    trainer = setup(parse_train_args([*TRAIN, '--data-dir', str(tiny_images), *at(tmp_path), *options])).trainer
+    assert not_finite('the loss is nan', trainer, 0, 0).endswith(advice)
