@@ -69,7 +69,7 @@ class SuperNetEvaluator:
             train_loader: batches of the half that trains the weights.
             val_loader: batches of the half that trains alpha.
             optimizer: optimizer of the weights.
-            scheduler: timm's learning-rate scheduler, stepped once per update.
+            scheduler: timm's learning-rate scheduler, stepped once per update; None: the rate stays as it is.
             loss_fn: (logits, classes) -> mean loss.
             autocast: context manager for forward passes.
             scaler: gradient scaler; disabled unless the precision is float16.
@@ -135,7 +135,8 @@ class SuperNetEvaluator:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.updates += 1
-        self.scheduler.step_update(num_updates=self.updates)
+        if self.scheduler is not None:
+            self.scheduler.step_update(num_updates=self.updates)
         return losses.mean().item()
 
     @torch.no_grad()

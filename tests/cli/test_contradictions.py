@@ -85,6 +85,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ('--epochs 4 --joint-epoch 4', '--joint-epoch 4: expected fewer than --epochs, 4'),
         ('--device abacus', '--device abacus: torch has no such device'),
         ('--device mps', '--device mps'),
+        ('--sched plateau', '--sched plateau: cannot be used in a search'),
         ('--space nowhere.json', '--space nowhere.json'),
         ('--space fpnas_l9', '--space fpnas_l9'),
         ('--target-macs 1', '--target-macs 1'),
@@ -128,6 +129,12 @@ def test_one_line(
     assert len(lines) == 1
     assert message in lines[0] and 'Traceback' not in lines[0]
     assert sorted(f.name for f in folder.iterdir()) == ['images', 'space.json']
+
+
+def test_a_constant_learning_rate(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    """timm has no schedule object for `none`."""
+    assert main(['search', *SEARCH, '--data-dir', 'images', '--epochs', '2', '--sched', 'none']) == 0
+    assert capsys.readouterr().out.startswith('i16-cn_')
 
 
 @pytest.mark.parametrize(('options', 'message'), [
