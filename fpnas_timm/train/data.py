@@ -75,12 +75,15 @@ def open_splits(
         raise UsageError(f'{root}: {train_split} and {val_split} are the same images: {instead}')
     return train, _with_same_classes(
         train, held_out, f'{name or root}: {val_split}', train_split,
-        lambda known: open_dataset(name, root, val_split, is_training=False, **{**validation, 'class_map': known}),
+        None if name else lambda known: open_dataset(
+            name, root, val_split, is_training=False, **{**validation, 'class_map': known}
+        ),
     )
 
 
 def _with_same_classes(
-        train: Dataset, held_out: Dataset, where: str, train_split: str, reopen: Callable[[dict[str, int]], Dataset]
+        train: Dataset, held_out: Dataset, where: str, train_split: str,
+        reopen: Callable[[dict[str, int]], Dataset] | None,
 ) -> Dataset:
     """The validation set with the class numbers of the training set, by name; `reopen` opens it with a class map."""
     ours, theirs = classes_of(train), classes_of(held_out)
@@ -94,10 +97,13 @@ def _with_same_classes(
             'use in a --class-map file, one per line'
         )
     if dict(ours.names) != dict(theirs.names):  # timm numbers each split on its own
+        if reopen is None:
+            raise UsageError(
+                f'{where} and {train_split} have different classes, so that their numbers differ: give both all classes, '
+                'or use the images as a folder (leave out --dataset), where they are matched by name'
+            )
         held_out = reopen(known)
         theirs = classes_of(held_out)
-        if dict(ours.names) != dict(theirs.names):
-            raise UsageError(f'{where} and {train_split} number their classes differently')
     lacking = [theirs.name(n) for n in theirs.names if n not in theirs.with_images()]
     if lacking:
         log_on_primary(_logger, f'{where} has no images of {listed(lacking)}.', logging.WARNING)

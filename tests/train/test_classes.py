@@ -213,3 +213,16 @@ def test_order_in_training() -> None:
     kept = match_for_training(Classifier('model', 3, True, ['cat', 'dog', 'fish'], asked_for=True), two, 'data')
     assert kept.order == [1, 0, 2] and kept.names == ['dog', 'cat', 'fish']
     assert match_for_training(Classifier('model', 3), DataClasses(), None).names == []
+
+
+def test_splits_of_torchvisions_folders(
+        mapped: Path, tiny_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+        caplog: pytest.LogCaptureFixture
+) -> None:
+    """They number their classes on their own: validated by name, and refused where both splits are needed."""
+    data = links(tmp_path / 'data', tiny_images, {'train': ['blue', 'green', 'red'], 'validation': ['green', 'red']})
+    model = ['--model', f'local-dir:{mapped}', '--pretrained', '--dataset', 'torch/image_folder']
+    result, _ = validated(capsys, caplog, [str(data), *model])
+    assert (result['top1'], result['images']) == (100, 8)
+    with pytest.raises(UsageError, match='validation and train have different classes, so that their numbers differ'):
+        train(data_dir=data, dataset='torch/image_folder', num_classes=3, output=tmp_path, **SHORT)
