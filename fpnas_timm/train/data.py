@@ -99,8 +99,8 @@ def _with_same_classes(
     if dict(ours.names) != dict(theirs.names):  # timm numbers each split on its own
         if reopen is None:
             raise UsageError(
-                f'{where} and {train_split} have different classes, so that their numbers differ: give both all classes, '
-                'or use the images as a folder (leave out --dataset), where they are matched by name'
+                f'{where} and {train_split} have different classes, so that their numbers differ: give both all '
+                'classes, or use the images as a folder (leave out --dataset), where they are matched by name'
             )
         held_out = reopen(known)
         theirs = classes_of(held_out)
