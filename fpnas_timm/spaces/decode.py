@@ -329,7 +329,7 @@ def _explain(problem: _Problem) -> str:
         return f'{min(t[0] for t in totals.values()) + fixed:,} to {max(t[1] for t in totals.values()) + fixed:,}'
 
     words = {'macs': 'multiply-adds', 'params': 'parameters'}
-    asked = ' and '.join(f'{low:,} to {high:,} {words[n]}' for n, (low, high) in problem.windows.items())
+    asked = ' and '.join(f'{low:,.15g} to {high:,.15g} {words[n]}' for n, (low, high) in problem.windows.items())
     reachable = ' and '.join(f'{reach(n)} {words[n]}' for n in problem.windows)
     path, _ = _solve(problem, [], nearest=True)
     if path is None:
