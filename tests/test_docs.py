@@ -1,15 +1,19 @@
 """The pages: links resolve, architecture strings are canonical, the zoo's strings are the zoo's, examples still run."""
 
+import contextlib
 import doctest
+import io
 import json
 import os
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from fpnas_timm.arch import Arch
 from fpnas_timm.arch.cost import cost
+from fpnas_timm.cli import main
 from fpnas_timm.paper import TABLE_B1
 from fpnas_timm.zoo import ARCHS
 
@@ -82,6 +86,35 @@ def test_examples(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     report: list[str] = []
     doctest.DocTestRunner(optionflags=options).run(test, out=report.append)
     assert ''.join(report) == ''
+
+
+CONSOLE = [
+    pytest.param(page, body, id=f'{page.name}-{i}')
+    for page in DOCS
+    for i, (language, body) in enumerate(FENCE.findall(page.read_text(encoding='utf-8')))
+    if language == 'console'  # those marked `demo` need the folder of a demo, `long` is in tests/zoo
+]
+# What differs from machine to machine.
+VERSIONS = re.compile(r'^fpnas_timm .*', re.MULTILINE)
+
+
+@pytest.mark.parametrize(('page', 'body'), CONSOLE)
+def test_console(page: Path, body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command of a `console` block prints what the page says; `...` stands for anything."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'DATA').mkdir()
+    monkeypatch.setenv('COLUMNS', '80')
+    for part in re.split(r'^\$ fpnas ', body, flags=re.MULTILINE)[1:]:
+        command, _, expected = part.partition('\n')
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            main(shlex.split(command))
+        found, wanted = (VERSIONS.sub('(versions)', text).rstrip() for text in (printed.getvalue(), expected))
+        assert doctest.OutputChecker().check_output(wanted, found, doctest.ELLIPSIS), f'$ fpnas {command}\n{found}'
+
+
+def test_the_console_blocks_are_found() -> None:
+    assert len(CONSOLE) >= 6
 
 
 TABLE = Path(os.environ.get('NAS_BENCH_MACRO', ROOT.parent / 'shared' / 'data' / 'nas-bench-macro_cifar10.json'))
