@@ -38,7 +38,7 @@ def test_the_script_of_the_page(
 ) -> None:
     """It learns, prints the mean average precision that scikit-learn gets, and exports what can be loaded."""
     text = (ROOT / 'docs' / 'training.md').read_text(encoding='utf-8')
-    [code] = re.findall(r'^```python multilabel\n(.*?)^```$', text, re.MULTILINE | re.DOTALL)
+    [code] = re.findall(r'^<!-- multilabel -->\n```python\n(.*?)^```$', text, re.MULTILINE | re.DOTALL)
     rng = random.Random(0)
     for split, count in (('train', 64), ('validation', 32)):
         write_split(tmp_path / 'DIR' / split, count, rng)
