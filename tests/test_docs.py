@@ -2,6 +2,7 @@
 
 import contextlib
 import doctest
+import importlib.util
 import io
 import json
 import os
@@ -55,6 +56,16 @@ def test_architecture_strings(page: Path) -> None:
         Arch.parse(string)
     if page.name != 'README.md' or page.parent != ROOT:  # the front page shows how short a string may be
         assert [s for s in strings(text, ('error', 'input')) if str(Arch.parse(s)) != s] == []
+
+
+def test_the_readme_of_a_package_index_has_absolute_links() -> None:
+    spec = importlib.util.spec_from_file_location('absolute_links', ROOT / '.github' / 'absolute_links.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = module.absolute((ROOT / 'README.md').read_text(encoding='utf-8'), 'https://example.org/a/b', 'v1')
+    links = LINK.findall(FENCE.sub('', text))
+    assert len(links) > 20 and all(re.match('https?://|#', link) for link in links)
+    assert 'https://example.org/a/b/raw/v1/docs/img/fpnas_l2.png' in links
 
 
 def test_strings_of_the_models() -> None:
