@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import UsageError, did_you_mean, one_line
 from ..runs.device import Precision, Process
+from ..weights.folder import config_problem
 from .checkpoints import arch_in
 
 __all__ = ['Frozen', 'NetworkConfig', 'create_network', 'freeze', 'has_trained_classifier', 'to_device']
@@ -83,7 +84,7 @@ def _create_model(config: NetworkConfig) -> nn.Module:
     try:
         return timm.create_model(config.model, **kwargs, **config.model_kwargs)
     except Exception as e:  # models raise many kinds of errors
-        reason = one_line(e, limit=2000)  # it may contain an architecture string
+        reason = config_problem(config.model) or one_line(e, limit=2000)  # it may contain an architecture string
         if 'Unknown model' in reason:
             reason = 'no model with this name is registered' + did_you_mean(config.model, timm.list_models())
         raise UsageError(f'--model {config.model}: {reason}') from None

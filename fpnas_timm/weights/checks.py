@@ -20,6 +20,7 @@ from .json_file import show
 __all__ = ['check_file', 'checked_file', 'max_bytes', 'sha256_of']
 
 FLOATS = ('F16', 'BF16', 'F32', 'F64')  # safetensors' names of the types that weights may have
+NEW_CLASSIFIER = -1  # timm's number of classes for the caller's own file whose classifier is not used
 COUNTER = 'num_batches_tracked'  # of batch norms; not used for inference, torch can do without it
 
 
@@ -93,6 +94,8 @@ def check_file(
         RunError: the file is damaged or too large, or its hash, or the name, shape or type of a tensor does not match.
     """
     name = name or str(path)
+    if cfg.get('num_classes') == NEW_CLASSIFIER and path.is_file():
+        cfg = {**cfg, 'num_classes': _num_classes(_header(path, name)[0])}
     network = _expected(cfg, arch, name, global_pool)
     try:
         size = path.stat().st_size
@@ -111,10 +114,15 @@ def check_file(
         check_same_arch(network, held)
     except RuntimeError as e:
         raise RunError(f'{name}: {e}') from None
-    classifier = held.get('classifier.weight')
-    if classifier is not None and classifier.shape[0] != cfg['num_classes']:
-        raise RunError(f'{name}: has {classifier.shape[0]} classes, and its config says {cfg["num_classes"]}')
+    if (classes := _num_classes(held)) and classes != network.num_classes:
+        raise RunError(f'{name}: has {classes} classes, and its config says {network.num_classes}')
     _check_tensors(network, held, types, name)
+
+
+def _num_classes(held: Mapping[str, torch.Tensor]) -> int:
+    """The number of classes of a state dict's classifier; 0 if it has none."""
+    classifier = held.get('classifier.weight')
+    return classifier.shape[0] if classifier is not None and classifier.ndim else 0
 
 
 def _header(path: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

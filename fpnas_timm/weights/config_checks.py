@@ -56,6 +56,9 @@ def _is_size(v: Any) -> bool:
 
 _TEXT = _Check(_is_text, 'a text')
 _TEXTS = _Check(lambda v: _is_text(v) or _are(_is_text, 0, 1000)(v), 'a text or a list of texts')
+_LABELS = _Check(
+    lambda v: _are(_is_text, 0, MAX_CLASSES)([*v.values()] if isinstance(v, dict) else v), 'texts, in a list or object'
+)
 _SIZE = _Check(_is_size, f'channels, height and width, at most {MAX_IMG_SIZE}')
 _POOL = _Check(_are(_is_int(1, MAX_IMG_SIZE), 2, 2), 'height and width')
 _CROP = _Check(_is_number(0, 10, above=True), 'a number above 0, at most 10')
@@ -80,10 +83,8 @@ CFG: Mapping[str, _Check] = {
     'std': _Check(_are(_is_number(0, 1e6, above=True), 1, MAX_CHANS), 'a list of numbers above 0'),
     'num_classes': _COUNT,
     'label_offset': _one_of(0),
-    'label_names': _Check(_are(_is_text, 0, MAX_CLASSES), 'a list of names'),
-    'label_descriptions': _Check(
-        lambda v: _are(_is_text, 0, MAX_CLASSES)(list(v.values()) if isinstance(v, dict) else v), 'texts by name'
-    ),
+    'label_names': _LABELS,  # by index, if they are an object
+    'label_descriptions': _LABELS,
     'pool_size': _POOL,
     'test_pool_size': _POOL,
     'first_conv': _one_of('stem.conv'),

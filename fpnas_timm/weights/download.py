@@ -45,8 +45,8 @@ def download(
     """
     repo_id, _, revision = hub_id.partition('@')
     name = f'{filename} of {hub_id}'
-    parts = [*repo_id.split('/'), *revision.split('/'), *filename.split('/')]
-    if not {'.', '..'}.isdisjoint(parts) or '' in filename.split('/'):
+    parts = '/'.join(filter(None, (repo_id, revision, filename))).split('/')
+    if not filename or not {'.', '..', ''}.isdisjoint(parts):
         raise RunError(f'{name}: no such name on the Hub')
     where: dict[str, Any] = {'repo_id': repo_id, 'filename': filename, 'revision': revision or None}
     cache = Path(cache_dir or HF_HUB_CACHE)
@@ -62,7 +62,8 @@ def download(
             _logger.warning('%s: %s: damaged in the cache, downloaded again', name, problem)
         if HF_HUB_OFFLINE:
             once = f'run `fpnas hub pull {hub_id}` once with a network'
-            raise RunError(f'{name}: not in the cache, and HF_HUB_OFFLINE is set: {once}')
+            problem = 'cannot be downloaded again' if cached else 'not in the cache'
+            raise RunError(f'{name}: {problem}, and HF_HUB_OFFLINE is set: {once}')
         return _from_hub(where, name, max_bytes, cache, cached, force)
     except RunError:
         raise

@@ -18,8 +18,8 @@ from .config_checks import check_cfg, check_model_args
 from .json_file import read_json, show
 
 __all__ = [
-    'CARD_FILE', 'CONFIG_FILE', 'PICTURE', 'WEIGHTS_FILE', 'check_empty', 'drop_doubled_num_classes', 'export_model',
-    'is_own', 'model_folder', 'read_config',
+    'CARD_FILE', 'CONFIG_FILE', 'PICTURE', 'WEIGHTS_FILE', 'check_empty', 'config_problem', 'drop_doubled_num_classes',
+    'export_model', 'is_own', 'model_folder', 'read_config',
 ]
 
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, PICTURE = 'config.json', 'model.safetensors', 'README.md', 'arch.png'
@@ -156,6 +156,22 @@ def read_config(folder: Path) -> dict[str, Any]:
         check_cfg(cfg, str(path))
         check_model_args(config.get('model_args', {}), str(path), name, cfg)
     return config
+
+
+def config_problem(model: str) -> str:
+    """What is wrong with the `config.json` of `local-dir:FOLDER`, which timm reads itself; '' if nothing is.
+
+    >>> config_problem('resnet18')
+    ''
+    """
+    scheme, _, folder = model.partition(':')
+    if scheme != 'local-dir' or not (Path(folder) / CONFIG_FILE).is_file():
+        return ''
+    try:
+        read_config(Path(folder))
+    except UsageError as e:
+        return str(e)
+    return ''
 
 
 def is_own(name: str) -> bool:

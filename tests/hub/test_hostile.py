@@ -69,7 +69,8 @@ def test_what_names_files_in_the_cache_is_checked(server: HubServer, tmp_path: P
     server.fields = {name: fields for name, (fields, _) in zip(names, cases, strict=True)}
     for said, (_, words) in zip(attempt(server, tmp_path, *names), cases, strict=True):
         assert said.startswith('RunError ') and words in said
-    paths = [('me/..', 'a.json'), ('../net', 'a.json'), ('me/net@../../x', 'a.json'), ('me/net', '../../a.json')]
+    paths = [('me/..', 'a.json'), ('../net', 'a.json'), ('me/net@../../x', 'a.json'), ('me/net', '../../a.json'),
+             ('me/net@/x', 'a.json'), ('/me/net', 'a.json'), ('me/net', '/a.json'), ('me/net', '')]
     assert all('no such name' in said for said in attempt(server, tmp_path, *paths))
     assert stored(tmp_path) == []
 

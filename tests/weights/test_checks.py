@@ -46,7 +46,8 @@ def test_weights_of_something_else_are_refused(saved: Path, tmp_path: Path) -> N
         check_file(saved, CFG, ARCH.replace('c24', 'c40'))
     with pytest.raises(RunError, match='has 4 classes, and its config says 5'):
         check_file(saved, {**CFG, 'num_classes': 5}, ARCH)
-    for num_classes in (-1, 10**7, '4', None, True):
+    check_file(saved, {**CFG, 'num_classes': -1}, ARCH)  # train --pretrained-path FILE, with a new classifier
+    for num_classes in (-2, 10**7, '4', None, True):
         with pytest.raises(RunError, match='its config says'):
             check_file(saved, {**CFG, 'num_classes': num_classes}, ARCH)
     save_file({**load_file(saved), 'more': torch.zeros(1 << 20)}, tmp_path / 'large.safetensors')
@@ -67,6 +68,7 @@ COUNTER = 'stem.bn.num_batches_tracked'
     (lambda t: t.update(more=torch.zeros(1)), "1 tensors are not of this network, such as 'more'"),
     (lambda t: t.update({'classifier.bias': torch.zeros(5)}), 'classifier.bias is (5,), expected (4,)'),
     (lambda t: t.update({'classifier.weight': torch.zeros(4, 64)}), 'classifier.weight is (4, 64), expected (4, 32)'),
+    (lambda t: t.update({'classifier.weight': torch.tensor(1.0)}), 'classifier.weight is (), expected (4, 32)'),
     (lambda t: t.update({'stem.bn.weight': torch.zeros(9)}), 'stem.bn.weight is (9,) in the weights'),
     (lambda t: t.update({'module.stem.bn.weight': torch.ones(8)}), 'some tensors are there twice'),
     *((lambda t, d=d: t.update({'classifier.weight': t['classifier.weight'].to(d)}), f'is of type {name}: weights are')
