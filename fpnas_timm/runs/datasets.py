@@ -159,6 +159,8 @@ def open_dataset(
     remote = kwargs.get('download') or kind not in ('', 'torch')
     if not remote and (root is None or not Path(root).exists()):
         raise UsageError(f'{root or "the data folder"}: no such folder: pass the image folder with --data-dir')
+    if not kind and root is not None and not Path(root).is_dir() and Path(root).suffix != '.tar':
+        raise UsageError(f'{root}: not a folder: pass the image folder, or a .tar of it, with --data-dir')
     if not kind and root is not None and Path(root).is_dir():
         dataset, where = _open_folder(find_split(root, split), extensions, **kwargs)
     else:

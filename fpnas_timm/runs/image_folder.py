@@ -15,6 +15,7 @@ from .splits import is_hidden
 
 __all__ = ['IMG_EXTENSIONS', 'FolderReader', 'read_extensions']
 
+_DIGITS = re.compile(r'(\d+)')
 # those of them that the installed Pillow can read are read
 IMG_EXTENSIONS = (
     '.png', '.jpg', '.jpeg', '.jfif', '.webp', '.tif', '.tiff', '.bmp', '.gif', '.ppm', '.pgm', '.pbm', '.pnm', '.jp2',
@@ -81,7 +82,10 @@ class FolderReader(ReaderImageFolder):
             names = sorted(set(self.scan.labels), key=lambda n: (_natural_key(n), n))
             mapped = {name: i for i, name in enumerate(names)}
         self.class_to_idx = mapped
-        order = sorted(zip(self.scan.paths, self.scan.labels), key=lambda item: (_natural_key(item[0]), item[0]))
+        below = len(os.path.join(self.root, ''))  # the order is that of the whole paths, which all start alike
+        order = sorted(
+            zip(self.scan.paths, self.scan.labels), key=lambda item: (_natural_key(item[0][below:]), item[0])
+        )
         self.samples = [(path, mapped[label]) for path, label in order]
         self.scan.paths, self.scan.labels = [], []  # not once more in every DataLoader worker
 
@@ -104,6 +108,11 @@ class FolderReader(ReaderImageFolder):
             f'{self.root}: contains no images in class folders{others}; files that are read: {types} (change it with '
             '--img-extensions)'
         )
+
+    def _filename(self, index: int, basename: bool = False, absolute: bool = False) -> str:
+        """As timm's, but faster: all paths start with the root."""
+        path = self.samples[index][0]
+        return os.path.basename(path) if basename else path if absolute else path[len(os.path.join(self.root, '')):]
 
     def notes(self) -> list[str]:
         """Sentences about what the folder has that a user may not expect; empty for an ordinary folder."""
@@ -189,7 +198,9 @@ def _walk(
 
 def _natural_key(text: str) -> list[int | str]:
     """timm's `natural_key`, for all digits."""
-    return [int(s) if s.isdecimal() else s for s in re.split(r'(\d+)', text.lower())]
+    parts: list[int | str] = list(_DIGITS.split(text.lower()))
+    parts[1::2] = map(int, parts[1::2])
+    return parts
 
 
 def _read_class_map(class_map: str | Mapping[str, int], root: str) -> dict[str, int]:

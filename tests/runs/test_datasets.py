@@ -35,12 +35,14 @@ def test_classes_of_any_dataset() -> None:
 
 @pytest.mark.parametrize(('folder', 'split', 'message'), [
     ('nowhere', 'train', 'nowhere: no such folder: pass the image folder with --data-dir'),
+    ('file', 'train', 'file: not a folder: pass the image folder, or a .tar of it'),
     ('', 'trian', "has no folder for the split 'trian', only for others"),
     ('', 'test', "has no folder for the split 'test', only for others"),  # validation is not a test split
     ('empty', 'train', 'empty/train: contains no images in class folders; files that are read: .png, .jpg'),
 ])
 def test_errors(tiny_images: Path, tmp_path: Path, folder: str, split: str, message: str) -> None:
     (tmp_path / 'empty' / 'train' / 'red').mkdir(parents=True)
+    (tmp_path / 'file').write_text('')
     with pytest.raises(UsageError, match=message):
         open_dataset('', tmp_path / folder if folder else tiny_images, split)
 
