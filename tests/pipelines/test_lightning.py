@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import timm
+import timm.optim
 import torch
 import torch.nn.functional as F
 
