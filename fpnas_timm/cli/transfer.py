@@ -1,6 +1,7 @@
 """`fpnas transfer`: a network with the weights of another, as a folder for timm, `fpnas train` and `fpnas hub push`."""
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,10 +155,11 @@ def _write(made: _Made, folder: Path) -> None:
     inherited = made.inherited
     labels = made.source.label_names if inherited is None or inherited.classifier else ()
     facts = {
-        'init_from': made.source.name,
-        'license': made.source.license or 'unknown',
+        'init_from': made.source.record,
         'inherited': inherited.summary if inherited else '',
     }
+    if not made.source.license:
+        print(f'{made.source.name}: the license of its weights is not recorded', file=sys.stderr)
     export_model(made.model, folder, resolve_model_data_config(made.model), labels, facts)
 
 

@@ -12,7 +12,7 @@ from timm.models._hub import generate_readme
 
 from ..arch import Arch
 from ..arch.cost import cost
-from ..weights.folder import PICTURE
+from ..weights.folder import PICTURE, initial_weights
 from ..zoo.strings import ARCHS
 
 __all__ = ['metrics_of', 'model_card', 'origin_of', 'recipe_of']
@@ -55,6 +55,8 @@ def model_card(config: Mapping[str, Any], arch: Arch, repo_id: str, origin: str,
         details['Measured'] = {name: f'{value:g}' for name, value in metrics.items()}
     if recipe:
         details['Training recipe'] = recipe
+    if start := initial_weights(config):
+        details['Weights started from'] = f'{start["name"]} (license: {start["license"] or "not recorded"})'
     text = generate_readme(
         {
             'description': (

@@ -105,6 +105,7 @@ def write_result(
         class_names: Sequence[str],
         data_config: dict[str, Any],
         calibration_batches: int,
+        init_from: Mapping[str, str] | None = None,
 ) -> Accuracy:
     """Write the result of a finished search: `arch.txt`, `result.json`, the extracted model and the pictures.
 
@@ -117,6 +118,7 @@ def write_result(
         class_names: names of the model's classes; empty if unknown.
         data_config: timm's data config of the model (input size, mean, ..).
         calibration_batches: number of batches for the batch-norm statistics of the extracted model.
+        init_from: name and license of the network that the supernet started from, if any.
 
     Returns:
         The accuracy of the extracted model, with its inherited weights, on the half that trains alpha.
@@ -148,7 +150,8 @@ def write_result(
     }
     write_text(folder / 'arch.txt', f'{arch}\n')
     note = {'weights': 'inherited from the supernet, not trained on their own', 'space': space.name, **figures}
-    export_model(model.cpu(), folder / EXTRACT, data_config, class_names, {'search': note})
+    training = {'search': note, **({'init_from': dict(init_from)} if init_from else {})}
+    export_model(model.cpu(), folder / EXTRACT, data_config, class_names, training)
     try:
         draw_search(search.history, arch, folder, space.groups, target)
     except ImportError:

@@ -326,7 +326,7 @@ def _result(setup: Setup) -> SearchResult:
             return done
         return write_result(
             setup.folder, search, choices, setup.space, evaluator, setup.class_names, setup.data_config,
-            setup.calibration_batches,
+            setup.calibration_batches, setup.record.get('init_from'),
         )
 
     top1, images = from_primary(write, setup.rank, setup.world_size)

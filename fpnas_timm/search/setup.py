@@ -32,7 +32,7 @@ from .images import create_half_loader, data_config_of, half_class_weights, open
 from .joined import JoinedImages
 from .loop import Search, SearchConfig
 from .names import AROUND, SPACE_FILE
-from .start import open_start, space_of, start
+from .start import open_start, space_of, start, start_record
 
 __all__ = ['Setup', 'set_up']
 
@@ -123,7 +123,7 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
         record={
             'processes': args.world_size, 'space': space.to_dict(), 'images': images, 'class_names': names,
             **vars(halves), 'alpha_from': dataset.count if isinstance(dataset, JoinedImages) else None,
-            'class_weights': weights,
+            'class_weights': weights, 'init_from': start_record(source, args.resume),
         },
         class_names=names,
         data_config=data_config_of(args, space),

@@ -2,6 +2,7 @@
 import argparse
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from ..errors import UsageError
@@ -10,8 +11,9 @@ from ..spaces import MBConvSpace
 from ..spaces.around import space_around
 from ..transfer.sources import Source, open_source
 from ..transfer.supernet import start_supernet
+from .folder import read_record
 
-__all__ = ['open_start', 'space_of', 'start']
+__all__ = ['open_start', 'space_of', 'start', 'start_record']
 
 _logger = logging.getLogger('search')
 
@@ -49,3 +51,10 @@ def start(net: SuperNet, source: Source) -> None:
     kept = start_supernet(net, source.model)
     head = "its classifier" if kept else f'a new classifier of {net.num_classes} classes'
     _logger.info('the supernet starts from %s with %s, channels sorted by importance', source.name, head)
+
+
+def start_record(source: Source | None, resume: str | None) -> dict[str, str] | None:
+    """What the extracted model records of the source, also that of a resumed search; None without a source."""
+    if source is not None:
+        return source.record
+    return read_record(Path(resume)).get('init_from') if resume else None

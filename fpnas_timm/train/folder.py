@@ -116,6 +116,8 @@ def export_best(
         'dataset': notes.get('dataset'),
         **notes.get('images', {}),
     }
+    if notes.get('init_from'):
+        training['init_from'] = notes['init_from']
     if search := notes.get('search'):
         training['search'] = {k: v for k, v in search.items() if k != 'weights'}  # the supernet's
     export_model(model, folder / 'export', data_config, label_names, training)

@@ -46,13 +46,14 @@ def open_start(args: argparse.Namespace, saved: Mapping[str, Any]) -> Source | N
         return None
     if saved:
         before = options_in(saved)
-        for name in ('model_kwargs', 'bn_eps', *_IMAGE_OPTIONS):
-            setattr(args, name, before.get(name, getattr(args, name)))
+        for name in ('model_kwargs', 'bn_eps', 'init_from_record', *_IMAGE_OPTIONS):
+            setattr(args, name, before.get(name, getattr(args, name, None)))
         return None
     recorded = _recorded(args.init_from)
     if args.in_chans is None and not args.input_size and recorded.in_chans is not None:
         vars(args).update(in_chans=recorded.in_chans, input_img_mode=args.input_img_mode or recorded.img_mode or None)
     source = open_source(args.init_from, args.init_from_model, args.in_chans or (args.input_size or [3])[0])
+    args.init_from_record = source.record  # for the export, also of a resumed run
     if args.model == 'fpnas' and 'arch' not in args.model_kwargs:
         args.model_kwargs = {**args.model_kwargs, 'arch': str(source.model.arch)}
     config: Mapping[str, Any] = cast(Any, source.model.pretrained_cfg)

@@ -183,6 +183,7 @@ def _create_network(args: argparse.Namespace) -> tuple[nn.Module, Classifier, di
         log_on_primary(_logger, note, logging.WARNING)
     vars(args).update(num_classes=num_outputs, in_chans=channels, input_img_mode=mode)
     facts = {
+        'init_from': getattr(args, 'init_from_record', None),
         'recipe': args.recipe, 'epochs': args.epochs, 'seed': args.seed,
         'dataset': args.dataset or Path(args.data_dir or '').name,
         'search': recorded.search if recorded.arch == str(getattr(model, 'arch', None)) else {},

@@ -1,5 +1,5 @@
 """Opens what `--init-from` names: a timm model, a model on the Hub, a folder, or a file of weights."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import nn
 from ..arch import Arch, ArchError
 from ..errors import UsageError, one_line
 from ..model.network import FPNAS, checkpoint_filter_fn
-from ..weights.folder import model_folder, read_config
+from ..weights.folder import initial_weights, model_folder, read_config
 from .timm_arch import create_source
 from .timm_weights import from_timm
 
@@ -28,12 +28,19 @@ class Source:
         name: what it is, for messages and cards, such as 'timm/efficientnet_b0.ra_in1k'.
         license: license of its weights; '' if unknown.
         label_names: names of its classes in order; empty if unknown.
+        origin: what its weights started from themselves; '' if from scratch or unknown.
     """
 
     model: FPNAS
     name: str
     license: str = ''
     label_names: tuple[str, ...] = ()
+    origin: str = ''
+
+    @property
+    def record(self) -> dict[str, str]:
+        """What a model that starts from it records as `init_from`: the first network of a chain, and its license."""
+        return {'name': self.origin or self.name, 'license': self.license}
 
 
 def open_source(source: str, model: str | None = None, in_chans: int = 3) -> Source:
@@ -67,7 +74,8 @@ def _open_folder(folder: Path, source: str, in_chans: int) -> Source:
     config = read_config(folder)
     labels = tuple(map(str, config.get('label_names') or ()))
     opened = _wrap(create_source(f'local-dir:{folder}', pretrained=True, in_chans=in_chans), source, labels)
-    return opened
+    before = initial_weights(config)  # its license is that of all that comes after
+    return replace(opened, license=before['license'], origin=before['name']) if before else opened
 
 
 def _open_file(path: Path, model: str | None, in_chans: int) -> Source:
@@ -85,7 +93,7 @@ def _open_file(path: Path, model: str | None, in_chans: int) -> Source:
         net.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as e:
         raise UsageError(f'{path}: not the weights of {model}: {one_line(e, limit=400)}') from None
-    return _wrap(net, path.name)
+    return replace(_wrap(net, path.name), license='')  # that of timm's own weights, not of this file's
 
 
 def _network(model: str, in_chans: int, num_classes: int | None) -> nn.Module:
@@ -116,4 +124,6 @@ def _wrap(model: nn.Module, name: str, label_names: tuple[str, ...] = ()) -> Sou
     config: dict[str, Any] = dict(getattr(model, 'pretrained_cfg', None) or {})
     labels = label_names or tuple(map(str, config.get('label_names') or ()))
     net = model if isinstance(model, FPNAS) else from_timm(model.eval())
-    return Source(net.eval(), name, str(config.get('license') or ''), labels)
+    # the cfg of an FP-NAS network describes the architecture, not the weights of someone's folder
+    license = '' if isinstance(model, FPNAS) else str(config.get('license') or '')
+    return Source(net.eval(), name, license, labels)

@@ -19,7 +19,7 @@ from .json_file import read_json, show
 
 __all__ = [
     'CARD_FILE', 'CONFIG_FILE', 'PICTURE', 'WEIGHTS_FILE', 'check_empty', 'config_problem', 'drop_doubled_num_classes',
-    'export_model', 'is_own', 'model_folder', 'read_config',
+    'export_model', 'initial_weights', 'is_own', 'model_folder', 'read_config',
 ]
 
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, PICTURE = 'config.json', 'model.safetensors', 'README.md', 'arch.png'
@@ -99,6 +99,24 @@ def drop_doubled_num_classes(config: dict[str, Any]) -> dict[str, Any]:
     """
     args = {k: v for k, v in config.get('model_args', {}).items() if k != 'num_classes'}
     return {**config, 'model_args': args} if 'model_args' in config else config
+
+
+def initial_weights(config: Mapping[str, Any]) -> dict[str, str]:
+    """Which trained network the weights of a model started from, as its `config.json` says.
+
+    Returns:
+        `name` and `license` ('' if unknown); empty if they started from scratch or nothing is recorded.
+
+    >>> initial_weights({'training': {'init_from': {'name': 'timm/mobilenetv2_050.lamb_in1k'}}})
+    {'name': 'timm/mobilenetv2_050.lamb_in1k', 'license': ''}
+    """
+    training = config.get('training')
+    training = training if isinstance(training, Mapping) else {}
+    for place in (training, training.get('search'), config.get('search')):
+        found = place.get('init_from') if isinstance(place, Mapping) else None
+        if isinstance(found, Mapping) and isinstance(found.get('name'), str):
+            return {'name': found['name'], 'license': str(found.get('license') or '')}
+    return {}
 
 
 def check_empty(folder: str | Path) -> Path:

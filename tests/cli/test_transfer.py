@@ -30,7 +30,7 @@ def test_the_same_network_as_a_folder(folder: Path, tmp_path: Path, capsys: pyte
     x = torch.randn(2, 3, 32, 32)
     assert torch.equal(a(x), b(x)) and b.stem.bn.eps == 1e-3
     config = json.loads((tmp_path / 'copy' / 'config.json').read_text())
-    assert config['training']['init_from'] == str(folder)
+    assert config['training']['init_from'] == {'name': str(folder), 'license': ''}
     assert config['label_names'] == ['cat', 'dog']
 
 

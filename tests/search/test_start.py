@@ -43,6 +43,7 @@ def test_the_result_is_a_smaller_network_that_knows_the_classes(found: SearchRes
     config = json.loads((found.folder / 'extract' / 'config.json').read_text())
     assert config['pretrained_cfg']['mean'] == [0.4] * 3
     assert found.supernet_top1 > 60
+    assert config['training']['init_from']['name'] == str(source.export)
 
 
 def test_the_result_is_fine_tuned_from_its_inherited_weights(

@@ -43,6 +43,7 @@ def test_the_same_network_starts_where_the_other_ended(
     config = json.loads((again.export / 'config.json').read_text())
     assert config['model_args']['arch'] == ARCH
     assert config['pretrained_cfg']['mean'] == [0.4, 0.4, 0.4]
+    assert config['training']['init_from'] == {'name': str(first.folder), 'license': ''}
 
 
 def test_another_network_starts_better_than_from_scratch(
