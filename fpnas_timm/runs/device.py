@@ -2,7 +2,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -71,11 +71,30 @@ def start_device(name: str, needs_float64: bool = False) -> Process:
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
-    found = init_distributed_device_so(name)
+    found = init_distributed_device_so(name, dist_url=_rendezvous_url())
     return Process(
         torch.device(found['device']), found['distributed'], found['world_size'], found['global_rank'],
         found['local_rank'],
     )
+
+
+def _rendezvous_url() -> str | None:
+    """How the processes find each other: None for torch's default, except after a restart by torchrun.
+
+    torch keeps the store of the first start and finds the addresses of dead processes there: the restarted ones fail to
+    connect, or wait for ever. After a restart the keys therefore get a prefix of their own.
+    """
+    if os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') == '0':
+        return None
+    with contextlib.suppress(RuntimeError):  # registered already
+        torch.distributed.register_rendezvous_handler('fpnas-restart', _rendezvous)
+    return 'fpnas-restart://'
+
+
+def _rendezvous(url: str, **kwargs: Any) -> Iterator[tuple[Any, int, int]]:
+    prefix = f'restart {os.environ["TORCHELASTIC_RESTART_COUNT"]}'
+    for store, rank, world_size in torch.distributed.rendezvous('env://', **kwargs):
+        yield torch.distributed.PrefixStore(prefix, store), rank, world_size
 
 
 def best_device(needs_float64: bool = False) -> str:

@@ -217,10 +217,10 @@ def explain_lost_workers(advice: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, OSError, EOFError) as e:
+        _ignore_ended_workers()  # at once: torch would raise another error while this one is handled
         reason = lost_worker(e)
         if reason is None:
             raise
-        _ignore_ended_workers()
         raise LostWorker(f'a DataLoader worker {reason}: lower --workers or --batch-size, then {advice}') from None
 
 
