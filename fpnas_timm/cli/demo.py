@@ -28,7 +28,7 @@ IMG_SIZE = 16  # pixels of the network input: twice the size of the digits
 SEARCH = (
     '--img-size 16 --lam 0.25 --weight-samples 2 --beta 0.5 --cost-form two-sided '
     '--temperature 32 --alpha-lr 0.03 --batch-size 32 --opt adamw --lr 4e-3 --weight-decay 0.02 --scale 0.7 1 '
-    '--hflip 0 --color-jitter 0.2 --workers 0'
+    '--hflip 0 --color-jitter 0.2 --workers 0 --device cpu'
 ).split()
 TRAIN = (
     '--num-classes 10 --img-size 16 -b 64 --opt adamw --lr 4e-3 --weight-decay 0.02 --scale 0.7 1 '
