@@ -39,7 +39,7 @@ def model_card(config: Mapping[str, Any], arch: Arch, repo_id: str, origin: str,
     """
     cfg = config.get('pretrained_cfg', {})
     num_classes, (in_chans, height, width) = config['num_classes'], cfg['input_size']
-    macs, params = cost(arch, height, num_classes, in_chans)
+    macs, params = cost(arch, (height, width), num_classes, in_chans)
     metrics, recipe, mode = metrics_of(config), recipe_of(config), config.get('input_img_mode')
     details: dict[str, Any] = {
         'Architecture': f'`{arch}`',

@@ -18,7 +18,7 @@ def check_image_options(args: argparse.Namespace) -> None:
     folder, size, mode = getattr(args, 'data', None), args.input_size, args.input_img_mode
     if folder and args.data_dir and str(folder) != str(args.data_dir):
         raise UsageError(f'the data folder is given twice: {folder} and --data-dir {args.data_dir}')
-    if size and args.img_size and args.img_size not in size[1:]:
+    if size and args.img_size and {args.img_size} != {*size[1:]}:
         raise UsageError(f'--img-size {args.img_size} contradicts --input-size {" ".join(map(str, size))}')
     if size and args.in_chans and args.in_chans != size[0]:
         raise UsageError(f'--in-chans {args.in_chans} contradicts --input-size {" ".join(map(str, size))}')

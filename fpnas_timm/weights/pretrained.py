@@ -128,10 +128,11 @@ def check_config(variant: str, arch: str, kwargs: Mapping[str, Any]) -> None:
 
 
 def _no_weights(variant: str, name: str, why: str) -> RunError:
-    recipe = f' --recipe {variant}' if re.fullmatch('fpnas_[sl].*', variant) else ''
+    ours = re.fullmatch('fpnas_[sl].*', variant)  # others are only known where `register_arch` was called
+    model, recipe = (variant, f' --recipe {variant}') if ours else ('fpnas --model-kwargs arch=STRING', '')
     return RunError(
         f'No pretrained weights exist for {name}: {why}. Start from those of another network (fpnas train --model '
-        f'{variant} --init-from efficientnet_b0.ra_in1k), train them (fpnas train --model {variant}{recipe}), or load '
+        f'{model} --init-from efficientnet_b0.ra_in1k), train them (fpnas train --model {model}{recipe}), or load '
         f"your own with timm.create_model('local-dir:FOLDER', pretrained=True) or 'hf-hub:ORG/NAME'; "
         'random weights: pretrained=False'
     )

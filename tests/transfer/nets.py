@@ -19,6 +19,8 @@ def lively(model: Model, seed: int = 0) -> Model:
         elif isinstance(module, nn.Conv2d):
             fan_in = module.weight[0].numel()
             nn.init.normal_(module.weight, 0, fan_in**-0.5, generator=generator)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0, module.in_features**-0.5, generator=generator)
     return model.double().eval()
 
 
