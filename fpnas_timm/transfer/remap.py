@@ -18,7 +18,7 @@ from .copy_layers import copy_block, copy_conv, near_identity, output_zero
 from .importance import block_importance, stream_importance
 from .layers import Channels, Unit, all_channels, kept_channels, units_of
 from .match import match_blocks
-from .repair import repair
+from .repair import num_images_that_fit, repair
 from .timm_weights import from_timm
 
 __all__ = ['Inherited', 'transfer']
@@ -34,7 +34,7 @@ class Inherited:
         weights: share of the target's weights (of convolutions and attention, without the classifier) that come from
             the source, from 0 to 1; zeros are not counted.
         contained: whether the target can compute all that the source computes: nothing was cut.
-        fitted: whether the layers were fitted to images.
+        fitted: the number of images that the layers were fitted to; 0 if they were not.
         classifier: whether the classifier is the source's.
     """
 
@@ -42,7 +42,7 @@ class Inherited:
     left_out: tuple[str, ...]
     weights: float
     contained: bool
-    fitted: bool
+    fitted: int
     classifier: bool
 
     def __str__(self) -> str:
@@ -59,7 +59,8 @@ class Inherited:
         if self.contained:
             parts.append('nothing was cut: the outputs are the same')
         else:
-            parts.append('fitted to images' if self.fitted else 'cut layers are not fitted (no images)')
+            images = f'fitted to {self.fitted:,} images' if self.fitted else 'cut layers are not fitted (no images)'
+            parts.append(images)
         parts.append("the source's classifier" if self.classifier else 'a new classifier')
         return '; '.join(parts)
 
@@ -75,7 +76,8 @@ def transfer(
         target: the network to start; its classifier is overwritten if it has as many outputs as the source's.
         images: normalised images (B, C, H, W), a tensor or batches, without labels: a few hundred are enough. With
             them, the cut layers are fitted by least squares to what the source computes, and all batch norms are
-            recalibrated. Not used if the target contains the source.
+            recalibrated; of large images only as many are used as fit into some GB of memory. Not used if the target
+            contains the source.
 
     Returns:
         What was inherited, block by block.
@@ -98,10 +100,12 @@ def transfer(
         remap.unit(unit, None if i is None else theirs[i])
     classifier = remap.head()
     contained = remap.contains_all(matched)
-    fitted = images is not None and not contained
+    fitted = 0
     if images is not None and not contained:
-        batches = [images] if isinstance(images, torch.Tensor) else list(images)
-        repair(source, target, theirs, ours, matched, remap.streams, torch.cat(batches).to(reference))
+        whole = images if isinstance(images, torch.Tensor) else torch.cat(list(images))
+        size = (int(whole.shape[-2]), int(whole.shape[-1]))
+        fitted = min(len(whole), *(num_images_that_fit(n, u, *size) for n, u in ((source, theirs), (target, ours))))
+        repair(source, target, theirs, ours, matched, remap.streams, whole[:fitted].to(reference))
     source.train(modes[0])
     target.train(modes[1])
     left_out = tuple(unit.name for i, unit in enumerate(theirs) if i not in set(matched))

@@ -9,16 +9,38 @@ from typing import cast
 import torch
 from torch import nn
 
+from ..arch.sizes import expanded_channels
 from ..model.blocks import ConvNormAct, to_fast_memory_format
 from ..model.network import FPNAS
 from .layers import Channels, Unit
 
-__all__ = ['repair']
+__all__ = ['num_images_that_fit', 'repair']
 
 MAX_ROWS = 50_000  # pixels that a layer is fitted to
 RIDGE = 1e-3  # relative to the mean square of the inputs
 CHUNK = 64  # images at a time
+MAX_VALUES = 1 << 28  # in one feature map of all images: 1 GB in float32
 Forward = Callable[[torch.Tensor], torch.Tensor]
+
+
+def num_images_that_fit(net: FPNAS, units: Sequence[Unit], height: int, width: int) -> int:
+    """How many images of a size `repair` can use at once: its largest feature map is bounded by `MAX_VALUES`.
+
+    Args:
+        net: source or target.
+        units: its blocks.
+        height: height of the images in pixels.
+        width: width of the images in pixels.
+    """
+    stride = net.arch.stem.stride
+    largest = net.arch.stem.channels / stride**2
+    for unit in units:
+        block = unit.block
+        inside = expanded_channels(block.in_chs, block.expansion) * (block.splits or 1)
+        largest = max(largest, inside / stride**2)  # the expansion comes before the stride
+        stride *= block.stride
+    largest = max(largest, net.arch.head.channels / stride**2)
+    return max(2, int(MAX_VALUES / (largest * height * width)))
 
 
 @torch.no_grad()

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from fpnas_timm.arch import Arch, Conv, Group
 from fpnas_timm.errors import UsageError
 from fpnas_timm.model.network import FPNAS
+from fpnas_timm.transfer.layers import units_of
 from fpnas_timm.transfer.remap import transfer
+from fpnas_timm.transfer.repair import num_images_that_fit
 from fpnas_timm.transfer.timm_weights import from_timm
 
 from .nets import images, lively, relative_error
@@ -122,9 +124,18 @@ def test_a_smaller_target_fitted_to_images_is_closer_than_one_that_is_not():
     for given_images in (None, images(32, batch=64)):
         target = lively(FPNAS(small, num_classes=3), 1)
         inherited = transfer(source, target, given_images)
-        assert inherited.fitted == (given_images is not None) and not inherited.contained
+        assert inherited.fitted == (64 if given_images is not None else 0) and not inherited.contained
         errors.append(relative_error(source(x), target(x)))
     assert errors[1] < 0.6 * errors[0], errors
+
+
+def test_the_memory_for_large_images_is_bounded():
+    net = timm.create_model('fpnas_l0', num_classes=0)
+    units = units_of(net)
+    largest = max(m.in_channels for m in net.modules() if isinstance(m, torch.nn.Conv2d) and m.groups > 1)
+    few, many = (num_images_that_fit(net, units, size, size) for size in (1024, 224))
+    assert 2 <= few < 32 and few * 20 <= many <= 2048
+    assert many * largest * 7 * 7 * 4 < 2**30
 
 
 def test_words_for_users():
