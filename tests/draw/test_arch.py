@@ -242,10 +242,12 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     assert drawn[2][0][0] == Arch.parse(TINY)
 
 
-@pytest.mark.parametrize('argv', [['no_such_model'], [TINY, '-o', 'a.pdf'], [TINY, '-o', 'no/such/folder/a.png']])
-def test_command_line_errors_are_one_line(argv, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ('argv', 'status'), [(['no_such_model'], 2), ([TINY, '-o', 'a.pdf'], 2), ([TINY, '-o', 'no/such/folder/a.png'], 1)]
+)
+def test_command_line_errors_are_one_line(argv, status, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert draw_main(argv) == 1
+    assert draw_main(argv) == status
     error = capsys.readouterr().err
     assert error.startswith('error: ') and error.count('\n') == 1
     assert not list(tmp_path.iterdir())

@@ -7,6 +7,7 @@ from timm.optim import param_groups_layer_decay
 from torch import nn
 
 import fpnas_timm  # noqa: F401
+from fpnas_timm.errors import UsageError
 from tests.model.nets import LONG, SHORT, SMALL, close, images, make, no_grad  # noqa: F401
 
 
@@ -169,7 +170,7 @@ def test_unknown_options_are_refused(name):
 
 
 def test_a_named_model_takes_no_other_arch():
-    with pytest.raises(TypeError, match='arch'):
+    with pytest.raises(UsageError, match='fpnas_s1pp has its own architecture'):
         timm.create_model('fpnas_s1pp', arch=SMALL)
 
 
