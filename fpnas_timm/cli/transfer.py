@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..arch import ArchError
 from ..arch.cost import cost
+from ..arch.sizes import hw, shown_size
 from ..errors import UsageError
 from ..runs.parser import Parser, read_arch_file
 from . import exit_status
@@ -99,7 +100,7 @@ def _describe(args: argparse.Namespace) -> None:
         return
     counts = cost(found.arch)
     print(found.arch)
-    size = f'{found.arch.img_size} x {found.arch.img_size}'
+    size = shown_size(found.arch.img_size, ' x ')
     print(f'{counts.macs:,} multiply-adds at {size}, {counts.params:,} parameters')
     print('exact: our network computes the same' if found.exact else 'approximate:')
     for line in found.differences:
@@ -111,8 +112,9 @@ def _make(args: argparse.Namespace) -> _Made:
     import torch
     from timm.data import resolve_model_data_config
 
-    from ..transfer import open_source, transfer
+    from ..transfer import transfer
     from ..transfer.images import sample_images
+    from ..transfer.sources import channels_of, open_source
     from ..zoo import resolve_arch
 
     asked = read_arch_file(args.arch_file) if args.arch_file else args.arch
@@ -120,18 +122,19 @@ def _make(args: argparse.Namespace) -> _Made:
         target = resolve_arch(asked)[0] if asked else None
     except ArchError as e:
         raise UsageError(f'--arch: {e}') from None
-    source = open_source(args.source, args.source_model)
+    source = open_source(args.source, args.source_model, channels_of(args.source) or 3)
     classes = source.model.num_classes if args.num_classes is None else args.num_classes
     arch = target or source.model.arch
     torch.manual_seed(args.seed)
     norm = source.model.stem.bn
     model = cast('FPNAS', timm.create_model(
-        'fpnas', arch=str(arch), num_classes=classes, bn_eps=norm.eps, bn_momentum=norm.momentum
+        'fpnas', arch=str(arch), num_classes=classes, in_chans=source.model.in_chans, bn_eps=norm.eps,
+        bn_momentum=norm.momentum,
     )).eval()
     size = args.img_size or (arch.img_size if asked else None)
     config: dict[str, Any] = {**resolve_model_data_config(source.model)}
     if size:
-        config['input_size'] = (config['input_size'][0], size, size)
+        config['input_size'] = (source.model.in_chans, *hw(size))
     model.pretrained_cfg = {**cast(Any, model.pretrained_cfg), **config}  # type: ignore[assignment]
     images = None
     if args.images:
@@ -150,7 +153,9 @@ def _open_images(folder: str) -> Any:
 def _write(made: _Made, folder: Path) -> None:
     from timm.data import resolve_model_data_config
 
-    from ..weights.folder import export_model
+    from ..hub.card import model_card, origin_of
+    from ..runs.files import write_text
+    from ..weights.folder import CARD_FILE, export_model, read_config
 
     inherited = made.inherited
     labels = made.source.label_names if inherited is None or inherited.classifier else ()
@@ -160,7 +165,12 @@ def _write(made: _Made, folder: Path) -> None:
     }
     if not made.source.license:
         print(f'{made.source.name}: the license of its weights is not recorded', file=sys.stderr)
-    export_model(made.model, folder, resolve_model_data_config(made.model), labels, facts)
+    config = resolve_model_data_config(made.model)
+    export_model(made.model, folder, config, labels, facts)
+    written, arch = read_config(folder), made.model.arch
+    name = f'ORG/{folder.resolve().name}'
+    card = model_card(written, arch, name, origin_of(written, arch), made.source.license or 'unknown')
+    write_text(folder / CARD_FILE, card)
 
 
 def _print(made: _Made, folder: Path, as_json: bool) -> None:

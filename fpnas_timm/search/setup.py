@@ -100,7 +100,7 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
     torch.backends.cudnn.benchmark = False  # shapes change with every architecture: it would tune all the time
     random_seed(args.seed, 0)  # the same on every process: all start from the same weights
     if space is None and source is not None and args.space == AROUND:
-        space = space_of(source, args.img_size)
+        space = space_of(source)
     space, config = open_space(args, space), search_config(args)
     dataset, halves, names = open_halves(args, dataset)
     weights = half_class_weights(args, dataset, halves)

@@ -9,7 +9,7 @@ from ..errors import UsageError
 from ..model.supernet import SuperNet
 from ..spaces import MBConvSpace
 from ..spaces.around import space_around
-from ..transfer.sources import Source, open_source
+from ..transfer.sources import Source, channels_of, open_source
 from ..transfer.supernet import start_supernet
 from .folder import read_record
 
@@ -29,6 +29,12 @@ def open_start(args: argparse.Namespace) -> Source | None:
     """
     if not args.init_from or args.resume:
         return None
+    channels = channels_of(args.init_from)
+    if channels not in (None, args.in_chans):
+        raise UsageError(
+            f'--init-from {args.init_from}: takes {channels} image channels, the search {args.in_chans}: give '
+            f'--in-chans {channels}'
+        )
     source = open_source(args.init_from, args.init_from_model, args.in_chans)
     config: Mapping[str, Any] = cast(Any, source.model.pretrained_cfg)
     for name in ('mean', 'std'):
@@ -37,11 +43,10 @@ def open_start(args: argparse.Namespace) -> Source | None:
     return source
 
 
-def space_of(source: Source, img_size: int | None) -> MBConvSpace:
-    """The space around a source at an input size."""
-    arch = source.model.arch
+def space_of(source: Source) -> MBConvSpace:
+    """The space around a source."""
     try:
-        return space_around(arch if img_size is None else arch.with_img_size(img_size), name=f'around {source.name}')
+        return space_around(source.model.arch, name=f'around {source.name}')
     except ValueError as e:
         raise UsageError(f'--init-from {source.name}: {e}') from None
 

@@ -16,7 +16,7 @@ from ..weights.folder import initial_weights, model_folder, read_config
 from .timm_arch import create_source
 from .timm_weights import from_timm
 
-__all__ = ['Source', 'open_source']
+__all__ = ['Source', 'channels_of', 'open_source']
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,19 @@ def open_source(source: str, model: str | None = None, in_chans: int = 3) -> Sou
     if model is not None:
         raise UsageError(f'{source} is a model, not a file: leave out the model that the file belongs to ({model})')
     return _wrap(create_source(source, pretrained=True, in_chans=in_chans), f'timm/{source}')
+
+
+def channels_of(source: str) -> int | None:
+    """The number of image channels that a source was trained with; None if it is not a folder that says so.
+
+    Raises:
+        UsageError: a folder without a model, or with a config that cannot be read.
+    """
+    folder = Path(source.removeprefix('local-dir:'))
+    if not folder.is_dir():
+        return None
+    size = read_config(model_folder(folder)).get('pretrained_cfg', {}).get('input_size')
+    return int(size[0]) if size else None
 
 
 def _open_folder(folder: Path, source: str, in_chans: int) -> Source:

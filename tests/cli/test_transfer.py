@@ -32,6 +32,17 @@ def test_the_same_network_as_a_folder(folder: Path, tmp_path: Path, capsys: pyte
     config = json.loads((tmp_path / 'copy' / 'config.json').read_text())
     assert config['training']['init_from'] == {'name': str(folder), 'license': ''}
     assert config['label_names'] == ['cat', 'dog']
+    card = (tmp_path / 'copy' / 'README.md').read_text()
+    assert f'Weights started from:** {folder} (license: not recorded)' in card
+
+
+def test_grey_images(tmp_path: Path) -> None:
+    grey = timm.create_model('fpnas', arch=ARCH, num_classes=2, in_chans=1).eval()
+    config = {'input_size': (1, 32, 32), 'mean': (0.5,), 'std': (0.25,), 'crop_pct': 1.0, 'interpolation': 'bilinear'}
+    export_model(grey, tmp_path / 'grey', config, [], {})
+    assert main(['transfer', str(tmp_path / 'grey'), '-o', str(tmp_path / 'copy')]) == 0
+    copied = json.loads((tmp_path / 'copy' / 'config.json').read_text())
+    assert (copied['pretrained_cfg']['input_size'], copied['input_img_mode']) == ([1, 32, 32], 'L')
 
 
 def test_another_network_with_images(folder: Path, tiny_images: Path, tmp_path: Path, capsys) -> None:
