@@ -3,6 +3,7 @@ import argparse
 import logging
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,7 +53,13 @@ def open_start(args: argparse.Namespace, saved: Mapping[str, Any]) -> Source | N
     recorded = _recorded(args.init_from)
     if args.in_chans is None and not args.input_size and recorded.in_chans is not None:
         vars(args).update(in_chans=recorded.in_chans, input_img_mode=args.input_img_mode or recorded.img_mode or None)
-    source = open_source(args.init_from, args.init_from_model, args.in_chans or (args.input_size or [3])[0])
+        if recorded.in_chans != 3:
+            _logger.info('%s takes %d image channels: so does this run', args.init_from, recorded.in_chans)
+    is_file = Path(args.init_from).is_file()
+    model = args.init_from_model or (recorded.arch if is_file else None) or None
+    source = open_source(args.init_from, model, args.in_chans or (args.input_size or [3])[0])
+    if not source.label_names and len(recorded.label_names) == source.model.num_classes:
+        source = replace(source, label_names=tuple(recorded.label_names))
     args.init_from_record = source.record  # for the export, also of a resumed run
     if args.model == 'fpnas' and 'arch' not in args.model_kwargs:
         args.model_kwargs = {**args.model_kwargs, 'arch': str(source.model.arch)}
@@ -68,7 +75,9 @@ def open_start(args: argparse.Namespace, saved: Mapping[str, Any]) -> Source | N
 
 
 def _recorded(source: str) -> Recorded:
-    """What a folder or a model on the Hub says of its channels and image mode."""
+    """What a folder, a model on the Hub or a file says of its network, classes, channels and image mode."""
+    if Path(source).is_file():
+        return recorded_of('', source)
     if Path(source).is_dir():
         source = f'local-dir:{model_folder(source)}'
     return recorded_of(source) if ':' in source else Recorded()
@@ -113,6 +122,12 @@ def inherit(
             for p in model.classifier.parameters():
                 p.copy_(p[torch.tensor(order, device=p.device)].clone())
     _logger.info('from %s: %s', source.name, inherited.summary)
+    if inherited.classifier and not (source.label_names and classes):
+        _logger.warning(
+            '%s: its class names are not known: its outputs are taken to be your classes in order', source.name
+        )
+    elif order and list(order) != sorted(order):
+        _logger.info('its outputs are put into the order of your classes: %s', ', '.join(classes))
     return inherited
 
 

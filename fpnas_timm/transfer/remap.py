@@ -57,7 +57,7 @@ class Inherited:
         if self.left_out:
             parts.append(f'left out of the source: {", ".join(self.left_out)}')
         if self.contained:
-            parts.append('nothing was cut: the outputs are the same')
+            parts.append(f'nothing was cut: the {"outputs" if self.classifier else "features"} are the same')
         else:
             images = f'fitted to {self.fitted:,} images' if self.fitted else 'cut layers are not fitted (no images)'
             parts.append(images)
@@ -85,6 +85,8 @@ def transfer(
     Raises:
         UsageError: the source is of another family, or the networks halve the resolution at different places.
     """
+    if not isinstance(target, FPNAS):
+        raise UsageError(f'the target is a {type(target).__name__}: expected a network of this package')
     source = source if isinstance(source, FPNAS) else from_timm(source)
     reference, first = target.stem.conv.weight, source.arch.stem.stride
     if first != target.arch.stem.stride:
@@ -103,6 +105,12 @@ def transfer(
     fitted = 0
     if images is not None and not contained:
         whole = images if isinstance(images, torch.Tensor) else torch.cat(list(images))
+        for net, which in ((source, 'source'), (target, 'target')):
+            if whole.dim() != 4 or whole.shape[1] != net.in_chans:
+                raise UsageError(
+                    f'images: a tensor of shape {tuple(whole.shape)}: expected (B, {net.in_chans}, H, W), as the '
+                    f'{which} takes them'
+                )
         size = (int(whole.shape[-2]), int(whole.shape[-1]))
         fitted = min(len(whole), *(num_images_that_fit(n, u, *size) for n, u in ((source, theirs), (target, ours))))
         repair(source, target, theirs, ours, matched, remap.streams, whole[:fitted].to(reference))

@@ -10,7 +10,7 @@ from timm.models import load_state_dict
 from torch import nn
 
 from ..arch import Arch, ArchError
-from ..errors import UsageError, one_line
+from ..errors import UsageError, did_you_mean, one_line
 from ..model.network import FPNAS, checkpoint_filter_fn
 from ..weights.folder import initial_weights, model_folder, read_config
 from .timm_arch import create_source
@@ -66,6 +66,9 @@ def open_source(source: str, model: str | None = None, in_chans: int = 3) -> Sou
         raise UsageError(f'{source}: no such file or folder')
     if model is not None:
         raise UsageError(f'{source} is a model, not a file: leave out the model that the file belongs to ({model})')
+    if not timm.is_model(source.partition('.')[0]):
+        hint = did_you_mean(source.partition('.')[0], timm.list_models())
+        raise UsageError(f'{source}: neither a file or folder, nor a model of timm{hint}')
     return _wrap(create_source(source, pretrained=True, in_chans=in_chans), f'timm/{source}')
 
 
@@ -93,7 +96,10 @@ def _open_folder(folder: Path, source: str, in_chans: int) -> Source:
 
 def _open_file(path: Path, model: str | None, in_chans: int) -> Source:
     if model is None:
-        raise UsageError(f'{path}: which network do these weights belong to? Give its timm name or architecture string')
+        raise UsageError(
+            f'{path}: which network do these weights belong to? Give its timm name or architecture string '
+            '(--init-from-model; fpnas transfer --source-model)'
+        )
     try:
         state = load_state_dict(str(path), device='cpu', weights_only=True)
     except (OSError, RuntimeError, SafetensorError, KeyError, ValueError, EOFError) as e:
@@ -111,6 +117,8 @@ def _open_file(path: Path, model: str | None, in_chans: int) -> Source:
 
 def _network(model: str, in_chans: int, num_classes: int | None) -> nn.Module:
     kwargs: dict[str, Any] = {'in_chans': in_chans}
+    if model == 'fpnas':
+        raise UsageError('fpnas is a network of any string: give the architecture string itself')
     if num_classes is not None:
         kwargs['num_classes'] = num_classes
     if timm.is_model(model.partition('.')[0]):

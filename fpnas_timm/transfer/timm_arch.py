@@ -1,5 +1,9 @@
 """A network of timm as an architecture string, with what is exact and what is not."""
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -9,6 +13,8 @@ from ..arch import Arch, ArchError, Conv, Group
 from ..arch.checks import DEFAULT_IMG_SIZE, MAX_EXPANSION
 from ..arch.sizes import attention_channels, expanded_channels
 from ..errors import UsageError, did_you_mean, one_line
+from ..model.network import FPNAS
+from ..weights.folder import model_folder
 from .timm_network import TimmBlock, TimmNetwork, read_network
 
 __all__ = ['TimmArch', 'arch_of', 'as_arch', 'create_source']
@@ -44,7 +50,8 @@ def as_arch(model: nn.Module | str) -> TimmArch:
     """The architecture string of a timm network.
 
     Args:
-        model: a network of timm's EfficientNet builder, or its name; no weights are loaded.
+        model: a network of timm's EfficientNet builder or of this package, its name, or its `local-dir:` folder; no
+            weights are loaded.
 
     Returns:
         The string and what it cannot express. Batch norms follow timm's EfficientNet; the input size is that of the
@@ -59,14 +66,19 @@ def as_arch(model: nn.Module | str) -> TimmArch:
     'the head: the head convolution comes after the pooling there, before it here'
     """
     model = create_source(model, pretrained=False) if isinstance(model, str) else model
+    if isinstance(model, FPNAS):
+        return TimmArch(model.arch, (), model.stem.bn.eps, model.stem.bn.momentum)
     size = (getattr(model, 'pretrained_cfg', None) or {}).get('input_size') or (3, DEFAULT_IMG_SIZE, DEFAULT_IMG_SIZE)
     return arch_of(read_network(model), img_size=int(size[-1]))
 
 
 def create_source(name: str, pretrained: bool, **kwargs: Any) -> nn.Module:
     """`timm.create_model`, with a sentence for a name that does not exist and weights that are not to be had."""
+    if Path(name).is_dir():
+        name = f'local-dir:{model_folder(name)}'
     try:
-        return timm.create_model(name, pretrained=pretrained, **kwargs)
+        with _quiet_hub():
+            return timm.create_model(name, pretrained=pretrained, **kwargs)
     except Exception as e:  # timm, the Hub client and models raise many kinds of errors
         reason = one_line(e, limit=400)
         if 'Unknown model' in reason:
@@ -79,6 +91,18 @@ def create_source(name: str, pretrained: bool, **kwargs: Any) -> nn.Module:
         elif pretrained:
             reason = f'its weights are not to be had: {reason}'
         raise UsageError(f'{name}: {reason}') from None
+
+
+@contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """Without the Hub client's warnings of every attempt; the last one is an error."""
+    logger = logging.getLogger('huggingface_hub')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def arch_of(network: TimmNetwork, img_size: int = DEFAULT_IMG_SIZE) -> TimmArch:

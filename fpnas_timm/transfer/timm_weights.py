@@ -1,4 +1,5 @@
 """The weights of a timm network in the FP-NAS network of its string: the same outputs, where the string is exact."""
+import copy
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -27,8 +28,8 @@ def from_timm(model: nn.Module | str, num_classes: int | None = None, **kwargs: 
     """An FP-NAS network with the weights of a timm network.
 
     Args:
-        model: a network of timm's EfficientNet builder, or its name with the tag of its weights, such as
-            'efficientnet_b0.ra_in1k'; a name is created with `pretrained=True`.
+        model: a network of timm's EfficientNet builder or of this package, or its name with the tag of its weights,
+            such as 'efficientnet_b0.ra_in1k'; a name is created with `pretrained=True`.
         num_classes: number of classifier outputs; that of the source if None. The source's classifier is kept if the
             numbers agree, else the classifier starts anew.
         kwargs: further arguments of `timm.create_model` for a source given by name (`in_chans`) or for the new network
@@ -45,6 +46,8 @@ def from_timm(model: nn.Module | str, num_classes: int | None = None, **kwargs: 
     if isinstance(model, str):
         in_chans = kwargs.pop('in_chans', 3)
         model = create_source(model, pretrained=True, in_chans=in_chans).eval()
+    if isinstance(model, FPNAS):
+        return _own(model, num_classes)
     network = read_network(model)
     config: dict[str, Any] = dict(getattr(model, 'pretrained_cfg', None) or {})
     size = config.get('input_size') or (3, 224, 224)
@@ -63,6 +66,14 @@ def from_timm(model: nn.Module | str, num_classes: int | None = None, **kwargs: 
     described = {key: config[key] for key in DATA_KEYS if key in config}
     target.pretrained_cfg = {**getattr(target, 'pretrained_cfg', {}), **described}  # type: ignore[assignment]
     return target.train(model.training)
+
+
+def _own(model: FPNAS, num_classes: int | None) -> FPNAS:
+    """A copy of a network of this package, with a new classifier if the numbers of classes differ."""
+    model = copy.deepcopy(model)
+    if num_classes is not None and num_classes != model.num_classes:
+        model.reset_classifier(num_classes)
+    return model
 
 
 def _copy_network(network: TimmNetwork, target: FPNAS) -> None:

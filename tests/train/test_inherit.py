@@ -2,6 +2,7 @@
 import json
 import logging
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,31 @@ def test_a_classifier_in_another_order(first: TrainResult, tiny_images: Path, tm
     assert again.metrics['eval_top1'] == first.metrics['eval_top1']
 
 
+def test_a_file_of_weights_knows_its_classes_too(first: TrainResult, tiny_images: Path, tmp_path: Path) -> None:
+    model = timm.create_model(f'local-dir:{first.export}', pretrained=True)
+    order = [2, 0, 1]
+    with torch.no_grad():
+        for p in model.get_classifier().parameters():
+            p.copy_(p[order].clone())
+    config = timm.data.resolve_model_data_config(model)
+    export_model(model, tmp_path / 'turned', config, [['blue', 'green', 'red'][i] for i in order], {})
+    for i, source in enumerate((tmp_path / 'turned' / 'model.safetensors', first.folder / 'model_best.pth.tar')):
+        again = train(  # the string is in the file's own folder or checkpoint
+            init_from=source, data_dir=tiny_images, epochs=1, output=tmp_path, experiment=str(i), mean=[0.4] * 3,
+            std=[0.3] * 3, **{**SETTINGS, 'lr': 1e-9},
+        )
+        assert again.metrics['eval_top1'] == first.metrics['eval_top1']
+
+
+def test_classes_without_names_are_said(first: TrainResult, tiny_images: Path, tmp_path: Path, caplog) -> None:
+    shutil.copy(first.export / 'model.safetensors', tmp_path / 'alone.safetensors')
+    train(
+        init_from=tmp_path / 'alone.safetensors', init_from_model=ARCH, data_dir=tiny_images, epochs=1,
+        output=tmp_path, experiment='run', **SETTINGS,
+    )
+    assert 'its class names are not known: its outputs are taken to be your classes in order' in caplog.text
+
+
 def test_the_channels_are_those_of_the_source(tiny_images: Path, tmp_path: Path) -> None:
     grey = timm.create_model('fpnas', arch=ARCH, num_classes=3, in_chans=1).eval()
     config = {'input_size': (1, 16, 16), 'mean': (0.5,), 'std': (0.25,), 'crop_pct': 1.0, 'interpolation': 'bilinear'}
@@ -115,7 +141,7 @@ def test_contradictions(first: TrainResult, tiny_images: Path, tmp_path: Path, c
             ([*start, '--initial-checkpoint', last], '--init-from and --initial-checkpoint both load weights'),
             ([*start, '--pretrained'], '--init-from and --pretrained both load weights'),
             (['--init-from-model', 'x'], '--init-from-model is for a file of weights'),
-            (['--init-from', 'mobilenetv2_50'], 'mobilenetv2_50: no model with this name'),
+            (['--init-from', 'mobilenetv2_50'], 'mobilenetv2_50: neither a file or folder, nor a model of timm'),
             (['--init-from', str(tmp_path / 'no')], 'no such file or folder'),
             ([*start, '--model', 'resnet18', '--model-kwargs'], 'for networks of this package .* not for a ResNet'),
             ([*start, '--model-kwargs', f'arch={ARCH.replace("k3_s2_c8", "k3_s1_c8")}'], 'the stem of the source has'),

@@ -159,6 +159,11 @@ def test_a_timm_network_is_a_source_and_image_channels_may_differ():
 
 def test_networks_that_do_not_fit_and_other_families():
     source = lively(FPNAS(SMALL, num_classes=3))
+    with pytest.raises(UsageError, match='the target is a ResNet: expected a network of this package'):
+        transfer(source, timm.create_model('resnet18'))
+    smaller = FPNAS(SMALL.replace('c16', 'c12'), num_classes=3)
+    with pytest.raises(UsageError, match=r'images: a tensor of shape \(8, 1, 32, 32\): expected \(B, 3, H, W\)'):
+        transfer(source, smaller, torch.zeros(8, 1, 32, 32))
     with pytest.raises(UsageError, match='the stem of the source has stride 2, that of the target 1'):
         transfer(source, FPNAS(SMALL.replace('k3_s2_c8', 'k3_s1_c8'), num_classes=3))
     with pytest.raises(UsageError, match='halves the resolution 2 times after its stem, the target 1'):

@@ -8,6 +8,7 @@ from fpnas_timm.arch import Arch
 from fpnas_timm.arch.cost import cost
 from fpnas_timm.errors import UsageError
 from fpnas_timm.transfer.timm_arch import as_arch
+from fpnas_timm.weights.folder import export_model
 
 # Their Squeeze-Excite, if any, squeezes to as many units as ours, so the parameters are the same.
 SAME_PARAMS = (
@@ -82,6 +83,15 @@ def test_what_a_string_cannot_hold_ends_in_a_sentence_that_names_the_block(name,
     with pytest.raises(UsageError, match=f'^{name} cannot be an architecture string: ') as e:
         as_arch(on_meta(name))
     assert block in str(e.value) and '\n' not in str(e.value)
+
+
+def test_networks_of_this_package_and_their_folders(tmp_path):
+    net = timm.create_model('fpnas_s1pp', num_classes=2)
+    assert as_arch(net).arch == as_arch('fpnas_s1pp').arch == net.arch
+    config = timm.data.resolve_model_data_config(net)
+    export_model(net, tmp_path / 'run' / 'export', config, [], {})
+    for folder in (f'local-dir:{tmp_path}/run/export', f'{tmp_path}/run', f'{tmp_path}/run/export'):
+        assert as_arch(folder).arch == net.arch
 
 
 def test_another_family_and_an_unknown_name():
