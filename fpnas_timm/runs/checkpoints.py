@@ -4,6 +4,8 @@ A checkpoint is a file of `torch.save`, a zip archive, whose comment holds the S
 of any bit is noticed, also in the archive's own headers, which no checksum of torch or zip covers. torch and timm read
 such files like any other.
 """
+import argparse
+import contextlib
 import hashlib
 import logging
 import random
@@ -11,7 +13,7 @@ import re
 import shutil
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,13 +25,25 @@ from ..errors import RunError, one_line
 from .files import replacing
 from .processes import lost_worker
 
-__all__ = ['load_checkpoint', 'previous', 'random_state', 'save_checkpoint', 'set_random_state']
+__all__ = ['load_checkpoint', 'options_allowed', 'previous', 'random_state', 'save_checkpoint', 'set_random_state']
 
 _logger = logging.getLogger(__name__)
 
 SEAL = b'fpnas sha256:'  # followed by 64 hexadecimal digits
 SEAL_SIZE = len(SEAL) + 64
 END = struct.Struct('<4s4H2LH')  # the last record of a zip archive; its last field is the length of the comment
+
+
+@contextlib.contextmanager
+def options_allowed() -> Iterator[None]:
+    """Within the context, `torch.load(weights_only=True)` also reads options: timm stores them as a Namespace."""
+    allowed = torch.serialization.get_safe_globals()  # torch 2.4 has no `safe_globals`, which does this
+    torch.serialization.add_safe_globals([argparse.Namespace])
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(allowed)
 
 
 def previous(path: str | Path) -> Path:

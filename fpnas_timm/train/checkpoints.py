@@ -19,7 +19,7 @@ from timm.task import TrainingTask
 from timm.utils import CheckpointSaver, unwrap_model
 
 from ..errors import RunError, UsageError, one_line
-from ..runs.checkpoints import load_checkpoint, previous, save_checkpoint
+from ..runs.checkpoints import load_checkpoint, options_allowed, previous, save_checkpoint
 from ..runs.files import replacing
 from .state import check_state, load_optimizer, load_scaler
 from .task import eval_model
@@ -213,7 +213,7 @@ def read_training_checkpoint(path: str | Path) -> dict[str, Any]:
         RunError: both this checkpoint and the previous one are damaged.
     """
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # timm stores its options as a Namespace
+        with options_allowed():
             state = load_checkpoint(path)
     except FileNotFoundError:
         raise UsageError(f'{path}: no such checkpoint') from None

@@ -10,6 +10,7 @@ import timm
 import torch
 
 from ..errors import RunError
+from ..runs.checkpoints import options_allowed
 from ..weights.download import download
 from ..weights.folder import CONFIG_FILE, WEIGHTS_FILE
 
@@ -128,7 +129,7 @@ def _of_search(arch_file: Path) -> Recorded:
 def _of_checkpoint(file: Path) -> Recorded:
     """What a training checkpoint of this package records: the options of its run."""
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # timm stores its options as a Namespace
+        with options_allowed():
             state = torch.load(file, map_location='cpu', weights_only=True, mmap=True)
     except Exception:  # other formats, damaged or missing: loading the weights says what is wrong
         return Recorded()
