@@ -241,7 +241,7 @@ def load_training_state(
         optimizer: torch.optim.Optimizer | None = None,
         scaler: Any = None,
         ema: bool = False,
-        opt: str | None = None,
+        options: Mapping[str, Any] | None = None,
 ) -> None:
     """Load a checkpoint into a task, its optimizer and its gradient scaler, or (`ema`) into the task's moving average.
 
@@ -252,7 +252,8 @@ def load_training_state(
         optimizer: its optimizer; None to leave out the saved state.
         scaler: its gradient scaler, if any.
         ema: load the saved average (or the saved weights, if there is none) into the task's moving average.
-        opt: name of the optimizer, compared with the one that the checkpoint was saved with.
+        options: of this run: `opt` must be that of the checkpoint; `lr`, `weight_decay` and the like replace the saved
+            ones if they are not those that the checkpoint was saved with.
 
     Raises:
         UsageError: the checkpoint belongs to a different network, or its optimizer state does not match.
@@ -270,8 +271,7 @@ def load_training_state(
         raise UsageError(f'{path} does not match this model (it was saved from {there}): {one_line(e)}') from None
     try:
         if optimizer is not None and 'optimizer' in state:
-            before = options_in(state).get('opt')
-            load_optimizer(optimizer, state['optimizer'], (str(before), opt) if before and opt else None)
+            load_optimizer(optimizer, state['optimizer'], options_in(state), options or {})
         if scaler is not None and scaler.state_dict_key in state:
             load_scaler(scaler, state[scaler.state_dict_key])
     except ValueError as e:

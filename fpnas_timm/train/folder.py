@@ -7,7 +7,7 @@ from typing import Any
 from timm.models import clean_state_dict
 from torch import nn
 
-from ..errors import RunError
+from ..errors import RunError, UsageError
 from ..runs.tracking import Trackers, write_history
 from ..weights.folder import export_model
 from .checkpoints import RunCheckpoints, read_training_checkpoint
@@ -100,7 +100,10 @@ def export_best(
     best = folder / 'model_best.pth.tar'
     if not best.exists():
         return {}
-    state = read_training_checkpoint(best)
+    try:
+        state = read_training_checkpoint(best)
+    except UsageError as e:  # the run has trained: its options are not to blame
+        raise RunError(str(e)) from None
     ema = 'state_dict_ema' in state and average
     model.load_state_dict(clean_state_dict(state['state_dict_ema' if ema else 'state_dict']))
     row = next((dict(r) for r in history if r['epoch'] == state['epoch']), {})

@@ -246,7 +246,7 @@ def _finish_task(
     if saved:
         keep = not args.no_resume_opt
         load_training_state(
-            saved, path, task, optimizer if keep else None, scaler if keep else None, opt=args.opt
+            saved, path, task, optimizer if keep else None, scaler if keep else None, options=vars(args)
         )
     if args.model_ema:
         ema_device: Any = 'cpu' if args.model_ema_force_cpu else None

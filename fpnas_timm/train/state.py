@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import UsageError, one_line
 from ..runs.checkpoints import random_state, set_random_state
 
-__all__ = ['OPTIONAL', 'REQUIRED', 'check_state', 'load_optimizer', 'load_scaler']
+__all__ = ['OPTIONAL', 'REQUIRED', 'changed_entries', 'check_state', 'load_optimizer', 'load_scaler']
 
 
 def _is_count(value: Any) -> bool:
@@ -61,7 +61,9 @@ def _is_random(value: Any) -> bool:
         for own in processes:
             if own['workers'].ndim != 2 or own.get('cuda', torch.empty(0, dtype=torch.uint8)).dtype != torch.uint8:
                 return False
-            for state in (own['main'], *own['workers']):
+            if own['workers'].shape[1] != len(before):
+                return False
+            for state in (own['main'], *(row for row in own['workers'] if row.any())):  # zeros: it had no batch
                 set_random_state(state)
     except Exception:  # the generators check what they are given, each in its own way
         return False
@@ -117,29 +119,64 @@ def _shown(value: Any) -> str:
     return f'a malformed {type(value).__name__}'
 
 
+# The entries of an optimizer's parameter groups that the options of `fpnas train` set.
+HYPERPARAMETERS = {
+    'lr': 'lr', 'weight_decay': 'weight_decay', 'momentum': 'momentum', 'opt_betas': 'betas', 'opt_eps': 'eps',
+    'layer_decay': 'lr_scale', 'layer_decay_min_scale': 'lr_scale', 'layer_decay_no_opt_scale': 'lr_scale',
+}
+
+
+def changed_entries(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
+    """The entries of an optimizer's parameter groups that options set otherwise than those of a checkpoint.
+
+    >>> sorted(changed_entries({'lr': 0.1, 'opt_betas': [0.9, 0.95]}, {'lr': 0.2, 'opt_betas': (0.9, 0.95)}))
+    ['lr']
+    """
+    def differ(then: Any, value: Any) -> bool:
+        return (list(then) if isinstance(then, tuple) else then) != (list(value) if isinstance(value, tuple) else value)
+
+    changed = {
+        entry for name, entry in HYPERPARAMETERS.items()
+        if name in before and name in now and differ(before[name], now[name])
+    }
+    then, value = (options.get('opt_kwargs') or {} for options in (before, now))
+    if not isinstance(then, Mapping) or not isinstance(value, Mapping):
+        return changed
+    return changed | {name for name in {*then, *value} if differ(then.get(name), value.get(name))}
+
+
 # Entries of optimizers' states that have the shape of their parameter; others may be factored, or have any shape.
 FULL = ('exp_avg', 'momentum_buffer', 'square_avg', 'grad_avg')
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any], names: tuple[str, str] | None) -> None:
-    """Load the saved state of an optimizer.
+def load_optimizer(
+        optimizer: torch.optim.Optimizer, saved: Mapping[str, Any], before: Mapping[str, Any], now: Mapping[str, Any]
+) -> None:
+    """Load the saved state of an optimizer, but keep what options now set otherwise, such as the learning rate.
 
     Args:
         optimizer: the optimizer of this run, changed in place.
         saved: its state in the checkpoint.
-        names: `--opt` of the checkpoint and of this run, if both are known.
+        before: options of the checkpoint, as far as they are known.
+        now: options of this run.
 
     Raises:
         ValueError: the state is that of another optimizer, or of other parameters.
     """
-    if names is not None and names[0] != names[1]:
-        raise ValueError(f'it was saved with --opt {names[0]}, this run has --opt {names[1]}')
+    then, opt = before.get('opt'), now.get('opt')
+    if then and opt and then != opt:
+        raise ValueError(f'it was saved with --opt {then}, this run has --opt {opt}')
     wanted = [set(group) for group in optimizer.param_groups]
+    changed = changed_entries(before, now)
+    anew = [{key: group[key] for key in changed if key in group} for group in optimizer.param_groups]
     try:
         optimizer.load_state_dict(dict(saved))
     except Exception as e:  # KeyError, TypeError, AttributeError, ..: torch does not check what it is given
         raise ValueError(one_line(e)) from None
-    for group, keys in zip(optimizer.param_groups, wanted):
+    for group, keys, values in zip(optimizer.param_groups, wanted, anew):
+        group.update(values)
+        if 'lr' in values:
+            group.pop('initial_lr', None)  # from which the schedule would start instead
         missing = sorted(keys - set(group) - {'initial_lr'})
         if missing:
             raise ValueError(f'it lacks {", ".join(missing)}, as that of another optimizer')

@@ -21,7 +21,11 @@ _logger = logging.getLogger(__name__)
 
 
 class WorkerStates:
-    """A collate function that also writes the DataLoader worker's random state to shared memory."""
+    """A collate function that also writes the DataLoader worker's random state to shared memory.
+
+    The row of a worker that has had no batch (an epoch has fewer batches than there are workers) is zero. It never gets
+    one later, since each epoch hands out its batches from the first worker on.
+    """
 
     def __init__(self, collate_fn: Callable[[Any], Any], num_workers: int) -> None:
         self.collate_fn = collate_fn
@@ -51,7 +55,8 @@ class _Restored:
     def __call__(self, worker_id: int) -> None:
         if self.init_fn is not None:
             self.init_fn(worker_id)
-        set_random_state(self.states[worker_id])
+        if self.states[worker_id].any():  # zeros: it had no batch, see `WorkerStates`
+            set_random_state(self.states[worker_id])
 
 
 def track_workers(loader: Any, saved: Tensor | None = None) -> WorkerStates:
