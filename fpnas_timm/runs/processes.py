@@ -13,7 +13,8 @@ import re
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
@@ -24,8 +25,8 @@ from torch.utils.data._utils import signal_handling
 from ..errors import RunError, UsageError, one_line
 
 __all__ = [
-    'LostWorker', 'SharedStop', 'Stop', 'StopRequest', 'check_same_on_all', 'explain_lost_workers', 'from_primary',
-    'log_on_primary', 'lost_worker', 'on_primary', 'shield_workers', 'start_workers', 'stop_on_signal',
+    'LostWorker', 'SharedStop', 'Stop', 'StopRequest', 'check_same_on_all', 'end_workers', 'explain_lost_workers',
+    'from_primary', 'log_on_primary', 'lost_worker', 'on_primary', 'shield_workers', 'start_workers', 'stop_on_signal',
 ]
 
 T = TypeVar('T')
@@ -189,6 +190,22 @@ def start_workers(loader: Any) -> Iterator[Any]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def end_workers(batches: Iterator[Any]) -> None:
+    """End the workers behind the batches of a DataLoader now.
+
+    An iterator that is left in a reference cycle would do so when Python happens to collect it, perhaps in a forked
+    worker of the next loader, and wait there for processes that are not its own.
+
+    Args:
+        batches: from `start_workers`; an iterator without workers, or whose workers have ended, is left as it is.
+    """
+    workers = list(getattr(batches, '_workers', ()))
+    shutdown = getattr(batches, '_shutdown_workers', None)
+    if workers and shutdown is not None and all(worker.is_alive() for worker in workers):
+        shutdown()  # not if one was killed: it may have held a lock that this waits for
+    _kill([worker for worker in workers if worker.is_alive()])
+
+
 @functools.cache
 def _end_workers_at_exit() -> None:
     """Called once, after multiprocessing's own function at exit is registered: ours comes before it."""
@@ -197,11 +214,14 @@ def _end_workers_at_exit() -> None:
 
 def _end_workers() -> None:
     """multiprocessing would send SIGTERM at exit and wait for ever."""
-    left = [child for child in multiprocessing.active_children() if child.daemon]
-    if left:
+    _kill([child for child in multiprocessing.active_children() if child.daemon])
+
+
+def _kill(workers: Sequence[BaseProcess]) -> None:
+    if workers:
         _ignore_ended_workers()
-        for child in left:
-            child.kill()
+        for worker in workers:
+            worker.kill()
 
 
 @contextlib.contextmanager

@@ -108,6 +108,11 @@ class SuperNetEvaluator:
         self._train = self.train_loader.start(epoch, step)
         self._val = None
 
+    def close(self) -> None:
+        """End the DataLoader workers; `start_epoch` starts new ones."""
+        self.train_loader.close()
+        self.val_loader.close()
+
     def train_step(self, archs: Sequence[Choices]) -> float:
         """Update the weights once with the mean gradient of `archs` on one batch; return their mean loss.
 

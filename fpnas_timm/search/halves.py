@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..errors import UsageError
 from ..runs.images import READ_ERRORS, to_mode, unreadable
 from ..runs.imbalance import draw_balanced
-from ..runs.processes import shield_workers, start_workers
+from ..runs.processes import end_workers, shield_workers, start_workers
 
 __all__ = ['Half', 'HalfLoader', 'Halves', 'StepBatches', 'joined_halves', 'pick_classes', 'stratified_halves']
 
@@ -103,7 +103,7 @@ def joined_halves(targets: Sequence[int], count: int, classes: Sequence[int]) ->
 
 
 class Half(Dataset):
-    """A subset of a dataset with classes renumbered from 0; the augmentation is seeded per image and epoch."""
+    """A subset of a dataset with classes renumbered from 0; reading and augmenting are seeded per image and epoch."""
 
     def __init__(
             self, dataset: Dataset, indices: Sequence[int], classes: Sequence[int], transform: Any, mode: str, seed: int
@@ -129,13 +129,13 @@ class Half(Dataset):
         return len(self.indices)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        image, target = self.dataset[self.indices[index]]
-        if isinstance(image, Image.Image):
-            try:
-                image = to_mode(image, self.mode)
-            except READ_ERRORS as e:
-                raise unreadable(f'image {self.indices[index]} of the dataset', e) from e
-        with _seeded((self.seed, self.epoch, self.indices[index])):
+        with _seeded((self.seed, self.epoch, self.indices[index])):  # a dataset may augment its images itself
+            image, target = self.dataset[self.indices[index]]
+            if isinstance(image, Image.Image):
+                try:
+                    image = to_mode(image, self.mode)
+                except READ_ERRORS as e:
+                    raise unreadable(f'image {self.indices[index]} of the dataset', e) from e
             image = self.transform(image)
         return image, self.class_index[int(target)]
 
@@ -236,6 +236,7 @@ class HalfLoader:
             generator=torch.Generator(),  # so that worker seeds do not come from torch's global generator
         )
         shield_workers(self.loader)
+        self._running: Iterator[Any] = iter(())
 
     @property
     def steps(self) -> int:
@@ -244,16 +245,25 @@ class HalfLoader:
 
     def start(self, epoch: int, step: int) -> Iterator[Any]:
         """The batches of `epoch`, starting at `step` (0 is the first)."""
+        self.close()
         self.half.epoch = epoch
         self.batches.epoch, self.batches.first_step = epoch, step
-        return start_workers(self.loader)
+        self._running = start_workers(self.loader)
+        return self._running
 
     def once(self) -> Iterator[Any]:
         """Every image of the half once, in order, whatever the number of processes; the last batch may be smaller."""
+        self.close()
         self.half.epoch = 0
         loader: DataLoader = DataLoader(
             self.half, self.batches.batch_size, num_workers=self.loader.num_workers, pin_memory=self.loader.pin_memory,
             generator=torch.Generator(),
         )
         shield_workers(loader)
-        return start_workers(loader)
+        self._running = start_workers(loader)
+        return self._running
+
+    def close(self) -> None:
+        """End the workers of the batches that `start` or `once` returned last."""
+        end_workers(self._running)
+        self._running = iter(())

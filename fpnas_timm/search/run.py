@@ -217,6 +217,7 @@ def _run(setup: Setup) -> tuple[SearchResult | None, signal.Signals | None]:
         report = on_primary(lambda: _begin(setup, stack), setup.rank, setup.world_size)
         if setup.resume:
             _restore(setup)
+        stack.callback(setup.evaluator.close)
         stack.enter_context(explain_lost_workers(f'continue with --resume {folder}'))
         try:
             stop = SharedStop(request, setup.device) if setup.world_size > 1 else request
