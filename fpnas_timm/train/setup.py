@@ -42,6 +42,7 @@ from .network import create_network, freeze, has_trained_classifier, to_device
 from .recorded import recorded_of
 from .resume import Origin, check_classes, check_epochs, check_settings, find_origin, log_changes, open_new
 from .schedule import base_learning_rate, create_schedule
+from .start import named_model, random_start
 from .task import create_criterion, create_task, trainable_module
 from .workers import random_state_of, restore_random_states
 
@@ -97,7 +98,7 @@ def _set_up(args: argparse.Namespace, locks: contextlib.ExitStack) -> Run:
     precision = Precision(autocast, model_dtype(args.model_dtype), args.channels_last)
 
     source = open_start(args, origin.state)
-    model, classifier, data_config, facts = _create_network(args)
+    model, classifier, data_config, facts = _create_network(args, bool(origin) or source is not None)
     frozen = freeze(model, args.freeze) if args.freeze else None
     model = to_device(model, process, precision, max(args.aug_splits, 2) if args.split_bn else 0, args.sync_bn)
     if process.distributed and args.sync_bn:
@@ -166,8 +167,13 @@ def _set_up(args: argparse.Namespace, locks: contextlib.ExitStack) -> Run:
     return run
 
 
-def _create_network(args: argparse.Namespace) -> tuple[nn.Module, Classifier, dict[str, Any], dict[str, Any]]:
-    """The network, its classifier, timm's data config with `input_img_mode`, and facts for the export."""
+def _create_network(
+        args: argparse.Namespace, replaced: bool
+) -> tuple[nn.Module, Classifier, dict[str, Any], dict[str, Any]]:
+    """The network, its classifier, timm's data config with `input_img_mode`, and facts for the export.
+
+    `replaced`: its weights are going to be replaced by those of a checkpoint or of `--init-from`.
+    """
     recorded = recorded_of(args.model, args.initial_checkpoint, args.arch_file or '')
     config = network_config(args, recorded)
     model = create_network(config)
@@ -179,6 +185,8 @@ def _create_network(args: argparse.Namespace) -> tuple[nn.Module, Classifier, di
     mode, notes = choose_mode(channels, args.input_img_mode, recorded, args.model)
     if args.pretrained and not args.initial_checkpoint:
         notes = [*check_conversion(recorded.in_chans, channels, args.model, for_training=True), *notes]
+    if not replaced and (note := random_start(model, config, recorded)):
+        notes = [note, *notes]
     for note in notes:
         log_on_primary(_logger, note, logging.WARNING)
     vars(args).update(num_classes=num_outputs, in_chans=channels, input_img_mode=mode)
@@ -194,6 +202,9 @@ def _create_network(args: argparse.Namespace) -> tuple[nn.Module, Classifier, di
 def _start(args: argparse.Namespace) -> Process:
     """Import `--device-modules`, set up the device and seed the random generators."""
     import_modules(args.device_modules)
+    args.model = named_model(args.model)
+    if args.kd_model_name is not None:
+        args.kd_model_name = named_model(args.kd_model_name, '--kd-model-name')
     check_optimizer(args.opt)
     check_policy(args.aa)
     check_backend(args.torchcompile)

@@ -27,6 +27,7 @@ from .classes import arrange_outputs, classes_of, listed, match_for_validation
 from .data import data_config_of
 from .network import NetworkConfig, create_network, has_trained_classifier, to_device
 from .recorded import Recorded, recorded_of
+from .start import named_model
 from .task import eval_model
 
 __all__ = ['evaluate', 'evaluate_task', 'validate']
@@ -49,6 +50,7 @@ def validate(args: argparse.Namespace) -> dict[str, Any]:
     """
     import_modules(args.device_modules)
     check_backend(args.torchcompile)
+    args.model = named_model(args.model)
     root = args.data_dir or args.data
     if not (args.pretrained or args.checkpoint):
         raise UsageError('no weights to validate: give --checkpoint FILE, or --pretrained')
