@@ -36,6 +36,7 @@ class StrictImages(Dataset):
         self.dataset = dataset
         self.transform = None  # timm's `create_loader` sets it
         self.notes: Path | None = None  # file in which images that cannot be read are noted, see `fingerprint`
+        self.again = 'resume'  # what to do once such an image has been repaired
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -47,7 +48,7 @@ class StrictImages(Dataset):
         except READ_ERRORS as e:
             if self.notes is not None:
                 note_unreadable(self.notes, index, self.content(index))
-            raise unreadable(self.name(index), e) from None
+            raise unreadable(self.name(index), e, self.again) from None
         return (image if self.transform is None else self.transform(image)), -1 if target is None else target
 
     def read(self, index: int) -> tuple[Image.Image, Any]:
@@ -138,6 +139,7 @@ def open_dataset(
         root: str | Path | None,
         split: str,
         extensions: Sequence[str] | None = None,
+        quiet: bool = False,
         **kwargs: Any,
 ) -> Dataset:
     """Open a dataset, for random access unless it is a stream, and log how many images and classes it has.
@@ -149,6 +151,7 @@ def open_dataset(
         root: folder of the data.
         split: as in timm's `--train-split`; the folder of an image folder's split is found by `find_split`.
         extensions: as in `--img-extensions`.
+        quiet: log nothing, for data that have been opened before.
         kwargs: further arguments of `create_dataset`.
 
     Raises:
@@ -158,11 +161,13 @@ def open_dataset(
     _refuse_without_effect(kind, kwargs)
     remote = kwargs.get('download') or kind not in ('', 'torch')
     if not remote and (root is None or not Path(root).exists()):
-        raise UsageError(f'{root or "the data folder"}: no such folder: pass the image folder with --data-dir')
+        if root is None:
+            raise UsageError('no images given: pass the image folder with --data-dir')
+        raise UsageError(f'{root}: no such folder: pass the image folder with --data-dir')
     if not kind and root is not None and not Path(root).is_dir() and Path(root).suffix != '.tar':
         raise UsageError(f'{root}: not a folder: pass the image folder, or a .tar of it, with --data-dir')
     if not kind and root is not None and Path(root).is_dir():
-        dataset, where = _open_folder(find_split(root, split), extensions, **kwargs)
+        dataset, where = _open_folder(find_split(root, split), extensions, quiet, **kwargs)
     else:
         where = f'{name or "image folder"} {root or ""} (split {split!r})'.replace('  ', ' ')
         try:
@@ -175,6 +180,8 @@ def open_dataset(
         dataset = StrictImages(made) if type(made) is ImageDataset else made
         if kind == 'torch':
             dataset = TorchImages(made, kwargs.get('input_img_mode') or 'RGB')
+    if quiet:
+        return dataset
     names = class_names(dataset)
     classes = f', {counted(len(names), "class")}{shown_names(names)}' if names else ''
     log_on_primary(_logger, f'{split}: {counted(len(cast(Sized, dataset)), "image")}{classes}, {where}')
@@ -182,12 +189,12 @@ def open_dataset(
 
 
 def _open_folder(
-        folder: Path, extensions: Sequence[str] | None, class_map: str = '', input_img_mode: str = 'RGB',
-        input_key: str | None = None, **_: Any,
+        folder: Path, extensions: Sequence[str] | None, quiet: bool = False, class_map: str = '',
+        input_img_mode: str = 'RGB', input_key: str | None = None, **_: Any,
 ) -> tuple[Dataset, str]:
     """The images of a split's folder, and the folder; `_` has no effect on image folders."""
     reader = FolderReader(folder, class_map, extensions or (input_key or '').split(';') if input_key else extensions)
-    for note in reader.notes():
+    for note in [] if quiet else reader.notes():
         log_on_primary(_logger, f'{folder}: {note}', logging.WARNING)
     return StrictImages(ImageDataset(str(folder), reader=reader, input_img_mode=input_img_mode)), str(folder)
 

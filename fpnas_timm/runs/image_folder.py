@@ -205,13 +205,34 @@ def _natural_key(text: str) -> list[int | str]:
 
 def _read_class_map(class_map: str | Mapping[str, int], root: str) -> dict[str, int]:
     """The class map as timm reads it: class name -> index."""
+    there = isinstance(class_map, str) and any(path.is_file() for path in (Path(class_map), Path(root, class_map)))
+    if there and Path(str(class_map)).suffix.lower() not in ('.txt', '.pkl'):
+        raise UsageError(
+            f'--class-map {class_map}: expected a .txt file with a name per line, or a .pkl file with a dict of names '
+            'and indices'
+        )
     try:
         mapped = load_class_map(class_map, root)
     except (AssertionError, OSError, ValueError, EOFError, LookupError, TypeError) as e:
         raise UsageError(f'--class-map {class_map}: {one_line(e)}') from None
     except Exception as e:  # pickle's own errors
         raise UsageError(f'--class-map {class_map}: cannot be read ({one_line(e)})') from None
+    _check_names_once(class_map, root)
     mapped = {str(name): index for name, index in mapped.items() if name != ''}
     if not mapped or not all(isinstance(i, int) and i >= 0 for i in mapped.values()):
         raise UsageError(f'--class-map {class_map}: expected a name per line, or a dict of names and indices')
     return mapped
+
+
+def _check_names_once(class_map: str | Mapping[str, int], root: str) -> None:
+    """Raise UsageError for a name on two lines of a .txt file: timm would take the last, and leave a number unused."""
+    if not isinstance(class_map, str) or Path(class_map).suffix.lower() != '.txt':
+        return
+    path = Path(class_map) if Path(class_map).exists() else Path(root) / class_map
+    lines: dict[str, int] = {}
+    for number, name in enumerate(map(str.strip, path.read_text(encoding='utf-8').splitlines()), 1):
+        first = lines.setdefault(name, number)
+        if name and first != number:
+            raise UsageError(
+                f'--class-map {class_map}: {name!r} is on line {first} and on line {number}: leave one of them out'
+            )

@@ -79,23 +79,24 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(((pixels * 255 + top // 2) // top).astype(np.uint8))
 
 
-def unreadable(name: str, e: BaseException) -> RunError:
+def unreadable(name: str, e: BaseException, again: str = 'resume') -> RunError:
     """The error for an image that cannot be read.
 
     Args:
         name: the image's file, or its place in the dataset.
         e: what was raised while reading it.
+        again: what to do once the image has been repaired.
     """
     if isinstance(e, Image.DecompressionBombError):
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         return RunError(
             f'{name}: this image has more than {limit:.0f} million pixels, the most that Pillow reads: make it '
-            'smaller, then resume'
+            f'smaller, then {again}'
         )
     if isinstance(e, RefusedImage):
-        return RunError(f'{name}: this image cannot be used: {e}, then resume')
+        return RunError(f'{name}: this image cannot be used: {e}, then {again}')
     if isinstance(e, UnidentifiedImageError):
         e = ValueError('not an image of a known format')
     if isinstance(e, OSError) and e.strerror:
         e = OSError(e.strerror)
-    return RunError(f'{name}: this image cannot be read ({one_line(e)}): fix it, then resume')
+    return RunError(f'{name}: this image cannot be read ({one_line(e)}): fix it, then {again}')

@@ -1,5 +1,6 @@
 """The data of a training run: splits, classes, and timm's loaders with timm's augmentation."""
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 
 from ..errors import UsageError, one_line
-from ..runs.datasets import StrictImages, class_indices, fingerprint, open_dataset
+from ..runs.datasets import StrictImages, class_indices, class_names, fingerprint, open_dataset
 from ..runs.holdout import hold_out
 from ..runs.image_folder import counted
 from ..runs.processes import log_on_primary, shield_workers
@@ -61,7 +62,11 @@ def open_splits(
     train = open_dataset(name, root, train_split, is_training=True, **training)
     if val_fraction:
         rest, chosen = hold_out(train, val_fraction, val_seed)
-        log_on_primary(_logger, f'validation: {counted(len(chosen), "image")} of them, held out of training')
+        if alone := _with_one_image(train):
+            note = f'--val-fraction: validation has no images of {listed(alone)}: one image is too few to hold one out.'
+            log_on_primary(_logger, note, logging.WARNING)
+        split = f'{counted(len(rest), "image")} to train on, {counted(len(chosen), "image")} held out for validation'
+        log_on_primary(_logger, f'{train_split}: {split}')
         return rest, chosen
     if not val_split:
         return train, None
@@ -76,7 +81,7 @@ def open_splits(
     return train, _with_same_classes(
         train, held_out, f'{name or root}: {val_split}', train_split,
         None if name else lambda known: open_dataset(
-            name, root, val_split, is_training=False, **{**validation, 'class_map': known}
+            name, root, val_split, is_training=False, quiet=True, **{**validation, 'class_map': known}
         ),
     )
 
@@ -118,6 +123,13 @@ def _other_split(root: str | Path, train_split: str, val_split: str) -> bool:
         return not find_split(root, val_split).samefile(find_split(root, train_split))
     except UsageError:  # none, or it is said when they are opened
         return False
+
+
+def _with_one_image(dataset: Dataset) -> list[str]:
+    """The classes that have one image: their names, or their numbers if they have none."""
+    names = class_names(dataset)
+    numbers = sorted(n for n, count in Counter(class_indices(dataset)).items() if count == 1)
+    return [names[n] if n < len(names) else str(n) for n in numbers]
 
 
 def _same_images(one: Dataset, other: Dataset) -> bool:

@@ -124,6 +124,6 @@ def export_best(
     if search := notes.get('search'):
         training['search'] = {k: v for k, v in search.items() if k != 'weights'}  # the supernet's
     export_model(model, folder / 'export', data_config, label_names, training)
-    shown = ', '.join(f'{k} {v:.5g}' for k, v in metrics.items())
+    shown = ', '.join(f'{k} {v:.5g}' for k, v in metrics.items()) or 'not validated'
     _logger.info(f'best: epoch {training["epoch"]} ({shown}), as local-dir:{folder / "export"}')
     return row

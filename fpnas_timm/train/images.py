@@ -80,6 +80,8 @@ def open_data(
     targets = class_indices(train)
     if args.balanced_sampling:
         use_balanced_sampling(loaders.train, targets, args.seed, process.rank, process.world_size)
+        note = f'{len(targets):,} images an epoch, of {len(set(targets))} classes with equal probability'
+        log_on_primary(_logger, f'balanced sampling: {note}')
         return loaders, match, None
     weights = class_weights(args.class_weights, count_classes(targets, args.num_classes), classes)
     named = dict(zip(classes or map(str, range(len(weights))), weights))

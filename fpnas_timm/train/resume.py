@@ -41,7 +41,7 @@ def find_origin(folder: Path, resume: str, locks: contextlib.ExitStack) -> Origi
 
     Args:
         folder: output folder of the run.
-        resume: as `--resume`: a path, 'auto' or ''.
+        resume: as `--resume`: a checkpoint or the folder of a run, 'auto' or ''.
         locks: releases the lock at the end of the run.
 
     Raises:
@@ -54,6 +54,10 @@ def find_origin(folder: Path, resume: str, locks: contextlib.ExitStack) -> Origi
     auto = resume == 'auto'
     if auto:
         resume = str(folder / LAST) if _is_there(folder / LAST) else ''
+    elif resume and Path(resume).is_dir():
+        if not _is_there(Path(resume) / LAST):
+            raise UsageError(f'--resume {resume}: a folder without {LAST}: give a checkpoint, a .pth.tar file')
+        resume = str(Path(resume) / LAST)
     in_place = bool(resume) and existed and Path(resume).parent.exists() and Path(resume).parent.samefile(folder)
     if auto and not resume:
         _check_nothing_lost(folder)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ..errors import UsageError
-from ..runs.datasets import open_dataset
+from ..runs.datasets import StrictImages, open_dataset
 from ..runs.device import Precision, Process, low_precision, model_dtype, start_device
 from ..runs.holdout import listed_images
 from ..runs.parser import default_workers, read_arch_file
@@ -157,6 +157,8 @@ def open_images(args: argparse.Namespace, mode: str) -> Dataset:
             f'{e}: --split NAME chooses another one; --val-images RUN/validation.txt validates on the images that '
             'a training run held out'
         ) from None
+    if isinstance(dataset, StrictImages):
+        dataset.again = 'start again'
     return listed_images(args.val_images, dataset, split) if args.val_images else dataset
 
 

@@ -13,7 +13,7 @@ from .common import TRAIN, at, fails
 
 def test_data(capsys: pytest.CaptureFixture[str], tiny_images: Path, tmp_path: Path) -> None:
     assert 'no such folder' in fails(capsys, [*TRAIN, '--data-dir', str(tmp_path / 'nowhere')])
-    assert 'no such folder' in fails(capsys, TRAIN)
+    assert 'no images given: pass the image folder with --data-dir' in fails(capsys, TRAIN)
     (tmp_path / 'empty' / 'train' / 'red').mkdir(parents=True)
     assert re.search('empty.*(no image|Found 0 images)', fails(capsys, [*TRAIN, '--data-dir', str(tmp_path / 'empty')]))
     said = fails(capsys, [*TRAIN, '--num-classes', '2', '--data-dir', str(tiny_images)])
