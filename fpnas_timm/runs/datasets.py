@@ -11,7 +11,7 @@ from typing import Any, cast
 from PIL import Image
 from timm.data import create_dataset
 from timm.data.dataset import ImageDataset
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 from torchvision.datasets import DatasetFolder
 
 from ..errors import UsageError, did_you_mean, one_line
@@ -21,7 +21,10 @@ from .images import READ_ERRORS, open_image, to_mode, unreadable
 from .processes import log_on_primary
 from .splits import find_split
 
-__all__ = ['Part', 'StrictImages', 'check_readable', 'class_indices', 'class_names', 'fingerprint', 'open_dataset']
+__all__ = [
+    'Part', 'StrictImages', 'check_readable', 'class_indices', 'class_names', 'fingerprint', 'listed_classes',
+    'open_dataset',
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -305,19 +308,29 @@ def _pixels(dataset: Dataset, index: int) -> str:
 
 def class_indices(dataset: Dataset) -> list[int]:
     """The class of every image; reads the images only if the dataset has no list of classes."""
+    listed = listed_classes(dataset)
+    if listed is not None:
+        return [int(t) for t in listed]
     if isinstance(dataset, Part):
         whole = class_indices(dataset.dataset)
         return [whole[i] for i in dataset.indices]
     source = dataset.dataset if isinstance(dataset, StrictImages) else dataset
+    return [int(source[i][1]) for i in range(len(cast(Sized, source)))]
+
+
+def listed_classes(dataset: Dataset) -> list[Any] | None:
+    """The dataset's own list of the class of every image, as it is; None if it has none."""
+    if isinstance(dataset, (Part, Subset)):
+        whole = listed_classes(dataset.dataset)
+        return None if whole is None else [whole[i] for i in dataset.indices]
+    source = dataset.dataset if isinstance(dataset, StrictImages) else dataset
     reader = getattr(source, 'reader', source)
     targets = getattr(reader, 'targets', None)  # of torchvision's datasets, and of timm's reader of .tar files
     if targets is not None:
-        return [int(t) for t in targets]
+        return list(targets)
     if hasattr(reader, 'samples'):
-        return [int(sample[1]) for sample in reader.samples]
-    if hasattr(reader, 'iter_targets'):
-        return [int(t) for t in reader.iter_targets()]
-    return [int(source[i][1]) for i in range(len(cast(Sized, source)))]
+        return [sample[1] for sample in reader.samples]
+    return list(reader.iter_targets()) if hasattr(reader, 'iter_targets') else None
 
 
 def class_names(dataset: Dataset) -> list[str]:

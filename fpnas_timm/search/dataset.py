@@ -12,7 +12,7 @@ from torchvision.datasets.folder import default_loader
 
 from ..errors import RunError, UsageError, one_line
 from ..runs.content import note_unreadable
-from ..runs.datasets import class_indices, class_names
+from ..runs.datasets import class_names, listed_classes
 from ..runs.images import READ_ERRORS, open_image, unreadable
 
 __all__ = ['GivenImages', 'check_images']
@@ -23,8 +23,15 @@ class GivenImages(Dataset):
 
     def __init__(self, dataset: Dataset) -> None:
         self.images = _with_our_loader(dataset)
-        self.class_to_idx = {name: i for i, name in enumerate(_names(dataset))}
+        names = _names(dataset)
+        self.class_to_idx = {name: i for i, name in enumerate(names)}
         self.targets = _targets(dataset)
+        top = max(self.targets)
+        if names and top >= len(names):
+            raise UsageError(
+                f'dataset: it has {len(names)} class names, but {_named("class", self.targets.index(top))} is {top}: '
+                f'expected classes from 0 to {len(names) - 1}'
+            )
         self.notes: Path | None = None  # file in which images that cannot be read are noted, see `fingerprint`
 
     def __len__(self) -> int:
@@ -33,12 +40,20 @@ class GivenImages(Dataset):
     def __getitem__(self, index: int) -> tuple[Any, int]:
         """The image and its class; `RunError` names an image that cannot be read."""
         try:
-            image, target = self.images[index]
-            if isinstance(image, Image.Image):
-                image.load()  # PIL has only opened it
+            item = self.images[index]
+            if isinstance(item, (tuple, list)) and item and isinstance(item[0], Image.Image):
+                item[0].load()  # PIL has only opened it
         except READ_ERRORS as e:
             raise self.error(index, e) from e
-        return image, int(target)
+        found = _fault(item, index)
+        if found is None and int(item[1]) != self.targets[index]:
+            found = (
+                f'{_named("class", index)} is {int(item[1])}, but {self.targets[index]} in its list of classes '
+                '(targets): expected the same: leave target_transform out'
+            )
+        if found is not None:
+            raise RunError(f'dataset: {found}')
+        return item[0], int(item[1])
 
     def error(self, index: int, e: BaseException) -> RunError:
         """The error for an image that cannot be read or converted; it is noted, see `fingerprint`."""
@@ -64,15 +79,72 @@ def _names(dataset: Dataset) -> list[str]:
     """The class names, or an empty list if the dataset has none; a `Subset` has those of the whole dataset."""
     if isinstance(dataset, Subset):
         return _names(dataset.dataset)
-    return class_names(dataset) or [str(name) for name in getattr(dataset, 'classes', None) or ()]
+    names = getattr(dataset, 'classes', None)
+    if names is None or isinstance(names, (int, str)):  # a number of classes is none of their names
+        names = ()
+    return class_names(dataset) or [str(name) for name in names]
 
 
 def _targets(dataset: Dataset) -> list[int]:
-    """The class of every image, also of a `Subset` (`random_split`), without reading the images where possible."""
-    if isinstance(dataset, Subset):
-        whole = _targets(dataset.dataset)
-        return [whole[i] for i in dataset.indices]
-    return class_indices(dataset)
+    """The class of every image, also of a `Subset` (`random_split`), without reading the images where possible.
+
+    Raises:
+        UsageError: an item is not (PIL image, class), or there is not one class for each image.
+    """
+    count = len(cast(Sized, dataset))
+    listed = listed_classes(dataset)
+    if listed is not None and len(listed) != count:
+        raise UsageError(f'dataset: it has {count} images, but lists the classes (targets) of {len(listed)}')
+    targets = []
+    for index in range(count):
+        target: Any
+        if listed is not None:
+            target, fault = listed[index], _class_fault(listed[index], index)
+        else:
+            item = dataset[index]
+            fault = _fault(item, index)
+            target = item[1] if fault is None else None
+        if fault is not None:
+            raise UsageError(f'dataset: {fault}')
+        targets.append(int(target))
+    return targets
+
+
+def _named(what: str, index: int) -> str:
+    """What is meant in the item at `index`: 'its first image', 'image 7', 'the class of image 7'."""
+    if index == 0:
+        return f'its first {what}'
+    return f'the class of image {index}' if what == 'class' else f'{what} {index}'
+
+
+def _fault(item: object, index: int) -> str | None:
+    """Why an item of a dataset is not (PIL image, class); None if it is."""
+    if not isinstance(item, (tuple, list)) or len(item) != 2:
+        return f'{_named("item", index)} is a {type(item).__name__}: expected a pair (PIL image, class)'
+    image, target = item
+    if image is None:
+        return f'{_named("image", index)} is None: expected a PIL image'
+    if not isinstance(image, Image.Image):
+        return (
+            f'{_named("image", index)} is a {type(image).__name__}: expected a PIL image: create the dataset without a '
+            'transform, the search applies its own'
+        )
+    return _class_fault(target, index)
+
+
+def _class_fault(target: Any, index: int) -> str | None:
+    """Why `target` is not the number of a class; None if it is."""
+    if type(target) is int and target >= 0:
+        return None
+    expected = 'expected a whole number from 0 on'
+    try:
+        if float(target) != int(target):
+            return f'{_named("class", index)} is {float(target):g}: {expected}'
+        if int(target) < 0:
+            return f'{_named("class", index)} is {int(target)}: {expected}; leave out images without a class'
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return f'{_named("class", index)} is {target!r:.80}: {expected}'
+    return None
 
 
 def check_images(dataset: Any) -> Dataset:
@@ -87,23 +159,14 @@ def check_images(dataset: Any) -> Dataset:
         first = dataset[0]
     except (OSError, SyntaxError, Image.DecompressionBombError) as e:
         raise UsageError(f'dataset: its first image cannot be read: {one_line(e)}') from None
-    except (TypeError, NotImplementedError, AttributeError) as e:
+    except (TypeError, NotImplementedError, AttributeError, LookupError) as e:
         raise UsageError(
             f'dataset: {type(dataset).__name__} has no length or cannot be indexed ({one_line(e)}): expected a '
             'map-style torch dataset'
         ) from None
-    if not isinstance(first, (tuple, list)) or len(first) != 2:
-        raise UsageError(f'dataset: its first item is a {type(first).__name__}: expected a pair (PIL image, class)')
-    image, target = first
-    if not isinstance(image, Image.Image):
-        raise UsageError(
-            f'dataset: its first image is a {type(image).__name__}: expected a PIL image: create the dataset without a '
-            'transform, the search applies its own'
-        )
-    try:
-        int(target)
-    except (TypeError, ValueError):
-        raise UsageError(f'dataset: its first class is {target!r}: expected a whole number') from None
+    fault = _fault(first, 0)
+    if fault is not None:
+        raise UsageError(f'dataset: {fault}')
     try:
         return GivenImages(dataset)
     except (OSError, SyntaxError, Image.DecompressionBombError) as e:  # the images are read for their classes

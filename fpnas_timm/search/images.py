@@ -64,6 +64,11 @@ def open_halves(args: Namespace, dataset: Dataset | None = None) -> tuple[Datase
             part.notes = Path(args.output) / name
     targets, names = class_indices(dataset), class_names(dataset)
     found = len(set(targets))
+    if min(targets, default=0) < 0:
+        raise UsageError(
+            f'{args.data_dir or args.dataset or "dataset"}: an image is of class {min(targets)}: expected classes from '
+            '0 on: leave out images without a class'
+        )
     if args.num_classes not in (None, found):
         raise UsageError(f'--num-classes {args.num_classes}: the data has {found} classes')
     if found < 2:

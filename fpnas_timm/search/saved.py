@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, one_line
-from ..runs.parser import load_yaml, set_options
+from ..runs.parser import default_workers, load_yaml, set_options
 from ..spaces import get_space
 from .names import ARGS_FILE, CHECKPOINT, PREVIOUS, SPACE_FILE
 
@@ -79,6 +79,8 @@ def resumed(
         )
     if 'space' in given and args.space != saved.space:
         _check_space(args.space, folder / SPACE_FILE, saved.img_size is None)
+    if saved.workers is None:  # a line that was taken out
+        saved.workers = default_workers(2)
     kept = {k: v for k, v in vars(args).items() if k in CHANGEABLE_ON_RESUME | PLACES and k in given}
     return argparse.Namespace(**{**vars(saved), **kept, 'output': args.resume, 'resume': args.resume, 'anew': False})
 
