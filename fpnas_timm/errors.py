@@ -1,6 +1,7 @@
 """Errors for users: one sentence that says what is wrong, where, what was expected and what to do."""
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from itertools import accumulate
 
 __all__ = ['NonFiniteError', 'RunError', 'TooOldError', 'UsageError', 'did_you_mean', 'one_line', 'plain_message']
 
@@ -29,10 +30,19 @@ class TooOldError(ImportError):
 def did_you_mean(given: object, known: Iterable[str]) -> str:
     """A hint to append to an error message: the known name most similar to the given one; '' if none is similar.
 
+    If it is the first words of two or three names, these.
+
     >>> did_you_mean('epoch', ['epochs', 'lr'])
     '; did you mean epochs?'
+    >>> did_you_mean('warm_up', ['warmup_epochs', 'warmup_lr', 'lr'])
+    '; did you mean warmup_epochs or warmup_lr?'
     """
-    close = get_close_matches(given[:80], list(known), n=1) if isinstance(given, str) else []
+    known = list(known)
+    start = given.replace('_', '').replace('-', '') if isinstance(given, str) else ''
+    begin = [name for name in known if start in accumulate(name.split('_')[:-1])]
+    if 2 <= len(begin) <= 3:
+        return f'; did you mean {", ".join(begin[:-1])} or {begin[-1]}?'
+    close = get_close_matches(given[:80], known, n=1) if isinstance(given, str) else []
     return f'; did you mean {close[0]}?' if close else ''
 
 

@@ -12,13 +12,18 @@ No other part of the package imports this one.
 import importlib
 import os
 import select
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from .._version import __version__
 from ..errors import RunError, TooOldError, UsageError, did_you_mean, one_line, plain_message
 
-__all__ = ['COMMANDS', 'exit_status', 'main']
+__all__ = ['COMMANDS', 'ended_by_sigterm', 'exit_status', 'main']
+
+T = TypeVar('T')
 
 # subcommand -> module in this package and its function, description
 COMMANDS = {
@@ -111,6 +116,26 @@ def exit_status(run: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
+
+
+def ended_by_sigterm(run: Callable[[], T]) -> T:
+    """Call `run`; SIGTERM ends it as Ctrl-C does, with a line and exit status 143, so that temporary files are removed.
+
+    What `run` calls may handle the signal in another way for a while, as a search does. Does nothing in one of several
+    processes: a process that waits for the others in C code would not see the signal.
+    """
+    def stop(*_: object) -> None:
+        print('stopped by SIGTERM', file=sys.stderr)
+        raise SystemExit(128 + signal.SIGTERM)
+
+    several = os.environ.get('WORLD_SIZE', os.environ.get('SLURM_NTASKS', '1')) not in ('', '1')
+    if several or threading.current_thread() is not threading.main_thread():
+        return run()
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        return run()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _failed(message: str, status: int) -> int:

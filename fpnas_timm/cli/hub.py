@@ -4,9 +4,8 @@ The functions of `fpnas_timm.hub` are imported when they are called, so that `--
 """
 import argparse
 import json
-import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from .. import hub, zoo
 from ..arch.sizes import hw
 from ..runs.parser import Parser
 from ..weights.manifest import ENVIRONMENT
-from . import exit_status
+from . import ended_by_sigterm, exit_status
 
 if TYPE_CHECKING:
     from ..hub.verify import Verified
@@ -119,22 +118,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def run() -> None:
         args = build_parser().parse_args(argv)
-        _ended_by_sigterm(lambda: args.run(args))
+        ended_by_sigterm(lambda: args.run(args))
 
     return exit_status(run)
-
-
-def _ended_by_sigterm(run: Callable[[], None]) -> None:
-    """Call `run`; SIGTERM ends it as Ctrl-C does, so that temporary files are removed, with exit status 143."""
-    def stop(*_: object) -> None:
-        raise SystemExit(143)
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread
-        run()
-        return
-    try:
-        run()
-    finally:
-        signal.signal(signal.SIGTERM, before)

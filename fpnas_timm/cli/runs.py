@@ -17,9 +17,12 @@ from ..runs.image_options import check_image_options
 from ..search.options import parse_search_args
 from ..train.options import parse_train_args
 from ..train.validate_options import build_validate_parser
-from . import exit_status
+from . import ended_by_sigterm, exit_status
 
 __all__ = ['print_recipes', 'script_main', 'search_main', 'train_main', 'validate_main']
+
+# Loggers whose lines about every file or object say nothing to the user of a command.
+CHATTY = ('matplotlib', 'timm.models._helpers', 'timm.task', 'timm.utils.checkpoint_saver')
 
 SCRIPT_USAGE = """usage: fpnas run [--arch NAME=STRING ..] SCRIPT args..
   SCRIPT: a file from timm's repository, such as validate.py
@@ -85,7 +88,7 @@ def search_main(argv: Sequence[str] | None = None, prog: str = 'fpnas search') -
         _set_up_logging()
         return run_search(args)
 
-    return exit_status(run)
+    return exit_status(lambda: ended_by_sigterm(run))
 
 
 def train_main(argv: Sequence[str] | None = None, prog: str = 'fpnas train') -> int:
@@ -107,15 +110,13 @@ def train_main(argv: Sequence[str] | None = None, prog: str = 'fpnas train') -> 
         from ..train.run import run_training
 
         _set_up_logging()
-        for chatty in ('timm.utils.checkpoint_saver', 'matplotlib'):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
         if is_distributed_env():  # no handler: if one process stopped on its own, the others would hang
             return 0 if run_training(args).finished else 1
         with stop_on_signal() as stop:
             result = run_training(args, stop)
             return 0 if result.finished or stop.signal is None else 128 + stop.signal
 
-    return exit_status(run)
+    return exit_status(lambda: ended_by_sigterm(run))
 
 
 def print_recipes() -> None:
@@ -150,3 +151,5 @@ def _set_up_logging() -> None:
 
     if not logging.root.handlers:
         setup_default_logging()
+        for chatty in CHATTY:
+            logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -22,8 +22,8 @@ from .options import build_parser
 from .saved import changed_settings, fixed_settings
 
 __all__ = [
-    'CHECKPOINT', 'EXTRACT', 'RECORD', 'check_same', 'check_stamp', 'fingerprint_of', 'lock_folder', 'read_record',
-    'saved_class_weights', 'saved_halves', 'stamp', 'write_start',
+    'CHECKPOINT', 'EXTRACT', 'RECORD', 'check_new', 'check_same', 'check_stamp', 'fingerprint_of', 'lock_folder',
+    'read_record', 'saved_class_weights', 'saved_halves', 'stamp', 'write_start',
 ]
 
 EXTRACT = 'extract'  # the resulting model, as a folder for timm's `local-dir:`
@@ -128,7 +128,12 @@ def check_same(folder: Path, record: Mapping[str, Any], settings: Mapping[str, A
                 f'--resume {folder}: the {WORDS.get(name, HALVES)} changed since it started{shown}: start a new search'
             )
     if isinstance(saved.get('settings'), dict):
-        _check_settings(folder, saved['settings'], settings)
+        changed = _changes(saved['settings'], settings)
+        if changed:
+            raise UsageError(
+                f'--resume {folder}: {ARGS_FILE} changed since the search started ({"; ".join(changed)}): undo that to '
+                'continue it, or start a new search with these settings in another --output'
+            )
 
 
 def stamp(record: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,7 +149,13 @@ def check_stamp(folder: Path, state: Mapping[str, Any], record: Mapping[str, Any
             'images were changed since then is not known', folder / CHECKPOINT,
         )
         return
-    _check_settings(folder, state['settings'], settings)
+    changed = _changes(state['settings'], settings)
+    if changed:
+        raise UsageError(
+            f'--resume {folder}: the settings in {CHECKPOINT} are not those in {ARGS_FILE} ({"; ".join(changed)}): if '
+            f'{ARGS_FILE} was edited, undo that; else {CHECKPOINT} is of another search: restore the one that was '
+            'there, or start a new search in another --output'
+        )
     now = _digests(record)
     for name, digest in state['record'].items():
         if now.get(name) != digest:
@@ -154,14 +165,9 @@ def check_stamp(folder: Path, state: Mapping[str, Any], record: Mapping[str, Any
             )
 
 
-def _check_settings(folder: Path, then: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+def _changes(then: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     defaults = fixed_settings(vars(build_parser().parse_args([])))
-    changed = changed_settings(then, fixed_settings(settings), defaults)
-    if changed:
-        raise UsageError(
-            f'--resume {folder}: {ARGS_FILE} changed since the search started ({"; ".join(changed)}): undo that to '
-            'continue it, or start a new search with these settings in another --output'
-        )
+    return changed_settings(then, fixed_settings(settings), defaults)
 
 
 def _digests(record: Mapping[str, Any]) -> dict[str, str]:
@@ -183,24 +189,24 @@ def lock_folder(folder: Path, resume: bool, anew: bool = False) -> Iterator[None
     Raises:
         UsageError: it already contains a search, or another process is using it.
     """
-
-    def refuse_others() -> None:
-        if resume:
-            return
-        started = (folder / ARGS_FILE).exists()
-        if started and not anew:
-            raise UsageError(
-                f'--output {folder}: already contains a search: continue it with --resume {folder}, or choose a new '
-                'folder'
-            )
-        old = [name for name in (CHECKPOINT, PREVIOUS) if (folder / name).exists()]
-        if old:
-            found = 'another process has just searched there: run the command again' if started else (
-                f'contains the state of another search ({" and ".join(old)}): delete it, or choose a new folder'
-            )
-            raise UsageError(f'--output {folder}: {found}')
-
-    refuse_others()
+    if not resume:
+        check_new(folder, anew)
     with runs_folder.lock_folder(folder):
-        refuse_others()  # what another process wrote until it released the lock
+        if not resume:
+            check_new(folder, anew)  # what another process wrote until it released the lock
         yield
+
+
+def check_new(folder: Path, anew: bool = False) -> None:
+    """Raise UsageError if the folder of a new search contains one; `anew`: one without a checkpoint may be there."""
+    started = (folder / ARGS_FILE).exists()
+    if started and not anew:
+        raise UsageError(
+            f'--output {folder}: already contains a search: continue it with --resume {folder}, or choose a new folder'
+        )
+    old = [name for name in (CHECKPOINT, PREVIOUS) if (folder / name).exists()]
+    if old:
+        found = 'another process has just searched there: run the command again' if started else (
+            f'contains the state of another search ({" and ".join(old)}): delete it, or choose a new folder'
+        )
+        raise UsageError(f'--output {folder}: {found}')

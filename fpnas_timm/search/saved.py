@@ -10,13 +10,15 @@ from typing import Any
 
 from ..errors import UsageError, one_line
 from ..runs.parser import default_workers, load_yaml, set_options
-from ..spaces import get_space
+from ..spaces import MBConvSpace, get_space
 from .names import ARGS_FILE, CHECKPOINT, PREVIOUS, SPACE_FILE
 
 __all__ = [
     'AUTO', 'CHANGEABLE_ON_RESUME', 'PLACES', 'changed_settings', 'fixed_settings', 'folder_to_resume', 'resumed',
+    'saved_space',
 ]
 
+RESTORE = 'restore it, or start a new search in another --output'
 AUTO = 'auto'  # --resume auto: start, or go on with what is in --output
 
 # Options that may change on resume, since the result does not depend on them.
@@ -95,7 +97,14 @@ def _saved_options(
             f'--resume {folder}: no search there ({path} does not exist): to start one, give --output {folder}, with '
             '--resume auto to start or continue by the same command'
         )
-    set_options(parser, load_yaml(path), str(path))
+    try:
+        loaded = load_yaml(path)
+    except UsageError as e:
+        reason, _, _ = str(e).removeprefix(f'{path}: ').partition(': while ')  # without the position in the text
+        raise UsageError(f'{path}: {reason}: {RESTORE}') from None
+    if 'data_dir' not in loaded:  # it is None if the images were given in Python
+        raise UsageError(f'{path}: {"has no line data_dir" if loaded else "is empty"}: {RESTORE}')
+    set_options(parser, loaded, str(path))
     saved = parser.parse_args([])
     try:
         check(saved)
@@ -106,8 +115,9 @@ def _saved_options(
 
 def _check_space(name: str, path: Path, with_size: bool) -> None:
     """Raise UsageError unless the space `name` is the one at `path`; their image sizes count only if `with_size`."""
+    own = saved_space(path).to_dict()
     try:
-        given, own = (get_space(str(n)).to_dict() for n in (name, path))
+        given = get_space(name).to_dict()
     except (OSError, ValueError) as e:
         raise UsageError(f'--space {name}: {one_line(e)}') from None
     if {**given, 'img_size': given['img_size'] if with_size else own['img_size']} != own:
@@ -115,6 +125,14 @@ def _check_space(name: str, path: Path, with_size: bool) -> None:
             f'--resume {path.parent}: the search space changed since it started ({name} is not {path}): leave --space '
             'out, or start a new search'
         )
+
+
+def saved_space(path: Path) -> MBConvSpace:
+    """The space in the folder of a search; UsageError if its file is damaged."""
+    try:
+        return get_space(str(path))
+    except (OSError, ValueError) as e:
+        raise UsageError(f'{path}: is damaged ({one_line(e).removeprefix(f"{path}: ")}): {RESTORE}') from None
 
 
 def fixed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,12 +26,13 @@ from ..spaces import MBConvSpace, get_space
 from ..spaces.decode import InfeasibleError, decode
 from .distribution import Factorized
 from .evaluator import SuperNetEvaluator
-from .folder import fingerprint_of, read_record
+from .folder import check_new, fingerprint_of, read_record
 from .halves import Halves
 from .images import create_half_loader, data_config_of, half_class_weights, open_halves
 from .joined import JoinedImages
 from .loop import Search, SearchConfig
 from .names import AROUND, SPACE_FILE
+from .saved import saved_space
 from .start import open_start, space_of, start, start_record
 
 __all__ = ['Setup', 'set_up']
@@ -97,6 +98,8 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
     device = process.device
     settings['device'] = device.type if args.device == 'auto' else args.device  # a resumed search goes on there
     vars(args).update(rank=process.rank, world_size=process.world_size)
+    if process.world_size == 1 and not args.resume:  # several processes: when the first one locks it
+        check_new(Path(args.output), args.anew)
     torch.backends.cudnn.benchmark = False  # shapes change with every architecture: it would tune all the time
     random_seed(args.seed, 0)  # the same on every process: all start from the same weights
     if space is None and source is not None and args.space == AROUND:
@@ -153,14 +156,14 @@ def open_space(args: Namespace, space: MBConvSpace | None = None) -> MBConvSpace
             space = space.with_img_size(size)
             space.to_arch(tuple((0,) * len(group) for group in space.groups))
     except (OSError, ValueError) as e:
-        raise UsageError(f'--space {args.space}: {e}') from None
+        raise e if isinstance(e, UsageError) else UsageError(f'--space {args.space}: {e}') from None
     return space
 
 
 def _named_space(args: Namespace) -> MBConvSpace:
     """The space that the options name; that of a resumed search is in its folder, whatever became of its file."""
     own = Path(args.resume) / SPACE_FILE if args.resume else None
-    return get_space(str(own) if own is not None and own.exists() else args.space)
+    return saved_space(own) if own is not None and own.exists() else get_space(args.space)
 
 
 def search_config(args: Namespace) -> SearchConfig:

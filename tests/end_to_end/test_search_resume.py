@@ -107,8 +107,9 @@ def test_the_state_of_another_search_is_not_continued(options: list[str], copy: 
     assert search_main([*options, '--output', str(copy), '--epochs', '2', '--joint-epoch', '1', '--seed', '1']) == 0
     torch.save(state, copy / 'last.pt')
     message = refused('--resume', str(copy))
-    assert 'args.yaml changed since the search started' in message
+    assert 'the settings in last.pt are not those in args.yaml (' in message
     assert 'epochs was 6, is 2' in message
+    assert 'if args.yaml was edited, undo that; else last.pt is of another search: restore the one' in message
 
 
 @pytest.mark.parametrize(('change', 'message'), [
@@ -134,10 +135,17 @@ def test_edited_settings_are_refused(change: dict, message: str, copy: Path, ref
     assert re.search(message, found), found
 
 
-@pytest.mark.parametrize('text', ['[' * 5000, 'lam: [', '\0', '- 3', 'lam: !!python/object:x {}'])
-def test_settings_that_are_not_yaml(text: str, copy: Path, refused) -> None:
-    (copy / 'args.yaml').write_text(text)
-    assert str(copy / 'args.yaml') in refused('--resume', str(copy))
+@pytest.mark.parametrize('text', [
+    '[' * 5000, 'lam: [', '\0', '- 3', 'lam: !!python/object:x {}', '', 'lam: 0.3\n', '\udcff',
+])
+@pytest.mark.parametrize('name', ['args.yaml', 'space.json'])
+def test_settings_and_space_that_are_damaged(text: str, name: str, copy: Path, refused) -> None:
+    (copy / name).write_bytes(text.encode('utf-8', 'surrogateescape'))
+    message = refused('--resume', str(copy))
+    assert message.startswith(f'error: {copy / name}: ')
+    assert message.endswith('restore it, or start a new search in another --output')
+    assert '--space' not in message
+    assert 'in Python' not in message
 
 
 @pytest.mark.parametrize('text', ['', 'not json', '[' * 100000, '[1]', '{"processes": 1, "processes": 1}', '\udcff'])

@@ -96,6 +96,12 @@ def test_resume_needs_the_images_and_gives_the_same(found: SearchResult) -> None
         search(resume=found.folder, dataset=Colours(), epochs=3)
 
 
+def test_a_folder_that_is_taken_is_named_first(found: SearchResult) -> None:
+    """Rather than what else is wrong with a search that would not start there anyway."""
+    with pytest.raises(UsageError, match=r"^output='.*': already contains a search: continue it with resume="):
+        search(SPACE, Colours(), output=found.folder, **{**SETTINGS, 'batch_size': 64})
+
+
 def test_interrupted(found: SearchResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the second epoch saves; going on ends where the uninterrupted search did."""
     take_step = Search._take_step

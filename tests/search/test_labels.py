@@ -1,5 +1,4 @@
 """Datasets given from Python whose classes or items are not what the search needs: refused, and named."""
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from fpnas_timm.errors import RunError, UsageError, plain_message
 from fpnas_timm.search.dataset import check_images
-from fpnas_timm.search.options import parse_search_args, search_options
 
 IMAGE = Image.new('RGB', (8, 8))
 
@@ -102,10 +100,3 @@ def test_one_bad_item(item: Any, said: str) -> None:
 def test_a_list_of_classes_of_another_length() -> None:
     with pytest.raises(UsageError, match=r'^dataset: it has 4 images, but lists the classes \(targets\) of 3$'):
         check_images(Listed([0, 1, 2], [(IMAGE, 0)] * 4))
-
-
-def test_workers_that_a_saved_search_does_not_name(tmp_path: Path) -> None:
-    (tmp_path / 'args.yaml').write_text('epochs: 2\nwarmup_epochs: 1\n')
-    fresh = parse_search_args(['--output', str(tmp_path / 'new')])
-    assert search_options({'resume': str(tmp_path)}).workers == fresh.workers > 0
-    assert search_options({'resume': str(tmp_path), 'workers': 0}).workers == 0

@@ -47,3 +47,15 @@ def test_the_papers_settings_are_scaled(tmp_path: Path, caplog: pytest.LogCaptur
     assert (args.warmup_epochs, args.joint_epoch) == (5, 9)
     assert 'for --epochs 32: --warmup-epochs 5 instead of 45, --joint-epoch 9 instead of 80' in caplog.messages
     assert parse_search_args([*given, '--epochs', '32', '--joint-epoch', '20']).joint_epoch == 20
+
+
+def test_workers_that_a_saved_search_does_not_name(tmp_path: Path) -> None:
+    (tmp_path / 'args.yaml').write_text('data_dir: null\nepochs: 2\nwarmup_epochs: 1\n')
+    fresh = parse_search_args(['--output', str(tmp_path / 'new')])
+    assert search_options({'resume': str(tmp_path)}).workers == fresh.workers > 0
+    assert search_options({'resume': str(tmp_path), 'workers': 0}).workers == 0
+
+
+def test_a_name_that_begins_like_several() -> None:
+    with pytest.raises(UsageError, match=r"'warm_up'; did you mean warmup_epochs, warmup_lr_epochs or warmup_lr\?$"):
+        search_options({'warm_up': 1})
