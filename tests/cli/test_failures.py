@@ -113,3 +113,14 @@ def test_own_line_of_a_string(capsys: pytest.CaptureFixture) -> None:
     string = 'i32-cn_r1_k3_s1_c8_nsw-ir_r1_k3_s2_e2_c12_nre-cn_r1_k1_s1_c32_nsw'
     assert main(['info', string]) == 0
     assert capsys.readouterr().out.startswith(f'architecture   {string}\n')
+
+
+def test_lines_of_timm_about_every_object_are_not_shown(tmp_path: Path) -> None:
+    code = (
+        'import logging; from fpnas_timm.cli.runs import _set_up_logging; _set_up_logging()\n'
+        'for name in ("timm.task.classification", "timm.models._helpers", "train"):\n'
+        '    logging.getLogger(name).info("from " + name)\n'
+    )
+    run = run_python(code, {**os.environ, 'PYTHONPATH': str(ROOT)}, tmp_path)
+    assert run.returncode == 0
+    assert (run.stdout + run.stderr).split() == ['from', 'train']
