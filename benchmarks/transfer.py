@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> None:
 def table() -> None:
     """Print the results as Markdown: mean and standard deviation over the seeds."""
     rows = json.loads(RESULTS.read_text())
-    print('| network | start | epochs | top-1 (%) | seeds | seconds a run |\n|---|---|---:|---:|---:|---:|')
+    print('| network | start | epochs | top-1, % | seeds |\n|---|---|---:|---:|---:|')
     for model in dict.fromkeys(row['model'] for row in rows):
         for way in WAYS:
             found = [row for row in rows if (row['model'], row['start']) == (model, way)]
@@ -105,8 +105,7 @@ def table() -> None:
                 top1 = [row['top1'] for row in found]
                 spread = f' ± {statistics.stdev(top1):.1f}' if len(top1) > 1 else ''
                 shown = f'`{model}`' if len(model) < 40 else f'`{model[:37]}...`'
-                print(f'| {shown} | {way} | {found[0]["epochs"]} | {statistics.mean(top1):.1f}{spread} | {len(top1)} | '
-                      f'{statistics.median(row["seconds"] for row in found):.0f} |')
+                print(f'| {shown} | {way} | {found[0]["epochs"]} | {statistics.mean(top1):.1f}{spread} | {len(top1)} |')
 
 
 def main() -> None:
