@@ -71,7 +71,8 @@ def test_an_interrupted_pull_leaves_nothing(
     server.add('me/net', repo_files(run_folder))
     server.faults['model.safetensors'] = 'stall'
     code = (
-        'import os, sys\n'
+        'import os, signal, sys\n'
+        'signal.signal(signal.SIGINT, signal.default_int_handler)\n'  # ignored in a background job of a shell
         'from fpnas_timm.cli.hub import main\n'
         'from fpnas_timm.weights import transfer\n'
         'real = transfer.receive\n'

@@ -71,9 +71,9 @@ def test_resumed(data: Path, tmp_path: Path) -> None:
     record = json.loads((out / 'halves.json').read_text())
     assert (record['train'], record['val']) == ([*range(36)], [*range(36, 44)])
     assert torch.equal(search(resume=out).distribution.alpha, found.distribution.alpha)
-    prints = [fingerprint(ready(data, tmp_path).evaluator.val_loader.half.dataset)]
+    prints = [fingerprint(ready(data, tmp_path / 'new').evaluator.val_loader.half.dataset)]
     shutil.copy(data / 'other' / 'red' / '1.png', data / 'other' / 'red' / '2.png')
-    prints.append(fingerprint(ready(data, tmp_path).evaluator.val_loader.half.dataset))
+    prints.append(fingerprint(ready(data, tmp_path / 'new').evaluator.val_loader.half.dataset))
     assert prints[0] != prints[1]
     (data / 'other' / 'red' / '4.png').unlink()
     with pytest.raises(UsageError, match=r'images .*changed since it started'):
