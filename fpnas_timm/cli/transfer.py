@@ -42,8 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--arch-file', metavar='FILE', help='file with the architecture string of the network to make')
     parser.add_argument('--num-classes', type=int, metavar='N',
                         help="number of classifier outputs (default: the source's)")
-    parser.add_argument('--images', metavar='DIR', help='image folder without labels, or with a split `train`: layers '
-                        'that are cut are fitted to some of its images')
+    parser.add_argument('--images', metavar='DIR', help='image folder (docs/data.md): cut layers are fitted to some '
+                        'of its training images; labels are not used')
     parser.add_argument('--num-images', type=int, default=1024, metavar='N', help='how many images')
     parser.add_argument('--img-size', type=int, metavar='N', help="height and width of these images (default: the "
                         "network's)")
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 class _Made:
     model: 'FPNAS'
     source: 'Source'
-    inherited: 'Inherited | None'
+    inherited: 'Inherited'
 
 
 def transfer_main(argv: Sequence[str] | None = None) -> int:
@@ -114,7 +114,7 @@ def _make(args: argparse.Namespace) -> _Made:
 
     from ..transfer import transfer
     from ..transfer.images import sample_images
-    from ..transfer.sources import channels_of, open_source
+    from ..transfer.sources import open_source
     from ..zoo import resolve_arch
 
     asked = read_arch_file(args.arch_file) if args.arch_file else args.arch
@@ -122,7 +122,7 @@ def _make(args: argparse.Namespace) -> _Made:
         target = resolve_arch(asked)[0] if asked else None
     except ArchError as e:
         raise UsageError(f'--arch: {e}') from None
-    source = open_source(args.source, args.source_model, channels_of(args.source) or 3)
+    source = open_source(args.source, args.source_model)
     classes = source.model.num_classes if args.num_classes is None else args.num_classes
     arch = target or source.model.arch
     torch.manual_seed(args.seed)
@@ -144,9 +144,7 @@ def _make(args: argparse.Namespace) -> _Made:
 
 def _open_images(folder: str) -> Any:
     from ..runs.datasets import open_dataset
-    from ..runs.splits import find_split
 
-    find_split(folder, 'train')
     return open_dataset('', folder, 'train')
 
 
@@ -158,10 +156,10 @@ def _write(made: _Made, folder: Path) -> None:
     from ..weights.folder import CARD_FILE, export_model, read_config
 
     inherited = made.inherited
-    labels = made.source.label_names if inherited is None or inherited.classifier else ()
+    labels = made.source.label_names if inherited.classifier else ()
     facts = {
         'init_from': made.source.record,
-        'inherited': inherited.summary if inherited else '',
+        'inherited': inherited.summary,
     }
     if not made.source.license:
         print(f'{made.source.name}: the license of its weights is not recorded', file=sys.stderr)
@@ -175,7 +173,6 @@ def _write(made: _Made, folder: Path) -> None:
 
 def _print(made: _Made, folder: Path, as_json: bool) -> None:
     inherited = made.inherited
-    assert inherited is not None
     if as_json:
         print(json.dumps({
             'arch': str(made.model.arch), 'folder': str(folder), 'blocks': inherited.blocks,

@@ -110,7 +110,7 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
     check_target(space, config, args.target_num_classes or len(halves.classes), args.in_chans)
     evaluator = create_evaluator(args, space, dataset, halves, device, weights)
     if source is not None:
-        start(evaluator.net, source)
+        start(evaluator.net, source, names)
     several = args.world_size > 1
     images = fingerprint_of(dataset, read_record(Path(args.output)).get('images') if args.resume else None)
     return Setup(

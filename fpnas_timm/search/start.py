@@ -1,15 +1,17 @@
 """`--init-from`: a search that starts from a trained network, in the space around it."""
 import argparse
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from ..errors import UsageError
 from ..model.supernet import SuperNet
+from ..runs.processes import log_on_primary
 from ..spaces import MBConvSpace
 from ..spaces.around import space_around
-from ..transfer.sources import Source, channels_of, open_source
+from ..transfer.classes import said_of_classes
+from ..transfer.sources import Source, open_source, recorded_source
 from ..transfer.supernet import start_supernet
 from .folder import read_record
 
@@ -29,7 +31,7 @@ def open_start(args: argparse.Namespace) -> Source | None:
     """
     if not args.init_from or args.resume:
         return None
-    channels = channels_of(args.init_from)
+    channels = recorded_source(args.init_from).in_chans
     if channels not in (None, args.in_chans):
         raise UsageError(
             f'--init-from {args.init_from}: takes {channels} image channels, the search {args.in_chans}: give '
@@ -51,11 +53,19 @@ def space_of(source: Source) -> MBConvSpace:
         raise UsageError(f'--init-from {source.name}: {e}') from None
 
 
-def start(net: SuperNet, source: Source) -> None:
-    """Write the source's weights into the supernet, and say so."""
-    kept = start_supernet(net, source.model)
-    head = "its classifier" if kept else f'a new classifier of {net.num_classes} classes'
-    _logger.info('the supernet starts from %s with %s, channels sorted by importance', source.name, head)
+def start(net: SuperNet, source: Source, classes: Sequence[str]) -> None:
+    """Write the source's weights into the supernet, and say so.
+
+    Args:
+        net: the supernet.
+        source: what it starts from.
+        classes: names of the classes searched on, in order; empty if unknown.
+    """
+    kept = start_supernet(net, source.model, source.label_names, classes)
+    head = 'its classifier' if kept else f'a new classifier of {net.num_classes} classes'
+    log_on_primary(_logger, f'the supernet starts from {source.name} with {head}, channels sorted by importance')
+    if kept and (note := said_of_classes(source.label_names, classes)):
+        log_on_primary(_logger, f'{source.name}: {note}', logging.WARNING)
 
 
 def start_record(source: Source | None, resume: str | None) -> dict[str, str] | None:

@@ -23,8 +23,8 @@ def space_around(
     """The space of the sub-networks of a network.
 
     Each group keeps its stride, repeats, non-linearity and splits. Its choices are its own values and smaller ones:
-    kernels k - 2 (if that is at least 3) and k; fractions of its expansion and of its channels; and for a group of one
-    resolution that is followed or preceded by another one, the bypass (kernel 0). Stem and head stay as they are.
+    kernels k - 2 (if that is at least 3) and k; fractions of its expansion and of its channels; and for a group of
+    stride 1 the bypass (kernel 0), which leaves it out. Stem and head stay as they are.
 
     Args:
         arch: the network.

@@ -6,7 +6,7 @@
 * `inherit`: `--init-from`: from a trained network
 * `network`, `data`, `sampling`, `task`: the network, the data, balanced sampling and the loss
 * `start`: the model that `--model` names, and what of it starts from random weights
-* `recorded`, `classes`, `channels`: what a model's folder says of it, matched with the data and the options
+* `classes`, `channels`: what a model's folder says of it, matched with the data and the options
 * `epoch`: one pass over the training images
 * `validate`: loss and accuracy
 * `folder`: the files that a run writes

@@ -6,10 +6,10 @@ import torch
 from timm.optim import optimizer_kwargs
 
 from ..runs.device import Precision, Process
+from ..weights.recorded import Recorded
 from .channels import channels_asked_for
 from .epoch import EpochSettings
 from .network import NetworkConfig
-from .recorded import Recorded
 from .task import Distillation
 
 __all__ = [

@@ -3,7 +3,7 @@ from PIL import ImageMode
 
 from ..errors import UsageError
 from ..runs.image_options import USUAL
-from .recorded import Recorded
+from ..weights.recorded import Recorded
 
 __all__ = ['bands_of', 'channels_asked_for', 'check_conversion', 'choose_mode']
 

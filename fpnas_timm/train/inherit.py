@@ -4,21 +4,22 @@ import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import torch
+from timm.data import AugMixDataset
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 
 from ..errors import UsageError
 from ..model.network import FPNAS
+from ..runs.processes import log_on_primary
+from ..transfer.classes import order_of_classes, said_of_classes
 from ..transfer.images import sample_images
 from ..transfer.remap import Inherited, transfer
 from ..transfer.sources import Source, open_source
-from ..weights.folder import model_folder
 from .checkpoints import options_in
-from .recorded import Recorded, recorded_of
+from .classes import arrange_outputs
 
 __all__ = ['inherit', 'open_start']
 
@@ -33,9 +34,9 @@ def open_start(args: argparse.Namespace, saved: Mapping[str, Any]) -> Source | N
 
     Args:
         args: the options. `model_kwargs` gets the source's architecture if none is given; `mean`, `std`,
-            `interpolation`, `crop_pct` and `bn_eps` get the source's values unless given.
-        saved: the checkpoint of `--resume auto`; if there is one, these values are those of the resumed run, and the
-            source is not needed.
+            `interpolation`, `crop_pct`, `bn_eps`, `in_chans` and `input_img_mode` get the source's values unless given.
+        saved: the checkpoint of `--resume auto`; if there is one, its values are taken instead, and the source is not
+            needed.
 
     Returns:
         The source; None without `--init-from`, or if the run goes on from a checkpoint.
@@ -47,19 +48,19 @@ def open_start(args: argparse.Namespace, saved: Mapping[str, Any]) -> Source | N
         return None
     if saved:
         before = options_in(saved)
-        for name in ('model_kwargs', 'bn_eps', 'init_from_record', *_IMAGE_OPTIONS):
-            setattr(args, name, before.get(name, getattr(args, name, None)))
+        args.init_from_record = before.get('init_from_record')
+        if args.model == 'fpnas' and 'arch' not in args.model_kwargs:
+            args.model_kwargs = {**before.get('model_kwargs', {}), **args.model_kwargs}
+        for name in ('bn_eps', 'in_chans', 'input_img_mode', *_IMAGE_OPTIONS):
+            if getattr(args, name) in (None, ''):
+                setattr(args, name, before.get(name))
         return None
-    recorded = _recorded(args.init_from)
-    if args.in_chans is None and not args.input_size and recorded.in_chans is not None:
-        vars(args).update(in_chans=recorded.in_chans, input_img_mode=args.input_img_mode or recorded.img_mode or None)
-        if recorded.in_chans != 3:
-            _logger.info('%s takes %d image channels: so does this run', args.init_from, recorded.in_chans)
-    is_file = Path(args.init_from).is_file()
-    model = args.init_from_model or (recorded.arch if is_file else None) or None
-    source = open_source(args.init_from, model, args.in_chans or (args.input_size or [3])[0])
-    if not source.label_names and len(recorded.label_names) == source.model.num_classes:
-        source = replace(source, label_names=tuple(recorded.label_names))
+    asked = args.in_chans or (args.input_size or [None])[0]
+    source = open_source(args.init_from, args.init_from_model, asked)
+    if asked is None:
+        vars(args).update(in_chans=source.model.in_chans, input_img_mode=args.input_img_mode or source.img_mode or None)
+        if source.model.in_chans != 3:
+            log_on_primary(_logger, f'{source.name} takes {source.model.in_chans} image channels: so does this run')
     args.init_from_record = source.record  # for the export, also of a resumed run
     if args.model == 'fpnas' and 'arch' not in args.model_kwargs:
         args.model_kwargs = {**args.model_kwargs, 'arch': str(source.model.arch)}
@@ -72,15 +73,6 @@ def open_start(args: argparse.Namespace, saved: Mapping[str, Any]) -> Source | N
     if args.bn_eps is None and eps != 1e-5:
         args.bn_eps = eps
     return source
-
-
-def _recorded(source: str) -> Recorded:
-    """What a folder, a model on the Hub or a file says of its network, classes, channels and image mode."""
-    if Path(source).is_file():
-        return recorded_of('', source)
-    if Path(source).is_dir():
-        source = f'local-dir:{model_folder(source)}'
-    return recorded_of(source) if ':' in source else Recorded()
 
 
 def inherit(
@@ -113,35 +105,21 @@ def inherit(
     anew = model.classifier.state_dict() if isinstance(model.classifier, nn.Linear) else {}
     anew = {name: value.clone() for name, value in anew.items()}
     inherited = transfer(source.model, model, images)
-    order = _order_of_classes(source.label_names, classes) if inherited.classifier else None
+    order = order_of_classes(source.label_names, classes) if inherited.classifier else None
     if inherited.classifier and order is None:
         model.classifier.load_state_dict(anew)
-        inherited = Inherited(**{**vars(inherited), 'classifier': False})
-    elif order:
-        with torch.no_grad():
-            for p in model.classifier.parameters():
-                p.copy_(p[torch.tensor(order, device=p.device)].clone())
-    _logger.info('from %s: %s', source.name, inherited.summary)
-    if inherited.classifier and not (source.label_names and classes):
-        _logger.warning(
-            '%s: its class names are not known: its outputs are taken to be your classes in order', source.name
-        )
-    elif order and list(order) != sorted(order):
-        _logger.info('its outputs are put into the order of your classes: %s', ', '.join(classes))
+        inherited = replace(inherited, classifier=False)
+    log_on_primary(_logger, f'from {source.name}: {inherited.summary}')
+    if order is not None and (note := said_of_classes(source.label_names, classes)):
+        arrange_outputs(model, order or range(model.num_classes))
+        log_on_primary(_logger, f'{source.name}: {note}', logging.WARNING)
     return inherited
-
-
-def _order_of_classes(theirs: Sequence[str], ours: Sequence[str]) -> list[int] | None:
-    """Index of each of our classes among the source's; None if the names differ, [] if they are not known."""
-    if not theirs or not ours:
-        return []
-    if sorted(theirs) != sorted(ours) or len(set(theirs)) < len(theirs):
-        return None
-    return [list(theirs).index(name) for name in ours]
 
 
 def _images(dataset: Dataset, data_config: Mapping[str, Any], seed: int) -> torch.Tensor:
     """Some training images as in validation. Global random numbers, which a transform may draw, stay as they were."""
+    while isinstance(dataset, AugMixDataset):
+        dataset = dataset.dataset
     given = getattr(dataset, 'transform', None)
     states = (random.getstate(), torch.get_rng_state())
     try:

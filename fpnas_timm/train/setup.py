@@ -29,6 +29,7 @@ from ..runs.parser import default_workers
 from ..runs.processes import check_same_on_all, from_primary, log_on_primary, on_primary
 from ..runs.timm_checks import check_backend, check_optimizer, check_policy, import_modules, make_optimizer
 from ..runs.tracking import Trackers, read_history
+from ..weights.recorded import recorded_of
 from .arguments import distillation_of, epoch_settings, loss_arguments, network_config, optimizer_arguments
 from .channels import check_conversion, choose_mode
 from .checkpoints import RunCheckpoints, load_training_state
@@ -39,7 +40,6 @@ from .folder import RunFolder
 from .images import open_data, record_images
 from .inherit import inherit, open_start
 from .network import create_network, freeze, has_trained_classifier, to_device
-from .recorded import recorded_of
 from .resume import Origin, check_classes, check_epochs, check_settings, find_origin, log_changes, open_new
 from .schedule import base_learning_rate, create_schedule
 from .start import named_model, random_start

@@ -8,9 +8,9 @@ from torch import nn
 
 from ..errors import UsageError
 from ..weights.folder import CONFIG_FILE
+from ..weights.recorded import Recorded
 from .classes import listed
 from .network import NetworkConfig, has_trained_classifier
-from .recorded import Recorded
 
 __all__ = ['named_model', 'random_start']
 

@@ -16,8 +16,8 @@ from ..errors import UsageError, one_line
 from ..runs.device import Process
 from ..runs.imbalance import WeightedCrossEntropy
 from ..runs.processes import log_on_primary
+from ..weights.recorded import recorded_of
 from .classes import arrange_outputs, match_teacher
-from .recorded import recorded_of
 
 __all__ = [
     'Distillation', 'Teacher', 'create_criterion', 'create_task', 'create_teacher', 'eval_model', 'trainable_module',

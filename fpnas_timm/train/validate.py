@@ -22,11 +22,11 @@ from ..runs.processes import explain_lost_workers, log_on_primary
 from ..runs.splits import NoSplitError
 from ..runs.timm_checks import check_backend, import_modules
 from ..runs.tracking import progress
+from ..weights.recorded import Recorded, recorded_of
 from .channels import channels_asked_for, check_conversion, choose_mode
 from .classes import arrange_outputs, classes_of, listed, match_for_validation
 from .data import data_config_of
 from .network import NetworkConfig, create_network, has_trained_classifier, to_device
-from .recorded import Recorded, recorded_of
 from .start import named_model
 from .task import eval_model
 

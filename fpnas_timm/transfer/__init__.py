@@ -10,6 +10,7 @@
 * `repair`: cut layers, fitted to images by least squares
 * `remap`: `transfer`: the weights of any network in any other
 * `supernet`: a supernet that starts from a network
+* `classes`: a source's classifier and the classes of the data, by name
 * `sources`: `open_source`: what `--init-from` names
 * `images`: the images that layers are fitted to
 """

@@ -13,10 +13,11 @@ from ..arch import Arch, ArchError
 from ..errors import UsageError, did_you_mean, one_line
 from ..model.network import FPNAS, checkpoint_filter_fn
 from ..weights.folder import initial_weights, model_folder, read_config
+from ..weights.recorded import Recorded, recorded_of
 from .timm_arch import create_source
 from .timm_weights import from_timm
 
-__all__ = ['Source', 'channels_of', 'open_source']
+__all__ = ['Source', 'open_source', 'recorded_source']
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Source:
         license: license of its weights; '' if unknown.
         label_names: names of its classes in order; empty if unknown.
         origin: what its weights started from themselves; '' if from scratch or unknown.
+        img_mode: PIL mode of its images; '' if it is not recorded.
     """
 
     model: FPNAS
@@ -36,6 +38,7 @@ class Source:
     license: str = ''
     label_names: tuple[str, ...] = ()
     origin: str = ''
+    img_mode: str = ''
 
     @property
     def record(self) -> dict[str, str]:
@@ -43,25 +46,33 @@ class Source:
         return {'name': self.origin or self.name, 'license': self.license}
 
 
-def open_source(source: str, model: str | None = None, in_chans: int = 3) -> Source:
+def open_source(source: str, model: str | None = None, in_chans: int | None = None) -> Source:
     """Open a source and load its weights; nothing but tensors is read from pickles.
 
     Args:
         source: a timm model with the tag of its weights ('efficientnet_b0.ra_in1k'), 'hf-hub:ORG/NAME',
             'local-dir:FOLDER', the folder of a training run or a search, or a file of weights.
-        model: for a file, the timm model or the architecture string that it belongs to.
-        in_chans: number of image channels; timm adapts the first convolution of its models.
+        model: for a file, the timm model or the architecture string that it belongs to; not needed for a checkpoint of
+            this package, nor for the weights in a folder of it.
+        in_chans: number of image channels, to which timm adapts the first convolution; if None, those recorded, or 3.
 
     Raises:
         UsageError: an unknown name, no weights, a damaged file, or another family of networks.
     """
+    recorded = recorded_source(source)
+    opened = _open(source, model or recorded.arch or None, in_chans or recorded.in_chans or 3)
+    names = tuple(recorded.label_names) if len(recorded.label_names) == opened.model.num_classes else ()
+    return replace(opened, label_names=names, img_mode=recorded.img_mode)
+
+
+def _open(source: str, model: str | None, in_chans: int) -> Source:
     path = Path(source)
+    if path.is_file():
+        return _open_file(path, model, in_chans)
     if source.startswith('hf-hub:'):
         return _wrap(create_source(source, pretrained=True, in_chans=in_chans), source)
     if source.startswith('local-dir:') or path.is_dir():
         return _open_folder(Path(source.removeprefix('local-dir:')), source, in_chans)
-    if path.is_file():
-        return _open_file(path, model, in_chans)
     if path.suffix in ('.safetensors', '.pth', '.pt', '.bin', '.tar') or len(path.parts) > 1:
         raise UsageError(f'{source}: no such file or folder')
     if model is not None:
@@ -72,25 +83,23 @@ def open_source(source: str, model: str | None = None, in_chans: int = 3) -> Sou
     return _wrap(create_source(source, pretrained=True, in_chans=in_chans), f'timm/{source}')
 
 
-def channels_of(source: str) -> int | None:
-    """The number of image channels that a source was trained with; None if it is not a folder that says so.
+def recorded_source(source: str) -> Recorded:
+    """What a folder, a file or a model on the Hub says of its network, classes, channels and image mode.
 
     Raises:
-        UsageError: a folder without a model, or with a config that cannot be read.
+        UsageError: a folder without a model.
     """
-    folder = Path(source.removeprefix('local-dir:'))
-    if not folder.is_dir():
-        return None
-    size = read_config(model_folder(folder)).get('pretrained_cfg', {}).get('input_size')
-    return int(size[0]) if size else None
+    if Path(source).is_file():
+        return recorded_of('', source)
+    if Path(source).is_dir():
+        return recorded_of(f'local-dir:{model_folder(source)}')
+    return recorded_of(source) if ':' in source else Recorded()
 
 
 def _open_folder(folder: Path, source: str, in_chans: int) -> Source:
     folder = model_folder(folder)
-    config = read_config(folder)
-    labels = tuple(map(str, config.get('label_names') or ()))
-    opened = _wrap(create_source(f'local-dir:{folder}', pretrained=True, in_chans=in_chans), source, labels)
-    before = initial_weights(config)  # its license is that of all that comes after
+    opened = _wrap(create_source(f'local-dir:{folder}', pretrained=True, in_chans=in_chans), source)
+    before = initial_weights(read_config(folder))  # its license is that of all that comes after
     return replace(opened, license=before['license'], origin=before['name']) if before else opened
 
 
@@ -141,10 +150,8 @@ def _num_classes(state: dict[str, Any]) -> int | None:
     return None
 
 
-def _wrap(model: nn.Module, name: str, label_names: tuple[str, ...] = ()) -> Source:
+def _wrap(model: nn.Module, name: str) -> Source:
+    if isinstance(model, FPNAS):  # its cfg describes the architecture, not the weights of someone's folder
+        return Source(model.eval(), name)
     config: dict[str, Any] = dict(getattr(model, 'pretrained_cfg', None) or {})
-    labels = label_names or tuple(map(str, config.get('label_names') or ()))
-    net = model if isinstance(model, FPNAS) else from_timm(model.eval())
-    # the cfg of an FP-NAS network describes the architecture, not the weights of someone's folder
-    license = '' if isinstance(model, FPNAS) else str(config.get('license') or '')
-    return Source(net.eval(), name, license, labels)
+    return Source(from_timm(model.eval()).eval(), name, str(config.get('license') or ''))

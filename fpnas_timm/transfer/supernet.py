@@ -16,6 +16,7 @@ from ..model.elastic import ElasticConvNormAct, ElasticMBConv
 from ..model.network import FPNAS
 from ..model.supernet import SuperNet
 from ..spaces.around import check_around
+from .classes import order_of_classes
 from .importance import hidden_importance, stream_importance
 from .layers import Unit, units_of
 
@@ -23,15 +24,19 @@ __all__ = ['sorted_by_importance', 'start_supernet']
 
 
 @torch.no_grad()
-def start_supernet(supernet: SuperNet, source: FPNAS) -> bool:
+def start_supernet(
+        supernet: SuperNet, source: FPNAS, label_names: Sequence[str] = (), classes: Sequence[str] = ()
+) -> bool:
     """Write the weights of a network into a supernet of a space around it.
 
     Args:
         supernet: of a space whose largest network is the source's architecture (`space_around`).
         source: the trained network; not modified.
+        label_names: class names of the source's outputs; empty if unknown.
+        classes: class names of the supernet's outputs; empty if unknown.
 
     Returns:
-        Whether the classifier is the source's: the numbers of classes agree.
+        Whether the classifier is the source's: as many classes, and of the same names if these are known.
 
     Raises:
         UsageError: the space is not around the source, or the numbers of image channels differ.
@@ -51,9 +56,11 @@ def start_supernet(supernet: SuperNet, source: FPNAS) -> bool:
             elif isinstance(plain, ConvNormAct) and elastic.bypass is not None:
                 _fill_conv(elastic.bypass, plain)
     _fill_conv(supernet.conv_head, cast(ConvNormAct, net.conv_head))
-    if source.num_classes != supernet.num_classes:
+    order = order_of_classes(label_names, classes)
+    if source.num_classes != supernet.num_classes or order is None:
         return False
-    supernet.classifier.load_state_dict(net.classifier.state_dict())
+    for ours, theirs in zip(supernet.classifier.parameters(), net.classifier.parameters(), strict=True):
+        ours.copy_(theirs[order] if order else theirs)
     return True
 
 

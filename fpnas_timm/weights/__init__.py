@@ -8,6 +8,7 @@
 * `json_file`: JSON from elsewhere, within limits
 * `pretrained`: timm's pretrained cfgs
 * `folder`: a `local-dir:` folder, written, found and read
+* `recorded`: what a folder or a checkpoint says of its model
 """
 from typing import TYPE_CHECKING
 

@@ -19,7 +19,7 @@ from fpnas_timm.errors import RunError
 from fpnas_timm.search.distribution import load_distribution
 from fpnas_timm.search.evaluator import SuperNetEvaluator, fingerprint
 from fpnas_timm.search.halves import Halves
-from fpnas_timm.train.recorded import recorded_of
+from fpnas_timm.weights.recorded import recorded_of
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
+import torch
 
 from fpnas_timm.errors import UsageError
+from fpnas_timm.model.supernet import SuperNet
 from fpnas_timm.search.loop import Search
 from fpnas_timm.search.run import SearchResult, search
 from fpnas_timm.spaces import get_space
+from fpnas_timm.spaces.around import space_around
 from fpnas_timm.train.run import TrainResult, train
+from fpnas_timm.transfer.sources import open_source
+from fpnas_timm.transfer.supernet import start_supernet
+from fpnas_timm.weights.folder import export_model
 
 ARCH = 'i16-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s1_e2_c8_nre-ir_r2_k5_s2_e3_c16_nsw-cn_r1_k1_s1_c32_nsw'
 SETTINGS = dict(
@@ -88,6 +95,26 @@ def _stop_in_second_epoch(take_step: Callable[..., Any], output: Path) -> Callab
         return take_step(*args, **kwargs)
 
     return step
+
+
+def test_classes_are_matched_by_name(source: TrainResult, tiny_images: Path, tmp_path: Path) -> None:
+    """A source whose classes have another order scores the same; of other classes, it gets a new classifier."""
+    model = timm.create_model(f'local-dir:{source.export}', pretrained=True)
+    order = [2, 0, 1]
+    with torch.no_grad():
+        for p in model.get_classifier().parameters():
+            p.copy_(p[order].clone())
+    config = timm.data.resolve_model_data_config(model)
+    names = [['blue', 'green', 'red'][i] for i in order]
+    space, kept = space_around(ARCH), []
+    for name, labels in (('turned', names), ('others', ['x', 'y', 'z'])):
+        export_model(model, tmp_path / name, config, labels, {})
+        net = SuperNet(space, 3)
+        kept.append(start_supernet(net, open_source(str(tmp_path / name)).model, labels, ['blue', 'green', 'red']))
+        if name == 'turned':
+            plain = timm.create_model(f'local-dir:{source.export}', pretrained=True)
+            assert torch.equal(net.classifier.weight, plain.classifier.weight)
+    assert kept == [True, False]
 
 
 def test_a_space_that_is_not_around_the_source(source: TrainResult, tiny_images: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from fpnas_timm.cli.runs import validate_main
 from fpnas_timm.errors import UsageError
 from fpnas_timm.train import train
 from fpnas_timm.train.channels import channels_asked_for, check_conversion, choose_mode
-from fpnas_timm.train.recorded import Recorded
+from fpnas_timm.weights.recorded import Recorded
 
 from .common import ARCH
 

@@ -9,7 +9,6 @@ import pytest
 import timm
 import torch
 
-from fpnas_timm.train.inherit import _order_of_classes
 from fpnas_timm.train.run import TrainResult, train
 from fpnas_timm.weights.folder import export_model
 
@@ -75,12 +74,6 @@ def test_a_resumed_run_has_its_own_weights_and_network(
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_classes_are_matched_by_name() -> None:
-    assert _order_of_classes(['cat', 'dog', 'eel'], ['dog', 'eel', 'cat']) == [1, 2, 0]
-    assert _order_of_classes(['cat', 'dog'], ['dog', 'cow']) is None
-    assert _order_of_classes([], ['dog', 'cow']) == []
-
-
 def test_a_classifier_in_another_order(first: TrainResult, tiny_images: Path, tmp_path: Path) -> None:
     model = timm.create_model(f'local-dir:{first.export}', pretrained=True)
     order = [2, 0, 1]  # red green blue -> blue red green
@@ -112,6 +105,14 @@ def test_a_file_of_weights_knows_its_classes_too(first: TrainResult, tiny_images
         assert again.metrics['eval_top1'] == first.metrics['eval_top1']
 
 
+def test_the_images_of_augmentation_splits(first: TrainResult, tiny_images: Path, tmp_path: Path) -> None:
+    run = train(
+        arch=OTHER, init_from=first.export, data_dir=tiny_images, epochs=1, output=tmp_path, experiment='run',
+        aug_splits=2, jsd_loss=True, **{**SETTINGS, 'no_aug': False},
+    )
+    assert run.metrics['eval_top1'] > 30
+
+
 def test_classes_without_names_are_said(first: TrainResult, tiny_images: Path, tmp_path: Path, caplog) -> None:
     shutil.copy(first.export / 'model.safetensors', tmp_path / 'alone.safetensors')
     train(
@@ -128,6 +129,11 @@ def test_the_channels_are_those_of_the_source(tiny_images: Path, tmp_path: Path)
     run = train(
         init_from=tmp_path / 'grey', data_dir=tiny_images, epochs=1, output=tmp_path, experiment='run', **SETTINGS
     )
+    again = train(
+        init_from=tmp_path / 'grey', data_dir=tiny_images, epochs=2, output=tmp_path, experiment='run', resume='auto',
+        **SETTINGS,
+    )
+    assert len(again.history) == 2
     config = json.loads((run.export / 'config.json').read_text())
     assert config['pretrained_cfg']['input_size'][0] == 1 and config['input_img_mode'] == 'L'
 

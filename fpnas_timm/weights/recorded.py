@@ -11,8 +11,8 @@ import torch
 
 from ..errors import RunError
 from ..runs.checkpoints import options_allowed
-from ..weights.download import download
-from ..weights.folder import CONFIG_FILE, WEIGHTS_FILE
+from .download import download
+from .folder import CONFIG_FILE, WEIGHTS_FILE
 
 __all__ = ['Recorded', 'names_in', 'recorded_of']
 

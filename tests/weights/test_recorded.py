@@ -11,10 +11,9 @@ from fpnas_timm.arch import Arch
 from fpnas_timm.errors import UsageError
 from fpnas_timm.hub.card import origin_of
 from fpnas_timm.train import train
-from fpnas_timm.train.recorded import Recorded, recorded_of
 from fpnas_timm.weights.folder import export_model
-
-from .common import ARCH, OTHER, TRAIN, fails
+from fpnas_timm.weights.recorded import Recorded, recorded_of
+from tests.train.common import ARCH, OTHER, TRAIN, fails
 
 SEARCH = {'weights': 'inherited', 'space': 'small', 'target_macs': 3e6, 'samples': 480, 'date': '2026-11-25'}
 SHORT = dict(device='cpu', workers=0, batch_size=12, epochs=1, no_aug=True, num_classes=3, warmup_epochs=0)
