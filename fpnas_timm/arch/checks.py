@@ -26,6 +26,7 @@ __all__ = [
     'named_entries',
     'relabel_errors',
     'show',
+    'unique_entries',
 ]
 
 STRIDES = (1, 2)
@@ -51,12 +52,13 @@ class ArchError(ValueError):
 def load_json(text: str) -> Any:
     """Parse JSON; `ArchError` if the text is not JSON or an object has a duplicate entry."""
     try:
-        return json.loads(text, object_pairs_hook=_unique)
+        return json.loads(text, object_pairs_hook=unique_entries)
     except (ValueError, RecursionError) as e:
         raise e if isinstance(e, ArchError) else ArchError(f'not JSON: {e}') from None
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_entries(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; `ArchError` for a duplicate entry, of which `json` would silently keep the last."""
     data: dict[str, Any] = {}
     for key, value in pairs:
         if key in data:

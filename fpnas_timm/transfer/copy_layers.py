@@ -59,7 +59,7 @@ def copy_block(source: MBConv, target: MBConv, inputs: Channels, out: Channels) 
     copy_conv(source.conv_pwl, target.conv_pwl, out, hidden)
     if target.attn is not None:
         _copy_attention(source, target, target.attn, hidden)
-    elif splits[0] == 1:  # Squeeze-Excite that the target lacks: what its gate is at the average image
+    elif splits[0] == 1:  # Squeeze-Excite that the target lacks: a constant gate, that of its bias alone
         _scale_projection(target.conv_pwl, _usual_gate(cast(SplitAttention, source.attn))[hidden.index])
     return hidden
 
@@ -74,11 +74,10 @@ def _copy_expansion(source: MBConv, target: MBConv, inputs: Channels) -> Channel
     importance = hidden_importance(source)
     pw, own = source.conv_pw, target.conv_pw
     if isinstance(own, ConvNormAct):
+        hidden = kept_channels(importance, count)
         if isinstance(pw, ConvNormAct):
-            hidden = kept_channels(importance, count)
             copy_conv(pw, own, hidden, inputs)
         else:  # each channel goes straight through, but for the activation
-            hidden = kept_channels(importance, count)
             straight(own, inputs, hidden)
         return hidden
     if isinstance(pw, ConvNormAct):  # each input takes the expanded channel that reads it most
@@ -102,7 +101,7 @@ def near_identity(target: MBConv | ConvNormAct, inputs: Channels, out: Channels)
         return
     hidden = inputs
     if isinstance(target.conv_pw, ConvNormAct):
-        hidden = kept_channels(torch.ones(len(inputs.index)), target.conv_pwl.conv.in_channels)
+        hidden = kept_channels(torch.ones_like(inputs.index, dtype=torch.float), target.conv_pwl.conv.in_channels)
         hidden = Channels(inputs.index[hidden.index], hidden.is_first & inputs.is_first[hidden.index])
         straight(target.conv_pw, inputs, hidden)
     for conv in cast(list[ConvNormAct], list(target.conv_dw)):

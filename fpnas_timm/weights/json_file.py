@@ -4,6 +4,7 @@ import reprlib
 from pathlib import Path
 from typing import Any
 
+from ..arch.checks import ArchError, unique_entries
 from ..errors import UsageError, one_line
 
 __all__ = ['MAX_JSON_BYTES', 'parse_json', 'read_json', 'show']
@@ -46,8 +47,8 @@ def parse_json(data: bytes, where: str) -> Any:
         UsageError: the data are not such JSON; the message starts with `where`.
     """
     try:
-        value = json.loads(data.decode('utf-8'), object_pairs_hook=_no_duplicates)
-    except _DuplicateKey as e:
+        value = json.loads(data.decode('utf-8'), object_pairs_hook=unique_entries)
+    except ArchError as e:
         raise UsageError(f'{where}: {e}') from None
     except ValueError as e:
         raise UsageError(f'{where}: not JSON: {one_line(e)}') from None
@@ -55,20 +56,6 @@ def parse_json(data: bytes, where: str) -> Any:
         raise UsageError(f'{where}: not JSON that can be used: nested too deeply') from None
     _check_nesting(value, where)
     return value
-
-
-class _DuplicateKey(ValueError):
-    pass
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object without duplicate keys; `json` itself would silently keep the last value."""
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise _DuplicateKey(f'{show(key)} is given twice in one object')
-        found[key] = value
-    return found
 
 
 def _check_nesting(value: Any, where: str) -> None:

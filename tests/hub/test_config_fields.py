@@ -100,7 +100,7 @@ def test_left_out_and_null_are_the_same(key: str, run_folder: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize('text, words', [
-    ('{"architecture": "fpnas", "architecture": "fpnas_l0"}', "'architecture' is given twice"),
+    ('{"architecture": "fpnas", "architecture": "fpnas_l0"}', "'architecture' appears twice"),
     ('{"training": ' + '[' * 500 + ']' * 500 + '}', 'nested too deeply'),
     ('{"training": "\\ud800"}', 'is not valid text'),
     ('[1]', "not timm's format"), ('\xff', 'not JSON'), ('', 'not JSON'), ('{"a": 1' + '0' * 5000 + '}', 'not JSON'),

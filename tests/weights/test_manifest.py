@@ -69,8 +69,8 @@ def test_entries_that_are_none(tmp_path: Path, change: dict[str, Any], words: st
 @pytest.mark.parametrize('text, words', [
     (None, 'cannot be read'), ('{', 'not JSON'), ('[]', 'expected {"weights"'),
     (json.dumps({'weights': [ENTRY, ENTRY]}), 'my_net.v1 is listed twice'),
-    ('{"weights": [3]}', 'expected an object'), ('{"weights": [], "weights": []}', "'weights' is given twice"),
-    (json.dumps({'weights': [ENTRY]}).replace('"license"', '"arch": "", "license"'), "'arch' is given twice"),
+    ('{"weights": [3]}', 'expected an object'), ('{"weights": [], "weights": []}', "'weights' appears twice"),
+    (json.dumps({'weights': [ENTRY]}).replace('"license"', '"arch": "", "license"'), "'arch' appears twice"),
     ('[' * 100_000, 'nested too deeply'), ('{"weights": [%s]}' % ('[' * 20 + ']' * 20), 'expected an object'),
     ('{"weights": [%s]}' % ('[' * 300 + ']' * 300), 'nested too deeply'),
 ])

@@ -65,7 +65,7 @@ print([main(argv) for argv in (['hub', 'list'], ['info'], ['hub', 'verify', 'my_
     (None, 'cannot be read (No such file or directory)'),
     ('{"weights": [', 'not JSON'),
     ('[' * 100_000, 'nested too deeply'),
-    ('{"weights": [], "weights": []}', "'weights' is given twice"),
+    ('{"weights": [], "weights": []}', "'weights' appears twice"),
     (json.dumps({'weights': [{**ENTRY, 'model': 'resnet18.x'}]}), "'resnet18' is taken"),
 ], ids=['missing', 'broken', 'deep', 'duplicate', 'does not fit'])
 def test_a_bad_manifest_is_an_error_when_weights_are_asked_for(tmp_path: Path, text: str | None, words: str) -> None:
