@@ -3,6 +3,7 @@
 * `loop`: `Search`, `SearchConfig` and the `Evaluator` protocol: the method
 * `distribution`: P(A | alpha), factorised and joint
 * `estimator`: the gradient, equation (2)
+* `sampled`: what of the sampled architectures is recorded
 * `evaluator`: the evaluator that trains and scores a supernet
 * `dataset`, `joined`, `halves`: the images, and which of them train the weights or alpha
 * `options`, `names`, `saved`, `setup`, `images`, `run`: from options to a finished search; `search()`

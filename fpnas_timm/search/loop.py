@@ -19,6 +19,7 @@ from ..spaces import Choices, SearchSpace
 from ..spaces.decode import InfeasibleError
 from .distribution import KINDS, Distribution, Factorized, Joint
 from .estimator import COST_FORMS, adaptive_num_samples, budget_cost, sample_weights, surrogate
+from .sampled import add_sampled, new_sampled
 
 __all__ = ['Evaluator', 'Search', 'SearchConfig']
 
@@ -130,7 +131,8 @@ class Search:
     Attributes:
         distribution: P(A | alpha) as learned so far.
         epoch, step: the next step to take, both counted from 0.
-        history: one dict per epoch: losses, K, entropy (nats), mean cost, the most probable architecture, marginals.
+        history: one dict per epoch: losses, K, entropy (nats), mean cost, the most probable architecture, marginals,
+            and, of some of the samples, cost and log-likelihood.
         num_samples: number of architectures evaluated for alpha so far (`samples` in the paper's tables).
     """
 
@@ -163,6 +165,7 @@ class Search:
         self.epoch = self.step = self.num_samples = 0
         self.history: list[dict[str, Any]] = []
         self._sums: dict[str, float] = {}
+        self._sampled = new_sampled()
         self._set_distribution(Joint(space) if config.joint_epoch == 0 else Factorized(space))
 
     def _set_distribution(self, distribution: Distribution) -> None:
@@ -232,6 +235,7 @@ class Search:
         if log_likelihoods is not None:
             self._update_alpha(archs, log_likelihoods, costs)
             self.num_samples += k
+            add_sampled(self._sampled, self.step, self.evaluator.steps_per_epoch, costs, log_likelihoods)
             figures['log_likelihood'] = float(log_likelihoods.mean())
         figures['seconds'] = time.perf_counter() - started
         for name, value in figures.items():
@@ -274,8 +278,9 @@ class Search:
             'marginals': [
                 {v: [round(p, 5) for p in probs] for v, probs in g.items()} for g in self.distribution.marginals()
             ],
+            'sampled': self._sampled,
         })
-        self._sums = {}
+        self._sums, self._sampled = {}, new_sampled()
         self.epoch, self.step = self.epoch + 1, 0
 
     def result(self) -> Choices:
@@ -311,6 +316,7 @@ class Search:
             'step': self.step,
             'num_samples': self.num_samples,
             'sums': dict(self._sums),
+            'sampled': copy.deepcopy(self._sampled),
             'history': list(self.history),
             'evaluator': self.evaluator.state_dict(),
         }
@@ -330,4 +336,5 @@ class Search:
         self.generator.set_state(state['generator'])
         self.epoch, self.step, self.num_samples = state['epoch'], state['step'], state['num_samples']
         self._sums, self.history = dict(state['sums']), list(state['history'])
+        self._sampled = copy.deepcopy(state.get('sampled') or new_sampled())  # None: of an earlier version
         self.evaluator.load_state_dict(state['evaluator'])
