@@ -2,6 +2,7 @@
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from itertools import accumulate
+from typing import Any
 
 __all__ = ['NonFiniteError', 'RunError', 'TooOldError', 'UsageError', 'did_you_mean', 'one_line', 'plain_message']
 
@@ -15,12 +16,16 @@ class RunError(RuntimeError):
 
 
 class NonFiniteError(RunError):
-    """Some values of the quantity `what` are infinite or not a number."""
+    """Some values of the quantity `what` are infinite or not a number.
 
-    def __init__(self, what: str, values: Sequence[float]) -> None:
+    `archs` are the architectures that the values belong to, if these are not those that were asked about.
+    """
+
+    def __init__(self, what: str, values: Sequence[float], archs: Sequence[Any] | None = None) -> None:
         super().__init__(f'{what} is not finite: {list(values)}')
         self.what = what
         self.values = list(values)
+        self.archs = archs
 
 
 class TooOldError(ImportError):

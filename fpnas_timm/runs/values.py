@@ -79,7 +79,8 @@ RANGES: dict[str, Range] = {
     # the search
     'target_macs': Range(0, 1e15, True, True), 'tolerance': Range(0, 1, True, True), 'joint_epoch': FROM_0,
     'lam': ABOVE_0, 'num_samples': Range(2), 'weight_samples': FROM_1, 'beta': FROM_0, 'temperature': ABOVE_0,
-    'alpha_lr': ABOVE_0, 'calibration_batches': FROM_1, 'search_epochs': FROM_1,
+    'alpha_lr': ABOVE_0, 'calibration_batches': FROM_1, 'search_epochs': FROM_1, 'distill': FRACTION,
+    'weight_ema': BELOW_1,
     # the run
     'seed': SEED, 'log_interval': FROM_1, 'val_interval': FROM_1, 'recovery_interval': FROM_0,
     'checkpoint_hist': FROM_1, 'save_epochs': FROM_1, 'local_rank': Range(-1),

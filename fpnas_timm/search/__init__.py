@@ -5,6 +5,7 @@
 * `estimator`: the gradient, equation (2)
 * `sampled`: what of the sampled architectures is recorded
 * `evaluator`: the evaluator that trains and scores a supernet
+* `weight_training`: which architectures a step trains, with which loss; the average of the weights
 * `dataset`, `joined`, `halves`: the images, and which of them train the weights or alpha
 * `options`, `names`, `saved`, `setup`, `images`, `run`: from options to a finished search; `search()`
 * `start`: `--init-from`: from a trained network

@@ -20,13 +20,14 @@ from torch import nn
 
 from ..arch import Arch
 from ..arch.cost import Cost, cost
-from ..errors import NonFiniteError, RunError
+from ..errors import NonFiniteError, RunError, UsageError
 from ..model.supernet import SuperNet
 from ..runs.checkpoints import random_state, set_random_state
 from ..spaces import Choices
 from ..spaces.decode import decode
 from .distribution import Distribution
 from .halves import HalfLoader
+from .weight_training import StepArchs, StepLoss, WeightAverage
 
 __all__ = ['Accuracy', 'SuperNetEvaluator']
 
@@ -62,6 +63,11 @@ class SuperNetEvaluator:
             world_size: int = 1,
             memory_format: torch.memory_format = torch.contiguous_format,
             val_class_weights: Sequence[float] | None = None,
+            weight_archs: str = 'sampled',
+            weight_draws: str = 'search',
+            distill: float = 0.0,
+            weight_ema: float | None = None,
+            seed: int = 0,
     ) -> None:
         """
         Args:
@@ -81,6 +87,14 @@ class SuperNetEvaluator:
             val_class_weights: weights of the classes in the log-likelihood; all 1 if None. The log-likelihood is then
                 that of images counted as often as their weight, so their mean weight should be 1: otherwise the weights
                 of equation (2), a softmax over log-likelihoods, become sharper or flatter.
+            weight_archs: the architectures that a step trains, see `StepArchs`: 'sampled', 'largest' or 'sandwich'.
+            weight_draws: where the sampled ones come from, see `StepArchs`: 'search' or 'uniform'.
+            distill: share of the distillation from the largest one, see `StepLoss`; not with 'sampled'.
+            weight_ema: decay of the average of the weights that scores the architectures; None: score with the weights.
+            seed: seed of the draws of `StepArchs`.
+
+        Raises:
+            UsageError: an unknown name, or distillation without the largest architecture.
         """
         self.net = net
         self.train_loader, self.val_loader = train_loader, val_loader
@@ -93,6 +107,11 @@ class SuperNetEvaluator:
         self.val_class_weights = None
         if val_class_weights is not None:
             self.val_class_weights = torch.tensor(val_class_weights, dtype=torch.float32, device=self.device)
+        if distill and weight_archs == 'sampled':
+            raise UsageError(f'distill {distill:g}: the others learn from the largest: expected weight_archs sandwich')
+        self.step_archs = StepArchs(net.space, weight_archs, weight_draws, seed)
+        self.step_loss = StepLoss(loss_fn, distill)
+        self.average = WeightAverage(net, weight_ema) if weight_ema is not None else None
         self.cost_classes = cost_classes or net.num_classes
         self.steps_per_epoch = min(train_loader.steps, val_loader.steps)
         self.updates = 0
@@ -113,12 +132,24 @@ class SuperNetEvaluator:
         self.train_loader.close()
         self.val_loader.close()
 
+    @property
+    def scored(self) -> SuperNet:
+        """The supernet that scores the architectures and that the result is extracted from: the average, if any."""
+        return self.average.net if self.average is not None and self.updates else self.net
+
     def train_step(self, archs: Sequence[Choices]) -> float:
-        """Update the weights once with the mean gradient of `archs` on one batch; return their mean loss.
+        """Update the weights once with the mean gradient of a step's architectures on one batch.
+
+        Args:
+            archs: those that the search sampled; `StepArchs` adds to them or replaces them.
+
+        Returns:
+            The mean loss of the architectures, see `StepLoss`.
 
         Raises:
             NonFiniteError: a loss or the gradient is not finite; the weights are unchanged.
         """
+        archs = self.step_archs(archs)
         losses = torch.zeros(len(archs), device=self.device)
         self.optimizer.zero_grad()
         share = 1 / (len(archs) * self.accum_steps * self.world_size)
@@ -126,20 +157,22 @@ class SuperNetEvaluator:
             images, target = self._next(self._train)
             for k, arch in enumerate(archs):
                 with self.autocast():
-                    loss = self.loss_fn(self.net(images, self._arch(arch)), target)
+                    loss = self.step_loss(self.net(images, self._arch(arch)), k, target)
                 self.scaler.scale(loss * share).backward()
                 losses[k] += loss.detach() / self.accum_steps
         losses = self._gathered(losses).mean(0)
         if not losses.isfinite().all():
-            raise NonFiniteError('the training loss', losses.tolist())
+            raise NonFiniteError('the training loss', losses.tolist(), archs)
         self._sum_gradients()
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.clip_grad or math.inf).item()
         if not self.scaler.is_enabled() and not math.isfinite(norm):  # an enabled scaler skips such a step
-            raise NonFiniteError('the gradient', [norm])
+            raise NonFiniteError('the gradient', [norm], archs)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.updates += 1
+        if self.average is not None:
+            self.average.update(self.net, self.updates)
         if self.scheduler is not None:
             self.scheduler.step_update(num_updates=self.updates)
         return losses.mean().item()
@@ -149,12 +182,12 @@ class SuperNetEvaluator:
         """log P(y_val|X_val, w, A_k): log-probability of the true class, summed over the batch, float64, (K,)."""
         if self._val is None:
             self._val = self.val_loader.start(*self._start)
-        sums = torch.zeros(len(archs), dtype=torch.float64, device=self.device)
+        net, sums = self.scored, torch.zeros(len(archs), dtype=torch.float64, device=self.device)
         for _ in range(self.accum_steps):
             images, target = self._next(self._val)
             for k, arch in enumerate(archs):
                 with self.autocast():
-                    logits = self.net(images, self._arch(arch))
+                    logits = net(images, self._arch(arch))
                 sums[k] -= F.cross_entropy(logits.float(), target, self.val_class_weights, reduction='sum')
         return self._gathered(sums).cpu().sum(0)
 
@@ -224,9 +257,11 @@ class SuperNetEvaluator:
             grad.copy_(part.view_as(grad))
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimizer, scaler, number of updates and the state of the global random generators."""
+        """Weights and their average, optimizer, scaler, number of updates and the states of the random generators."""
         return {
             'net': self.net.state_dict(),
+            'average': self.average.net.state_dict() if self.average is not None else None,
+            'step_archs': self.step_archs.state_dict(),
             'optimizer': self.optimizer.state_dict(),
             'scaler': self.scaler.state_dict(),
             'updates': self.updates,
@@ -236,6 +271,10 @@ class SuperNetEvaluator:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a state returned by `state_dict`."""
         self.net.load_state_dict(state['net'])
+        if self.average is not None:
+            self.average.net.load_state_dict(state['average'])
+        if 'step_archs' in state:  # an earlier version had none, and trained the sampled ones
+            self.step_archs.load_state_dict(state['step_archs'])
         self.optimizer.load_state_dict(state['optimizer'])
         self.scaler.load_state_dict(state['scaler'])
         self.updates = state['updates']

@@ -231,7 +231,8 @@ class Search:
                 if not log_likelihoods.isfinite().all():
                     raise NonFiniteError('the log-likelihood', log_likelihoods.tolist())
         except NonFiniteError as e:
-            raise RunError(self._not_finite(e, archs if len(e.values) == len(archs) else trained)) from None
+            asked = archs if len(e.values) == len(archs) else trained
+            raise RunError(self._not_finite(e, list(e.archs or asked))) from None
         if log_likelihoods is not None:
             self._update_alpha(archs, log_likelihoods, costs)
             self.num_samples += k

@@ -14,7 +14,7 @@ from ..runs.options import OptionGroup
 from ..runs.parser import Parser, check_order, default_workers, known_options, load_yaml, set_options
 from ..runs.values import Range
 from ..spaces.budgets import quantity
-from .names import AROUND, COST_FORMS
+from .names import AROUND, COST_FORMS, WEIGHT_ARCHS, WEIGHT_DRAWS
 from .saved import AUTO, folder_to_resume, resumed
 
 __all__ = ['PRESETS', 'build_parser', 'parse_search_args', 'search_options']
@@ -75,7 +75,7 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add('--lam', 0.25, 'lambda of adaptive sampling: K = lambda * entropy in nats, at least 2')
     add('--num-samples', None, 'use this fixed K', type=int, otherwise='adaptive, see --lam')
     add('--weight-samples', None, 'train the weights on only this many of the K architectures', type=int,
-        otherwise='all')
+        otherwise='all; 2 beside the largest')
     add('--beta', 0.3, 'weight of the cost in the loss')
     add('--cost-form', 'relative', "form of the cost in the loss. 'relative': as in the paper; 'absolute' ends below "
         "the budget, 'expected' and 'two-sided' at the budget", choices=COST_FORMS)
@@ -85,6 +85,14 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
 
     _add_images(parser)
     add = OptionGroup(parser, 'weights')
+    add('--weight-archs', 'sampled', "architectures that a step trains. 'sampled': of the K; 'largest': also the "
+        "largest one of the space; 'sandwich': also the largest and the smallest one", choices=WEIGHT_ARCHS)
+    add('--weight-draws', 'search', "the sampled ones that a step trains. 'search': those that alpha is learned from; "
+        "'uniform': others, drawn uniformly", choices=WEIGHT_DRAWS)
+    add('--distill', 0.0, 'share of the loss with which the others learn from the outputs of the largest architecture, '
+        '0 to 1; with --weight-archs largest or sandwich')
+    add('--weight-ema', None, 'score with an exponential moving average of the weights of this decay, such as 0.999',
+        type=float, otherwise='score with the weights')
     add.shared('opt')
     add.shared('lr', default=0.05)
     add.shared('momentum')
@@ -206,6 +214,11 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError('--init-from-model is for a file of weights: give it with --init-from FILE')
     if args.alpha_split and args.alpha_split == args.train_split:
         raise UsageError(f'--alpha-split {args.alpha_split}: its images train the weights: expected another split')
+    if args.distill and args.weight_archs == 'sampled':
+        raise UsageError(
+            f'--distill {args.distill:g}: the others learn from the largest architecture, which is not in the step: '
+            'expected --weight-archs sandwich or largest'
+        )
     if args.class_weights and args.balanced_sampling:
         raise UsageError('--class-weights and --balanced-sampling correct for the same thing: give one of them')
     args.in_chans = args.in_chans or (args.input_size[0] if args.input_size else BANDS.get(args.input_img_mode, 3))

@@ -132,7 +132,7 @@ def write_result(
     write_jsonl(folder / 'history.jsonl', search.history)
     search.distribution.save(folder / 'distribution.safetensors')
     spent = evaluator.full_cost(arch)
-    model = evaluator.net.extract(arch, evaluator.calibration_batches(calibration_batches))
+    model = evaluator.scored.extract(arch, evaluator.calibration_batches(calibration_batches))
     accuracy = evaluator.accuracy(model)
     figures = {
         'macs': spent.macs,

@@ -37,6 +37,8 @@ from .start import open_start, space_of, start, start_record
 
 __all__ = ['Setup', 'set_up']
 
+BESIDE_LARGEST = 2  # sampled architectures of a step that trains the largest too: BigNAS, arXiv:2003.11142
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -174,7 +176,7 @@ def search_config(args: Namespace) -> SearchConfig:
         joint_epoch=args.joint_epoch,
         lam=args.lam,
         num_samples=args.num_samples,
-        weight_samples=args.weight_samples,
+        weight_samples=args.weight_samples or (None if args.weight_archs == 'sampled' else BESIDE_LARGEST),
         beta=args.beta,
         target=args.target_macs,
         tolerance=args.tolerance,
@@ -249,4 +251,9 @@ def create_evaluator(
         world_size=args.world_size,
         memory_format=torch.channels_last if args.channels_last else torch.contiguous_format,
         val_class_weights=weights[1] if weights is not None else None,
+        weight_archs=args.weight_archs,
+        weight_draws=args.weight_draws,
+        distill=args.distill,
+        weight_ema=args.weight_ema,
+        seed=args.seed,
     )

@@ -5,7 +5,7 @@ from ..arch import Arch, Group
 from ..arch.sizes import expanded_channels, make_divisible
 from .mbconv import MBConvSpace, Row
 
-__all__ = ['FRACTIONS', 'check_around', 'largest_arch', 'space_around']
+__all__ = ['FRACTIONS', 'check_around', 'largest_arch', 'smallest_arch', 'space_around']
 
 FRACTIONS = (0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 
@@ -100,6 +100,22 @@ def largest_arch(space: MBConvSpace) -> Arch:
     groups = tuple(
         Group(
             row.repeat, max(row.kernel), row.stride, max(row.expansion), max(row.channels), row.act[0], max(row.splits)
+        )
+        for row in space.rows
+    )
+    return Arch(space.stem, groups, space.head, space.img_size)
+
+
+def smallest_arch(space: MBConvSpace) -> Arch:
+    """The architecture of the smallest choice of every variable that has an order; the first non-linearity.
+
+    A group is bypassed only if it can do nothing else: an architecture of bypasses has hardly a weight, and what it can
+    do says nothing about the others.
+    """
+    groups = tuple(
+        Group(
+            row.repeat, min((k for k in row.kernel if k), default=0), row.stride, min(row.expansion), min(row.channels),
+            row.act[0], min(row.splits),
         )
         for row in space.rows
     )
