@@ -4,7 +4,6 @@
 alpha holds the logits of all categoricals in one vector, in double precision and on the CPU: it is tiny, and every
 process of a distributed search must hold the same bits.
 """
-import heapq
 import itertools
 import json
 import math
@@ -19,6 +18,7 @@ from safetensors.torch import save
 
 from ..runs.files import replacing
 from ..spaces import Choices, LogProbs, SearchSpace
+from ..spaces.ranked import ranked_products
 
 __all__ = ['KINDS', 'Distribution', 'Factorized', 'Joint', 'load_distribution']
 
@@ -109,18 +109,9 @@ class Distribution(ABC):
         """All architectures with their log-probability (nats), most probable first, generated one at a time."""
         log_probs = [row[: math.prod(s)] for row, s in zip(self.log_softmax().detach().numpy(), self._shapes())]
         order = [np.argsort(-row, kind='stable') for row in log_probs]
-        ordered = [row[o] for row, o in zip(log_probs, order)]
-        first = (0,) * len(ordered)
-        queue = [(-math.fsum(row[0] for row in ordered), first)]
-        while queue:
-            negative, at = heapq.heappop(queue)
-            yield self._choices([int(o[i]) for o, i in zip(order, at)]), -negative
-            # Successors only increment positions at or after the last nonzero one, so that each is reached once.
-            last = max((place for place, i in enumerate(at) if i), default=0)
-            for place in range(last, len(at)):
-                if at[place] + 1 < len(ordered[place]):
-                    after = (*at[:place], at[place] + 1, *at[place + 1 :])
-                    heapq.heappush(queue, (-math.fsum(row[i] for row, i in zip(ordered, after)), after))
+        ordered = [row[o].tolist() for row, o in zip(log_probs, order)]
+        for log_prob, at in ranked_products(ordered):
+            yield self._choices([int(o[i]) for o, i in zip(order, at)]), log_prob
 
     @abstractmethod
     def log_probs(self) -> LogProbs:

@@ -24,7 +24,7 @@ from ..errors import NonFiniteError, RunError, UsageError
 from ..model.supernet import SuperNet
 from ..runs.checkpoints import random_state, set_random_state
 from ..spaces import Choices
-from ..spaces.decode import decode
+from ..spaces.ranked import decode_ranked
 from .distribution import Distribution
 from .halves import HalfLoader
 from .weight_training import StepArchs, StepLoss, WeightAverage
@@ -205,12 +205,13 @@ class SuperNetEvaluator:
         """Multiply-adds of the stand-alone network."""
         return self._macs(arch)
 
-    def decode(self, distribution: Distribution, window: tuple[int, int]) -> Choices:
-        """The most probable architecture whose multiply-adds are within `window`, proven optimal."""
-        return decode(
-            self.net.space, distribution.log_probs(), macs=window, num_classes=self.cost_classes,
+    def decode(self, distribution: Distribution, window: tuple[int, int] | None, count: int) -> list[Choices]:
+        """The `count` most probable different networks whose multiply-adds are within `window`, proven optimal."""
+        found = decode_ranked(
+            self.net.space, distribution.log_probs(), count, macs=window, num_classes=self.cost_classes,
             in_chans=self.net.in_chans,
-        ).choices
+        )
+        return [network.choices for network in found]
 
     def calibration_batches(self, count: int) -> Iterator[torch.Tensor]:
         """Image batches of the training half, for `SuperNet.extract`."""

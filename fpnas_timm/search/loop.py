@@ -142,7 +142,7 @@ class Search:
             evaluator: Evaluator,
             config: SearchConfig,
             seed: int = 0,
-            decode: Callable[[Distribution, tuple[int, int]], Choices] | None = None,
+            decode: Callable[[Distribution, tuple[int, int] | None, int], list[Choices]] | None = None,
             check_in_sync: Callable[[torch.Tensor], None] | None = None,
     ) -> None:
         """
@@ -151,8 +151,9 @@ class Search:
             evaluator: scores the architectures of the space.
             config: the settings.
             seed: random seed for sampling architectures.
-            decode: solver for `result`: (distribution, (low, high)) -> the most probable architecture with
-                low <= cost <= high (default: try the architectures in order of decreasing probability).
+            decode: solver for `finalists`: (distribution, (low, high), count) -> the `count` most probable different
+                architectures with low <= cost <= high, most probable first; of all if None instead of (low, high)
+                (default: try the architectures in order of decreasing probability).
             check_in_sync: for distributed searches: called with alpha before every update, must raise RunError if
                 alpha differs between processes (default: no check).
         """
@@ -288,20 +289,32 @@ class Search:
         """The most probable architecture; with a target, the most probable one within the budget.
 
         Raises:
+            InfeasibleError: as `finalists`.
+        """
+        return self.distribution.most_probable() if self.config.target is None else self.finalists(1)[0]
+
+    def finalists(self, count: int) -> list[Choices]:
+        """The `count` most probable different architectures within the budget, most probable first; fewer if there are.
+
+        Raises:
             InfeasibleError: no architecture that was tried costs between target * (1 - tolerance) and target.
         """
         target = self.config.target
-        if target is None:
-            return self.distribution.most_probable()
-        low = target * (1 - self.config.tolerance)
+        low, high = (-math.inf, math.inf) if target is None else (target * (1 - self.config.tolerance), target)
         if self.decode is not None:
-            return self.decode(self.distribution, (math.ceil(low), math.floor(target)))
-        count = 0
+            window = None if target is None else (math.ceil(low), math.floor(high))
+            return self.decode(self.distribution, window, count)
+        found: dict[str, Choices] = {}
+        tried = 0
         for arch, _ in itertools.islice(self.distribution.ranked(), MAX_RANKED):
-            if low <= self.evaluator.cost(arch) <= target:
-                return arch
-            count += 1
-        raise InfeasibleError(f'none of the {count:,} most probable architectures costs {low:g} to {target:g}')
+            if low <= self.evaluator.cost(arch) <= high:
+                found.setdefault(self.space.describe(arch), arch)
+            tried += 1
+            if len(found) == count:
+                break
+        if not found:
+            raise InfeasibleError(f'none of the {tried:,} most probable architectures costs {low:g} to {high:g}')
+        return list(found.values())
 
     def state_dict(self) -> dict[str, Any]:
         """The complete state: alpha and its optimizer, the generator, epoch and step, history, the evaluator's state.

@@ -6,6 +6,7 @@
 * `around`: the sub-networks of a network
 * `budgets`: budgets as people write them: a number, '3M', a window
 * `decode`: the most probable architecture within budgets (import it explicitly, since it needs NumPy and SciPy)
+* `ranked`: the most probable ones in order (in the same way)
 """
 from .mbconv import MBConvSpace, Row, steps
 from .named import get_space, list_spaces

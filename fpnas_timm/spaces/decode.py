@@ -20,7 +20,10 @@ from .mbconv import VARIABLES, MBConvSpace, Row, irrelevant
 from .named import get_space
 from .space import Choices, HasLogProbs, LogProbs
 
-__all__ = ['Budget', 'Decoded', 'InfeasibleError', 'Window', 'decode', 'joint_log_probs', 'runner_up_gap']
+__all__ = [
+    'Budget', 'Decoded', 'InfeasibleError', 'Window', 'decode', 'explain', 'joint_log_probs', 'make_problem',
+    'runner_up_gap', 'solve',
+]
 
 UNIT = 1e6  # the solver gets windows in millions, so that its tolerance of 1e-6 is one multiply-add
 
@@ -45,9 +48,16 @@ class _Edge(NamedTuple):
     out_chs: int
     macs: int
     params: int
-    score: float  # log-probability of the best choice with this cost, nats
-    second: float  # log-probability of the next best, for `runner_up_gap`
-    choice: tuple[int, ...]
+    variants: tuple[tuple[float, tuple[int, ...]], ...]  # log-probability (nats) and choice of each network, best first
+
+    @property
+    def score(self) -> float:
+        """Log-probability of the best choice with this cost, nats."""
+        return self.variants[0][0]
+
+    @property
+    def choice(self) -> tuple[int, ...]:
+        return self.variants[0][1]
 
 
 class _Problem(NamedTuple):
@@ -105,12 +115,12 @@ def decode(
     0.084
     """
     space = get_space(space) if isinstance(space, str) else space
-    problem = _problem(space, log_probs, macs, params, num_classes, in_chans)
+    problem = make_problem(space, log_probs, macs, params, num_classes, in_chans)
     excluded: list[list[int]] = []
     while True:
-        path, objective = _solve(problem, excluded)
+        path, objective = solve(problem, excluded)
         if path is None:
-            raise InfeasibleError(_explain(problem))
+            raise InfeasibleError(explain(problem))
         choices = tuple(layer[i].choice for layer, i in zip(problem.layers, path))
         arch = space.to_arch(choices)
         found = cost(arch, num_classes=num_classes, in_chans=in_chans)
@@ -136,15 +146,16 @@ def runner_up_gap(
     exact solver finds it. Arguments as in `decode`; `decoded` is its result.
     """
     space = get_space(space) if isinstance(space, str) else space
-    problem = _problem(space, log_probs, macs, params, num_classes, in_chans)
+    problem = make_problem(space, log_probs, macs, params, num_classes, in_chans)
     path = []
     in_chs = space.stem.channels
     for layer, choice in zip(problem.layers, decoded.choices):
         index = next(i for i, e in enumerate(layer) if e.in_chs == in_chs and e.choice == choice)
         in_chs = layer[index].out_chs
         path.append(index)
-    gap = min(layer[i].score - layer[i].second for layer, i in zip(problem.layers, path))
-    other, objective = _solve(problem, [path])
+    chosen = [layer[i].variants for layer, i in zip(problem.layers, path)]
+    gap = min((v[0][0] - v[1][0] for v in chosen if len(v) > 1), default=math.inf)
+    other, objective = solve(problem, [path])
     return gap if other is None else min(gap, decoded.log_prob - objective)
 
 
@@ -180,7 +191,7 @@ def joint_log_probs(space: MBConvSpace, log_probs: LogProbs) -> list[np.ndarray]
     return out
 
 
-def _problem(
+def make_problem(
         space: MBConvSpace,
         log_probs: 'LogProbs | HasLogProbs',
         macs: Budget | None,
@@ -188,6 +199,7 @@ def _problem(
         num_classes: int,
         in_chans: int,
 ) -> _Problem:
+    """What the solver gets; arguments as in `decode`."""
     size = out_size(space.img_size, space.stem.stride)
     in_channels: tuple[int, ...] = (space.stem.channels,)
     layers = []
@@ -208,7 +220,7 @@ def _problem(
 
 
 def _edges(row: Row, joint: np.ndarray, in_channels: tuple[int, ...], size: ImgSize) -> list[_Edge]:
-    """The edges of a group; among choices with equal channels and cost, only the most probable one.
+    """The edges of a group: one for all choices with equal channels and cost; their networks are its variants.
 
     Args:
         row: the choices of the group.
@@ -216,7 +228,7 @@ def _edges(row: Row, joint: np.ndarray, in_channels: tuple[int, ...], size: ImgS
         in_channels: possible numbers of input channels.
         size: size of the input in pixels: one number for a square, or (height, width).
     """
-    best: dict[tuple[int, int, int, int], _Edge] = {}
+    found: dict[tuple[int, int, int, int], dict[tuple[int, ...], tuple[float, tuple[int, ...]]]] = {}
     options = list(row.variables.values())
     costly = [axis for axis, v in enumerate(VARIABLES) if v.has_cost]
     free = [axis for axis, v in enumerate(VARIABLES) if not v.has_cost]
@@ -226,31 +238,24 @@ def _edges(row: Row, joint: np.ndarray, in_channels: tuple[int, ...], size: ImgS
             indices = (*priced, *(0 for _ in free))
             first = [indices[i] for i in order]
             group = row.group({v.name: choices[i] for v, choices, i in zip(VARIABLES, options, first)})
-            spent = group_cost(group, in_chs, size)
-            key = (in_chs, group.channels, *spent)
-            # two choices that differ only in irrelevant variables are one network: no runner-up of each other
+            networks = found.setdefault((in_chs, group.channels, *group_cost(group, in_chs, size)), {})
+            # choices that differ only in irrelevant variables are one network, of which the most probable one counts
             unused = irrelevant(group.kernel, group.stride == 1 and in_chs == group.channels)
             relevant = [axis for axis, v in enumerate(VARIABLES) if v.name not in unused]
             for unpriced in itertools.product(*(range(len(options[axis])) for axis in free)):
                 indices = (*priced, *unpriced)
                 choice = tuple(indices[i] for i in order)
-                score = float(joint[choice])
-                if score == -math.inf:
-                    continue
-                known = best.get(key)
-                if known is None:
-                    best[key] = _Edge(*key, score, -math.inf, choice)
-                    continue
-                same = bool(unused) and all(known.choice[axis] == choice[axis] for axis in relevant)
-                if score > known.score:
-                    second = known.second if same else known.score
-                    best[key] = _Edge(*key, score, second, choice)
-                elif score > known.second and not same:
-                    best[key] = known._replace(second=score)
-    return list(best.values())
+                score, network = float(joint[choice]), tuple(choice[axis] for axis in relevant)
+                if score > networks.get(network, (-math.inf,))[0]:
+                    networks.pop(network, None)  # of equally probable ones, the first that is so probable comes first
+                    networks[network] = score, choice
+    return [
+        _Edge(*key, tuple(sorted(networks.values(), key=lambda variant: -variant[0])))
+        for key, networks in found.items() if networks
+    ]
 
 
-def _solve(problem: _Problem, excluded: list[list[int]], nearest: bool = False) -> tuple[list[int] | None, float]:
+def solve(problem: _Problem, excluded: list[list[int]], nearest: bool = False) -> tuple[list[int] | None, float]:
     """The best path that is not excluded, as one edge index per layer, and the proven bound of its objective.
 
     With `nearest`, paths outside of the windows are allowed, and the objective is the relative distance to the windows.
@@ -312,7 +317,7 @@ def _solve(problem: _Problem, excluded: list[list[int]], nearest: bool = False) 
     return path, -float(result.mip_dual_bound)
 
 
-def _explain(problem: _Problem) -> str:
+def explain(problem: _Problem) -> str:
     """The message of `InfeasibleError`: why no architecture is within the windows, and the nearest possible values."""
 
     def reach(name: str) -> str:
@@ -331,7 +336,7 @@ def _explain(problem: _Problem) -> str:
     words = {'macs': 'multiply-adds', 'params': 'parameters'}
     asked = ' and '.join(f'{low:,.15g} to {high:,.15g} {words[n]}' for n, (low, high) in problem.windows.items())
     reachable = ' and '.join(f'{reach(n)} {words[n]}' for n in problem.windows)
-    path, _ = _solve(problem, [], nearest=True)
+    path, _ = solve(problem, [], nearest=True)
     if path is None:
         return f'space {problem.space.name!r} has no architecture: the log-probabilities exclude them all'
     spent = [layer[i] for layer, i in zip(problem.layers, path)]

@@ -206,3 +206,28 @@ def test_one_log_likelihood_per_architecture() -> None:
 
     with pytest.raises(ValueError, match=r'log_likelihoods of 2 architectures has shape \(1,\): expected \(2,\)'):
         Search(SPACE, One(), SearchConfig(epochs=1, num_samples=2)).run()
+
+
+@pytest.mark.parametrize('target', [None, 160])
+def test_finalists_are_the_most_probable_ones(target: float | None) -> None:
+    search = Search(SPACE, Table(), SearchConfig(epochs=5, lam=1.0, alpha_lr=0.1, target=target, tolerance=0.1))
+    search.run()
+    low, high = (144, 160) if target else (0, 1000)
+    ordered = [a for a, _ in search.distribution.ranked() if low <= search.evaluator.cost(a) <= high]
+    assert len(ordered) == (sum(144 <= search.evaluator.cost(a) <= 160 for a in ordered) if target else 6**4)
+    assert search.finalists(5) == ordered[:5]
+    assert search.finalists(10_000) == ordered
+    assert search.finalists(1) == [search.result()]
+    search.decode = lambda distribution, window, count: [(distribution, window, count)]
+    assert search.finalists(3) == [(search.distribution, (144, 160) if target else None, 3)]
+
+
+def test_finalists_are_different() -> None:
+    """Architectures with the same description are one."""
+
+    class Pairs(SearchSpace):
+        def describe(self, choices) -> str:
+            return str(sum(map(sum, choices)))
+
+    search = Search(Pairs('pairs', SPACE.groups), Table(), SearchConfig(epochs=1))
+    assert sorted(sum(map(sum, a)) for a in search.finalists(100)) == list(range(13))
