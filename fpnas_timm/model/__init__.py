@@ -4,6 +4,7 @@
 * `network`: `FPNAS`, with timm's complete model API
 * `elastic`: the supernet's layers, which run at any width with slices of shared weights
 * `supernet`: `SuperNet`
+* `shared_pass`: several architectures of a supernet at once; what they have in common is run once
 """
 from typing import TYPE_CHECKING
 

@@ -3,7 +3,7 @@
 The architecture is an argument of the forward call, which runs only that architecture's slice of the weights. No state
 is kept between calls.
 """
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, cast
 
 import timm
@@ -11,7 +11,7 @@ import torch
 from timm.layers import create_classifier
 from torch import nn
 
-from ..arch import Arch
+from ..arch import Arch, Block
 from ..spaces import MBConvSpace
 from .blocks import ConvNormAct, MBConv, init_weights, to_fast_memory_format
 from .elastic import ElasticConvNormAct, ElasticMBConv, align
@@ -94,13 +94,35 @@ class SuperNet(nn.Module):
         Returns:
             Logits (B, num_classes).
         """
-        stem, head = self.space.stem, self.space.head
-        x = self.stem(to_fast_memory_format(x), stem.channels, stem.act)
-        for group, blocks in zip(self.groups, arch.blocks):
-            for layer, block in zip(group, blocks):
-                x = layer(x, block)
-        x = self.conv_head(x, head.channels, head.act)
-        return self.classifier(self.global_pool(x))
+        x = self.run_stem(x)
+        for i, blocks in enumerate(arch.blocks):
+            x = self.run_group(i, x, blocks)
+        return self.run_head(x)
+
+    def run_stem(self, x: torch.Tensor) -> torch.Tensor:
+        """Images (B, C, H, W) -> feature map of the stem, the input of group 0."""
+        stem = self.space.stem
+        return self.stem(to_fast_memory_format(x), stem.channels, stem.act)
+
+    def run_group(self, index: int, x: torch.Tensor, blocks: Sequence[Block]) -> torch.Tensor:
+        """One group of an architecture; `x` is not modified, so that several architectures can go on from it.
+
+        Args:
+            index: number of the group, from 0.
+            x: feature map before it.
+            blocks: the group in the architecture, `arch.blocks[index]`.
+
+        Returns:
+            The feature map after it: `x` itself if the group is an identity.
+        """
+        for layer, block in zip(cast(nn.ModuleList, self.blocks[index]), blocks):
+            x = layer(x, block)
+        return x
+
+    def run_head(self, x: torch.Tensor) -> torch.Tensor:
+        """Feature map after the last group -> logits (B, num_classes)."""
+        head = self.space.head
+        return self.classifier(self.global_pool(self.conv_head(x, head.channels, head.act)))
 
     @torch.no_grad()
     def extract(self, arch: Arch, batches: Iterable[torch.Tensor] | None = None, **kwargs: Any) -> FPNAS:

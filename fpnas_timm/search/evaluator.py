@@ -1,5 +1,7 @@
 """The supernet as the search's evaluator: it trains the shared weights and scores architectures on held-out images.
 
+What several architectures of a step have in common is computed once (`model/shared_pass.py`).
+
 In distributed runs (`torchrun`) the *data* are split: each process evaluates all K architectures on its share of the
 batch. All processes are thus busy for any K (which decreases during the search), and each needs memory for its own
 share only. The log-likelihood of the batch is the sum over the processes; the weight gradient is their average. Batch
@@ -21,6 +23,7 @@ from torch import nn
 from ..arch import Arch
 from ..arch.cost import Cost, cost
 from ..errors import NonFiniteError, RunError, UsageError
+from ..model import shared_pass
 from ..model.supernet import SuperNet
 from ..runs.checkpoints import random_state, set_random_state
 from ..spaces import Choices
@@ -152,14 +155,10 @@ class SuperNetEvaluator:
         archs = self.step_archs(archs)
         losses = torch.zeros(len(archs), device=self.device)
         self.optimizer.zero_grad()
+        networks = [self._arch(arch) for arch in archs]
         share = 1 / (len(archs) * self.accum_steps * self.world_size)
         for _ in range(self.accum_steps):
-            images, target = self._next(self._train)
-            for k, arch in enumerate(archs):
-                with self.autocast():
-                    loss = self.step_loss(self.net(images, self._arch(arch)), k, target)
-                self.scaler.scale(loss * share).backward()
-                losses[k] += loss.detach() / self.accum_steps
+            losses += self._add_gradients(networks, share) / self.accum_steps
         losses = self._gathered(losses).mean(0)
         if not losses.isfinite().all():
             raise NonFiniteError('the training loss', losses.tolist(), archs)
@@ -177,18 +176,25 @@ class SuperNetEvaluator:
             self.scheduler.step_update(num_updates=self.updates)
         return losses.mean().item()
 
+    def _add_gradients(self, networks: Sequence[Arch], share: float) -> torch.Tensor:
+        """Add `share` times the gradient of every architecture on the next batch; return their losses, (K,)."""
+        images, target = self._next(self._train)
+        return shared_pass.train(
+            self.net, images, networks, lambda logits, k: self.step_loss(logits, k, target),
+            lambda loss: self.scaler.scale(loss * share).backward(), self.autocast,
+        )
+
     @torch.no_grad()
     def log_likelihoods(self, archs: Sequence[Choices]) -> torch.Tensor:
         """log P(y_val|X_val, w, A_k): log-probability of the true class, summed over the batch, float64, (K,)."""
         if self._val is None:
             self._val = self.val_loader.start(*self._start)
-        net, sums = self.scored, torch.zeros(len(archs), dtype=torch.float64, device=self.device)
+        net, networks = self.scored, [self._arch(arch) for arch in archs]
+        sums = torch.zeros(len(archs), dtype=torch.float64, device=self.device)
         for _ in range(self.accum_steps):
             images, target = self._next(self._val)
-            for k, arch in enumerate(archs):
-                with self.autocast():
-                    logits = net(images, self._arch(arch))
-                sums[k] -= F.cross_entropy(logits.float(), target, self.val_class_weights, reduction='sum')
+            for equal, logits in shared_pass.score(net, images, networks, self.autocast):
+                sums[equal] -= F.cross_entropy(logits.float(), target, self.val_class_weights, reduction='sum')
         return self._gathered(sums).cpu().sum(0)
 
     def check_in_sync(self, alpha: torch.Tensor) -> None:
