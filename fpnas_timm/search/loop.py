@@ -4,7 +4,6 @@ The loop only depends on a `SearchSpace` and an `Evaluator`. The same loop searc
 table of measured accuracies, or anything else that can score architectures.
 """
 import copy
-import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -16,14 +15,12 @@ import torch
 from ..errors import NonFiniteError, RunError, UsageError
 from ..runs.processes import Stop
 from ..spaces import Choices, SearchSpace
-from ..spaces.decode import InfeasibleError
+from .candidates import first_within
 from .distribution import KINDS, Distribution, Factorized, Joint
 from .estimator import COST_FORMS, adaptive_num_samples, budget_cost, sample_weights, surrogate
 from .sampled import add_sampled, new_sampled
 
 __all__ = ['Evaluator', 'Search', 'SearchConfig']
-
-MAX_RANKED = 1_000_000  # number of architectures that are tried for the result if there is no solver
 
 
 class Evaluator(Protocol):
@@ -304,17 +301,7 @@ class Search:
         if self.decode is not None:
             window = None if target is None else (math.ceil(low), math.floor(high))
             return self.decode(self.distribution, window, count)
-        found: dict[str, Choices] = {}
-        tried = 0
-        for arch, _ in itertools.islice(self.distribution.ranked(), MAX_RANKED):
-            if low <= self.evaluator.cost(arch) <= high:
-                found.setdefault(self.space.describe(arch), arch)
-            tried += 1
-            if len(found) == count:
-                break
-        if not found:
-            raise InfeasibleError(f'none of the {tried:,} most probable architectures costs {low:g} to {high:g}')
-        return list(found.values())
+        return first_within(self.distribution, self.evaluator.cost, low, high, count)
 
     def state_dict(self) -> dict[str, Any]:
         """The complete state: alpha and its optimizer, the generator, epoch and step, history, the evaluator's state.
