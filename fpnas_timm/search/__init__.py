@@ -2,7 +2,7 @@
 
 * `loop`: `Search`, `SearchConfig` and the `Evaluator` protocol: the method
 * `distribution`: P(A | alpha), factorised and joint
-* `candidates`: its most probable architectures within a budget
+* `likeliest`: its most probable architectures within a budget
 * `estimator`: the gradient, equation (2)
 * `sampled`: what of the sampled architectures is recorded
 * `evaluator`: the evaluator that trains and scores a supernet

@@ -15,9 +15,9 @@ import torch
 from ..errors import NonFiniteError, RunError, UsageError
 from ..runs.processes import Stop
 from ..spaces import Choices, SearchSpace
-from .candidates import first_within
 from .distribution import KINDS, Distribution, Factorized, Joint
 from .estimator import COST_FORMS, adaptive_num_samples, budget_cost, sample_weights, surrogate
+from .likeliest import first_within
 from .sampled import add_sampled, new_sampled
 
 __all__ = ['Evaluator', 'Search', 'SearchConfig']
