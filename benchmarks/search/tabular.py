@@ -28,7 +28,7 @@ SHARED = 0.5  # share of an image's difficulty that is the same for all architec
 RIGHT, WRONG = math.log(0.97), math.log(0.1)  # log-probability of the right class where the network is right or wrong
 PAPER = {'lam': 1.0, 'alpha_lr': 0.03}
 OURS = {**PAPER, 'temperature': IMAGES}
-TABLES = ['methods', 'sampling', 'coarse_to_fine', 'targets']
+TABLES = ['methods', 'lengths', 'sampling', 'coarse_to_fine', 'targets']
 
 
 class Table:
@@ -169,6 +169,22 @@ class Benchmark:
             start = time.perf_counter()
             found = [method(self.rows, self.space, s, self.evaluations) for s in self.seeds]
             self.line(name, found, '-', f'{(time.perf_counter() - start) / len(found):.2f}')
+
+    def lengths(self) -> None:
+        """Learning rates of alpha in short searches, and log-likelihoods that are sums or means."""
+        rates = (0.01, 0.02, 0.05, 0.1, 0.2)
+        print('\nRank, % (entropy at the end, nats) by number of steps and learning rate of alpha\n')
+        print('| steps | temperature |', ' | '.join(f'{rate:g}' for rate in rates), '|')
+        print('|---|---|' + '---|' * len(rates))
+        for steps, temperature in itertools.product((50, 115, 250), (1, IMAGES)):
+            cells = []
+            for rate in rates:
+                settings = {**PAPER, 'alpha_lr': rate, 'temperature': temperature}
+                found = [search(self.rows, self.space, s, steps=steps, **settings) for s in self.seeds]
+                rank = statistics.mean(self.rank(f.distribution.most_probable()) for f in found)
+                entropy = statistics.mean(float(f.distribution.entropy().detach()) for f in found)
+                cells.append(f'{rank:.1f} ({entropy:.1f})')
+            print(f'| {steps} | {temperature} |', ' | '.join(cells), '|', flush=True)
 
     def sampling(self, steps: int = 400, every: int = 10) -> None:
         """Adaptive and fixed K: at equal steps, and how much each needs until it is as good as the others."""

@@ -9,6 +9,7 @@
 * `weight_training`: which architectures a step trains, with which loss; the average of the weights
 * `dataset`, `joined`, `halves`: the images, and which of them train the weights or alpha
 * `options`, `names`, `saved`, `setup`, `images`, `run`: from options to a finished search; `search()`
+* `fitted`: settings of alpha that fit the length of a search and its batches
 * `start`: `--init-from`: from a trained network
 * `folder`, `report`: the files and log lines that a search writes
 """

@@ -30,6 +30,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         'img_size': row.img_size,
         'target_macs': row.macs * 1e6,
         'target_num_classes': 1000,  # the target is for the ImageNet model, even if the search uses fewer classes
+        'temperature': 1.0,
+        'alpha_lr': 0.01,
         **SEARCH_SETTINGS,
     }
     for name, row in TABLE_B1.items()
@@ -79,9 +81,11 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add('--beta', 0.3, 'weight of the cost in the loss')
     add('--cost-form', 'relative', "form of the cost in the loss. 'relative': as in the paper; 'absolute' ends below "
         "the budget, 'expected' and 'two-sided' at the budget", choices=COST_FORMS)
-    add('--temperature', 1.0, 'divides the log-likelihoods; the paper uses 1')
+    add('--temperature', None, 'divides the log-likelihoods; the presets use 1', type=float,
+        otherwise='the number of images of a step, which makes them means')
     add('--no-baseline', False, 'do not subtract the mean weight of the samples')
-    add('--alpha-lr', 0.01, 'learning rate of alpha (Adam)')
+    add('--alpha-lr', None, 'learning rate of alpha (Adam); the presets use 0.01', type=float,
+        otherwise='0.05 to 0.01, by the number of steps')
 
     _add_images(parser)
     add = OptionGroup(parser, 'weights')

@@ -26,6 +26,7 @@ from ..spaces import MBConvSpace, get_space
 from ..spaces.decode import InfeasibleError, decode
 from .distribution import Factorized
 from .evaluator import SuperNetEvaluator
+from .fitted import fitted
 from .folder import check_new, fingerprint_of, read_record
 from .halves import Halves
 from .images import create_half_loader, data_config_of, half_class_weights, open_halves
@@ -114,6 +115,10 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
     if source is not None:
         start(evaluator.net, source, names)
     several = args.world_size > 1
+    config = fitted(
+        config, args.temperature, args.alpha_lr, evaluator.steps_per_epoch,
+        args.batch_size * args.grad_accum_steps * args.world_size,
+    )
     images = fingerprint_of(dataset, read_record(Path(args.output)).get('images') if args.resume else None)
     return Setup(
         space=space,
@@ -169,7 +174,7 @@ def _named_space(args: Namespace) -> MBConvSpace:
 
 
 def search_config(args: Namespace) -> SearchConfig:
-    """The settings of the loop; `UsageError` if one is out of range."""
+    """The settings of the loop but those that `fitted` adds; `UsageError` if one is out of range."""
     return SearchConfig(
         epochs=args.epochs,
         warmup_epochs=args.warmup_epochs,
@@ -182,8 +187,6 @@ def search_config(args: Namespace) -> SearchConfig:
         tolerance=args.tolerance,
         cost_form=args.cost_form,
         baseline=not args.no_baseline,
-        temperature=args.temperature,
-        alpha_lr=args.alpha_lr,
     )
 
 
