@@ -81,6 +81,8 @@ RANGES: dict[str, Range] = {
     'lam': ABOVE_0, 'num_samples': Range(2), 'weight_samples': FROM_1, 'beta': FROM_0, 'temperature': ABOVE_0,
     'alpha_lr': ABOVE_0, 'calibration_batches': FROM_1, 'search_epochs': FROM_1, 'distill': FRACTION,
     'weight_ema': BELOW_1,
+    'evaluations': FROM_1, 'score_batches': FROM_0, 'population': Range(2), 'tournament': FROM_1,
+    'crossover': FRACTION,
     # the run
     'seed': SEED, 'log_interval': FROM_1, 'val_interval': FROM_1, 'recovery_interval': FROM_0,
     'checkpoint_hist': FROM_1, 'save_epochs': FROM_1, 'local_rank': Range(-1),

@@ -8,10 +8,12 @@
 * `evaluator`: the evaluator that trains and scores a supernet
 * `weight_training`: which architectures a step trains, with which loss; the average of the weights
 * `dataset`, `joined`, `halves`: the images, and which of them train the weights or alpha
+* `candidates`, `evolution`, `scores`, `within`: the baselines, which score single candidates within the budget
+* `strategies`, `strategy_options`: `--strategy`: the method or one of the baselines
 * `options`, `names`, `saved`, `setup`, `images`, `run`: from options to a finished search; `search()`
 * `fitted`: settings of alpha that fit the length of a search and its batches
 * `start`: `--init-from`: from a trained network
-* `folder`, `report`: the files and log lines that a search writes
+* `folder`, `report`, `lines`: the files and log lines that a search writes; `diverged`: when it fails
 """
 from typing import TYPE_CHECKING
 

@@ -16,6 +16,7 @@ from ..errors import NonFiniteError, RunError, UsageError
 from ..runs.processes import Stop
 from ..spaces import Choices, SearchSpace
 from .distribution import KINDS, Distribution, Factorized, Joint
+from .diverged import not_finite
 from .estimator import COST_FORMS, adaptive_num_samples, budget_cost, sample_weights, surrogate
 from .likeliest import first_within
 from .sampled import add_sampled, new_sampled
@@ -203,6 +204,16 @@ class Search:
         return True
 
     @property
+    def num_epochs(self) -> int:
+        """Number of epochs."""
+        return self.config.epochs
+
+    @property
+    def num_steps(self) -> int:
+        """Number of steps of this epoch."""
+        return self.evaluator.steps_per_epoch
+
+    @property
     def is_warmup(self) -> bool:
         """Whether alpha is still frozen."""
         return self.epoch < self.config.warmup_epochs
@@ -230,7 +241,7 @@ class Search:
                     raise NonFiniteError('the log-likelihood', log_likelihoods.tolist())
         except NonFiniteError as e:
             asked = archs if len(e.values) == len(archs) else trained
-            raise RunError(self._not_finite(e, list(e.archs or asked))) from None
+            raise RunError(not_finite(e, asked, self.space, self.epoch, self.step)) from None
         if log_likelihoods is not None:
             self._update_alpha(archs, log_likelihoods, costs)
             self.num_samples += k
@@ -251,16 +262,6 @@ class Search:
         self.optimizer.zero_grad()
         surrogate(self.distribution, archs, weights).backward()
         self.optimizer.step()
-
-    def _not_finite(self, e: NonFiniteError, archs: list[Choices]) -> str:
-        at = [i for i, value in enumerate(e.values) if not math.isfinite(value)]
-        bad = [archs[i] for i in at] if len(e.values) > 1 else archs  # a single value belongs to all of them together
-        return (
-            f'{e.what} is {e.values[at[0]]} at epoch {self.epoch + 1}, step {self.step + 1}, for '
-            f'{" or ".join(self.space.describe(a) for a in bad[:2])}{" or others" if len(bad) > 2 else ""}: '
-            'start again with a lower learning rate (lr), the gradient clipped (clip_grad 5), more epochs of '
-            'learning-rate warm-up (warmup_lr_epochs), or without mixed precision (amp)'
-        )
 
     def _end_epoch(self) -> None:
         steps = self.evaluator.steps_per_epoch

@@ -1,7 +1,8 @@
 """Names used by both the options of a search and its code. Does not import torch, so that `--help` is fast."""
 
 __all__ = [
-    'ARGS_FILE', 'AROUND', 'CHECKPOINT', 'COST_FORMS', 'PREVIOUS', 'SPACE_FILE', 'WEIGHT_ARCHS', 'WEIGHT_DRAWS',
+    'ARGS_FILE', 'AROUND', 'CHECKPOINT', 'COST_FORMS', 'PREVIOUS', 'SPACE_FILE', 'STRATEGIES', 'WEIGHT_ARCHS',
+    'WEIGHT_DRAWS',
 ]
 
 ARGS_FILE = 'args.yaml'  # the options of a search, in its folder
@@ -11,3 +12,4 @@ AROUND = 'around'  # --space: the space around the source of --init-from
 COST_FORMS = ('relative', 'absolute', 'expected', 'two-sided')  # see `estimator.budget_cost`
 WEIGHT_ARCHS = ('sampled', 'largest', 'sandwich')  # see `weight_training.StepArchs`
 WEIGHT_DRAWS = ('search', 'uniform')
+STRATEGIES = ('fp-nas', 'evolution', 'random')  # see `strategy`

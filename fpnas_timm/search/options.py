@@ -14,8 +14,9 @@ from ..runs.options import OptionGroup
 from ..runs.parser import Parser, check_order, default_workers, known_options, load_yaml, set_options
 from ..runs.values import Range
 from ..spaces.budgets import quantity
-from .names import AROUND, COST_FORMS, WEIGHT_ARCHS, WEIGHT_DRAWS
+from .names import AROUND, COST_FORMS, STRATEGIES, WEIGHT_ARCHS, WEIGHT_DRAWS
 from .saved import AUTO, folder_to_resume, resumed
+from .strategy_options import FP_NAS, ONLY, add_strategy_options, check_strategy
 
 __all__ = ['PRESETS', 'build_parser', 'parse_search_args', 'search_options']
 
@@ -66,6 +67,8 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add('--space', 'fpnas_s1pp', "name of one of the paper's spaces, or a .json file (docs/spaces.md)",
         metavar='NAME|FILE')
     add.shared('init_from', 'init_from_model')
+    add('--strategy', FP_NAS, "how to search: 'fp-nas', the paper's method; 'evolution' or 'random', baselines on the "
+        'same supernet', choices=STRATEGIES)
     add('--target-macs', None, 'budget of multiply-adds, such as 3M or 0.4G', parse=quantity, type=float, metavar='N')
     add('--target-num-classes', None, 'number of classes that the multiply-adds are counted for', type=int,
         otherwise="the data's")
@@ -76,8 +79,8 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
         otherwise='never')
     add('--lam', 0.25, 'lambda of adaptive sampling: K = lambda * entropy in nats, at least 2')
     add('--num-samples', None, 'use this fixed K', type=int, otherwise='adaptive, see --lam')
-    add('--weight-samples', None, 'train the weights on only this many of the K architectures', type=int,
-        otherwise='all; 2 beside the largest')
+    add('--weight-samples', None, 'train the weights on only this many of the K architectures; evolution and random '
+        'train them on this many uniformly drawn ones', type=int, otherwise='all, or 1; 2 beside the largest')
     add('--beta', 0.3, 'weight of the cost in the loss')
     add('--cost-form', 'relative', "form of the cost in the loss. 'relative': as in the paper; 'absolute' ends below "
         "the budget, 'expected' and 'two-sided' at the budget", choices=COST_FORMS)
@@ -86,6 +89,7 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add('--no-baseline', False, 'do not subtract the mean weight of the samples')
     add('--alpha-lr', None, 'learning rate of alpha (Adam); the presets use 0.01', type=float,
         otherwise='0.05 to 0.01, by the number of steps')
+    add_strategy_options(parser)
 
     _add_images(parser)
     add = OptionGroup(parser, 'weights')
@@ -174,7 +178,7 @@ def _resolved(
     config = load_yaml(given['config']) if given.get('config') else {}
     for name in {'config', 'resume'} & set(config):
         raise UsageError(f'{given["config"]}: {name!r} is only allowed on the command line')
-    asked = {k.replace('-', '_') for k in (*given, *config)}
+    asked, direct = {k.replace('-', '_') for k in (*given, *config)}, dict(given)
     chosen = given.get('preset', config.get('preset', ''))
     preset = PRESETS.get(chosen, {}) if isinstance(chosen, str) else {}
     if 'input_size' in asked:
@@ -184,6 +188,8 @@ def _resolved(
         given = {**{k.replace('-', '_'): v for k, v in default.items()}, **given}
     args = parser.parse_args(argv)
     anew, args.resume = args.resume == AUTO, folder_to_resume(args.resume, args.output)
+    if args.resume is None:
+        check_strategy(args, build_parser(), direct, {k.replace('-', '_') for k in config})
     _fit_to_epochs(args, asked, preset)
     if args.init_from and 'space' not in asked:
         args.space = AROUND
@@ -202,7 +208,7 @@ def _fit_to_epochs(args: argparse.Namespace, asked: Set[str], preset: Mapping[st
     changed = []
     for name in ('warmup_epochs', 'joint_epoch', 'warmup_lr_epochs'):
         value = getattr(args, name)
-        if name in asked or value is None:
+        if name in asked or value is None or args.strategy not in ONLY.get(name, STRATEGIES):
             continue
         fitting = max(0, min(value, math.ceil(value * args.epochs / preset.get('epochs', EPOCHS)), args.epochs - 1))
         if fitting != value:
@@ -232,7 +238,7 @@ def _check(args: argparse.Namespace) -> None:
         return
     for name in ('warmup_epochs', 'joint_epoch', 'warmup_lr_epochs'):
         value = getattr(args, name)
-        if value is not None and value >= args.epochs:
+        if value is not None and value >= args.epochs and args.strategy in ONLY.get(name, STRATEGIES):
             raise UsageError(f'--{name.replace("_", "-")} {value}: expected fewer than --epochs, {args.epochs}')
 
 

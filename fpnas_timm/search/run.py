@@ -46,8 +46,9 @@ class SearchResult:
         arch: the most probable architecture within the budget; `str(arch)` is its string.
         macs: its multiply-adds, with `target_num_classes` classes.
         params: its learnable parameters, with `target_num_classes` classes.
-        distribution: the learned P(A | alpha).
-        history: one dict per epoch: losses, K, entropy (nats), mean multiply-adds, probability of every choice.
+        distribution: the learned P(A | alpha); None with the strategies `evolution` and `random`.
+        history: one dict per epoch: losses, K, entropy (nats), mean multiply-adds, probability of every choice; or
+            scores, see docs/search.md.
         folder: the output folder of the search (docs/search.md).
         supernet_top1: accuracy (%) of `arch` with the supernet's weights, batch norms recalibrated, on the images that
             train alpha. It says whether the search learned anything, not how good the trained network will be.
@@ -57,7 +58,7 @@ class SearchResult:
     arch: Arch
     macs: int
     params: int
-    distribution: Distribution
+    distribution: Distribution | None
     history: list[dict[str, Any]]
     folder: Path
     supernet_top1: float
@@ -77,7 +78,7 @@ class SearchResult:
             f'parameters     {self.params:,}',
             f"accuracy       {self.supernet_top1:.2f} % of {self.supernet_top1_images:,} images, with the supernet's "
             'weights',
-            f'distribution   {self.distribution!r}',
+            *([f'distribution   {self.distribution!r}'] if self.distribution is not None else []),
             f'epochs         {len(self.history)}, {sum(row["seconds"] for row in self.history):.0f} s',
             f'folder         {self.folder}',
         ])
@@ -245,10 +246,7 @@ def _begin(setup: Setup, stack: contextlib.ExitStack) -> Report:
         check_same(folder, setup.record, setup.settings)
     else:
         write_start(folder, setup.record, setup.settings)
-    return Report(
-        folder, setup.open_trackers(), setup.evaluator.steps_per_epoch, setup.log_interval,
-        stamp(setup.record, setup.settings),
-    )
+    return Report(folder, setup.open_trackers(), setup.log_interval, stamp(setup.record, setup.settings))
 
 
 def _restore(setup: Setup) -> None:
@@ -276,7 +274,7 @@ def _restore(setup: Setup) -> None:
             raise
         raise UsageError(f'{folder / CHECKPOINT}: not the state of this search ({one_line(e)}): delete it, or restore '
                          'the one that was there') from None
-    if setup.rank == 0 and search.epoch < search.config.epochs:
+    if setup.rank == 0 and search.epoch < search.num_epochs:
         _logger.info('continuing at epoch %d, step %d', search.epoch + 1, search.step + 1)
 
 
@@ -322,7 +320,7 @@ def _result(setup: Setup) -> SearchResult:
     spent = evaluator.full_cost(arch)
 
     def write() -> Accuracy:
-        if done := saved_accuracy(setup.folder, arch):
+        if done := saved_accuracy(setup.folder, search, arch):
             _logger.info('the search in %s is finished: there is nothing left to do', setup.folder)
             return done
         return write_result(

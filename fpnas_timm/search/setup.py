@@ -24,6 +24,7 @@ from ..runs.timm_checks import check_optimizer, check_policy, make_optimizer
 from ..runs.tracking import Trackers
 from ..spaces import MBConvSpace, get_space
 from ..spaces.decode import InfeasibleError, decode
+from .candidates import CandidateConfig
 from .distribution import Factorized
 from .evaluator import SuperNetEvaluator
 from .fitted import fitted
@@ -31,14 +32,15 @@ from .folder import check_new, fingerprint_of, read_record
 from .halves import Halves
 from .images import create_half_loader, data_config_of, half_class_weights, open_halves
 from .joined import JoinedImages
-from .loop import Search, SearchConfig
+from .loop import SearchConfig
 from .names import AROUND, SPACE_FILE
 from .saved import saved_space
 from .start import open_start, space_of, start, start_record
+from .strategies import AnySearch, candidate_config, create_search
+from .strategy_options import FP_NAS
+from .weight_training import BESIDE_LARGEST
 
 __all__ = ['Setup', 'set_up']
-
-BESIDE_LARGEST = 2  # sampled architectures of a step that trains the largest too: BigNAS, arXiv:2003.11142
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Setup:
 
     space: MBConvSpace
     evaluator: SuperNetEvaluator
-    search: Search
+    search: AnySearch
     folder: Path
     resume: bool
     anew: bool
@@ -107,25 +109,24 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
     random_seed(args.seed, 0)  # the same on every process: all start from the same weights
     if space is None and source is not None and args.space == AROUND:
         space = space_of(source)
-    space, config = open_space(args, space), search_config(args)
+    space = open_space(args, space)
+    config = search_config(args) if args.strategy == FP_NAS else candidate_config(args)
     dataset, halves, names = open_halves(args, dataset)
     weights = half_class_weights(args, dataset, halves)
     check_target(space, config, args.target_num_classes or len(halves.classes), args.in_chans)
     evaluator = create_evaluator(args, space, dataset, halves, device, weights)
     if source is not None:
         start(evaluator.net, source, names)
-    several = args.world_size > 1
-    config = fitted(
-        config, args.temperature, args.alpha_lr, evaluator.steps_per_epoch,
-        args.batch_size * args.grad_accum_steps * args.world_size,
-    )
+    if isinstance(config, SearchConfig):
+        config = fitted(
+            config, args.temperature, args.alpha_lr, evaluator.steps_per_epoch,
+            args.batch_size * args.grad_accum_steps * args.world_size,
+        )
     images = fingerprint_of(dataset, read_record(Path(args.output)).get('images') if args.resume else None)
     return Setup(
         space=space,
         evaluator=evaluator,
-        search=Search(
-            space, evaluator, config, args.seed, evaluator.decode, evaluator.check_in_sync if several else None
-        ),
+        search=create_search(args, space, evaluator, config),
         folder=Path(args.output),
         resume=bool(args.resume),
         anew=args.anew,
@@ -190,7 +191,7 @@ def search_config(args: Namespace) -> SearchConfig:
     )
 
 
-def check_target(space: MBConvSpace, config: SearchConfig, num_classes: int, in_chans: int) -> None:
+def check_target(space: MBConvSpace, config: SearchConfig | CandidateConfig, num_classes: int, in_chans: int) -> None:
     """Raise UsageError if no architecture of the space is within the budget of multiply-adds."""
     if config.target is None:
         return

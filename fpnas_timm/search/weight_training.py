@@ -19,7 +19,9 @@ from ..spaces import Choices, MBConvSpace
 from ..spaces.around import largest_arch, smallest_arch
 from .names import WEIGHT_ARCHS, WEIGHT_DRAWS
 
-__all__ = ['StepArchs', 'StepLoss', 'WeightAverage']
+__all__ = ['BESIDE_LARGEST', 'StepArchs', 'StepLoss', 'WeightAverage']
+
+BESIDE_LARGEST = 2  # sampled architectures of a step that trains the largest too: BigNAS, arXiv:2003.11142
 
 
 class StepArchs:

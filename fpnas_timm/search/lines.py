@@ -1,0 +1,73 @@
+"""What is said and written about a search, whatever its strategy: log lines, and its part of the result."""
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..runs.files import write_jsonl
+from ..spaces import Choices
+from .strategies import AnySearch
+
+__all__ = ['epoch_text', 'result_figures', 'state_files', 'step_texts', 'write_state']
+
+HISTORY, DISTRIBUTION, CANDIDATES = 'history.jsonl', 'distribution.safetensors', 'candidates.jsonl'
+
+
+def step_texts(figures: Mapping[str, float]) -> dict[str, str]:
+    """The figures of a step for the progress bar: name -> text."""
+    shown = {
+        'loss': ('train_loss', '{:.3f}', 1),
+        'K': ('k', '{:.0f}', 1),
+        'H': ('entropy', '{:.1f}', 1),
+        'score': ('score', '{:.4f}', 1),
+        'MACs': ('cost', '{:.2f}M', 1e-6),
+    }
+    return {name: text.format(figures[key] * unit) for name, (key, text, unit) in shown.items() if key in figures}
+
+
+def epoch_text(row: Mapping[str, Any]) -> str:
+    """A row of the history in words."""
+    cost = f'{row["cost"] / 1e6:.2f}M multiply-adds'
+    if 'score' in row:
+        shown = [
+            f'{row["num_samples"]:,} scored', f'best {row["best_score"]:.4f} nats per image',
+            f'mean {row["score"]:.4f}', f'{cost} on average',
+        ]
+    else:
+        entropy = [f'entropy {row["entropy"]:.2f} nats'] if 'entropy' in row else []
+        shown = [f'loss {row["train_loss"]:.3f}', f'K {row["k"]:.1f}', *entropy, f'{cost} expected']
+    return '  '.join([*shown, f'{row["seconds"]:.0f} s'])
+
+
+def state_files(search: AnySearch) -> list[str]:
+    """The names of the files that `write_state` writes."""
+    return [HISTORY, CANDIDATES if search.distribution is None else DISTRIBUTION]
+
+
+def write_state(folder: Path, search: AnySearch) -> None:
+    """Write what the search has learned so far: the history, and the distribution or the candidates."""
+    write_jsonl(folder / HISTORY, search.history)
+    if search.distribution is not None:
+        search.distribution.save(folder / DISTRIBUTION)
+        return
+    cost, describe = search.evaluator.cost, search.space.describe
+    rows = ({'arch': describe(arch), 'macs': cost(arch), 'score': score} for arch, score in search.scored)
+    write_jsonl(folder / CANDIDATES, rows)
+
+
+def result_figures(search: AnySearch, choices: Choices) -> dict[str, Any]:
+    """What `result.json` says of the search, beside its result `choices`."""
+    if search.distribution is None:
+        return {
+            'strategy': search.strategy.name,
+            'score': dict(search.scored)[choices],
+            'samples': search.num_samples,
+        }
+    mode = search.distribution.most_probable()
+    return {
+        'strategy': 'fp-nas',
+        'log_prob': float(search.distribution.log_prob([choices]).detach()),
+        'entropy': float(search.distribution.entropy().detach()),
+        'most_probable': search.space.describe(mode),
+        'most_probable_macs': search.evaluator.cost(mode),
+        'samples': search.num_samples,
+    }

@@ -1,0 +1,59 @@
+"""The search that the options choose: the method, or one of its baselines on the same supernet."""
+import logging
+import math
+from argparse import Namespace
+from collections.abc import Callable
+
+import torch
+
+from ..runs.processes import log_on_primary
+from ..spaces import MBConvSpace
+from .candidates import CandidateConfig, CandidateSearch, Draw, RandomDraws, Strategy
+from .evaluator import SuperNetEvaluator
+from .evolution import Evolution, EvolutionConfig
+from .loop import Search, SearchConfig
+from .scores import FixedScores
+from .strategy_options import EVOLUTION
+from .weight_training import BESIDE_LARGEST
+from .within import WindowSampler
+
+__all__ = ['AnySearch', 'candidate_config', 'create_search']
+
+AnySearch = Search | CandidateSearch
+
+_logger = logging.getLogger('search')
+
+
+def candidate_config(args: Namespace) -> CandidateConfig:
+    """The settings of `evolution` and `random`; `UsageError` if one is out of range."""
+    return CandidateConfig(
+        epochs=args.epochs,
+        evaluations=args.evaluations,
+        weight_samples=args.weight_samples or (1 if args.weight_archs == 'sampled' else BESIDE_LARGEST),
+        target=args.target_macs,
+        tolerance=args.tolerance,
+    )
+
+
+def create_search(
+        args: Namespace, space: MBConvSpace, evaluator: SuperNetEvaluator, config: SearchConfig | CandidateConfig
+) -> AnySearch:
+    """The search, in its initial state."""
+    check: Callable[[torch.Tensor], None] | None = evaluator.check_in_sync if args.world_size > 1 else None
+    if isinstance(config, SearchConfig):
+        return Search(space, evaluator, config, args.seed, evaluator.decode, check)
+    draw: Draw = space.sample
+    if config.target is not None:
+        window = (math.ceil(config.target * (1 - config.tolerance)), math.floor(config.target))
+        draw = WindowSampler(space, window, evaluator.cost_classes, evaluator.net.in_chans)
+    strategy: Strategy = RandomDraws(draw)
+    if args.strategy == EVOLUTION:
+        settings = EvolutionConfig(args.population, args.tournament, args.crossover)
+        strategy = Evolution(space, lambda arch: config.allows(evaluator.cost(arch)), draw, settings)
+    scores = FixedScores(evaluator, args.score_batches)
+    log_on_primary(
+        _logger,
+        f'strategy {strategy.name}: after {config.epochs} epochs of training the weights, {config.evaluations:,} '
+        f'architectures are scored on the same {scores.images:,} images each'
+    )
+    return CandidateSearch(space, evaluator, config, strategy, draw, args.seed, scores, check)

@@ -1,0 +1,68 @@
+"""The options that only some of the search strategies have. Does not import torch, so that `--help` is fast."""
+import argparse
+from collections.abc import Mapping, Set
+from typing import Any
+
+from ..errors import UsageError
+from ..runs.options import OptionGroup
+from .names import STRATEGIES
+
+__all__ = ['ONLY', 'add_strategy_options', 'check_strategy']
+
+FP_NAS, EVOLUTION, RANDOM = STRATEGIES
+# Option -> the strategies in which it means something; all others mean something in each.
+ONLY: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        (*'warmup_epochs joint_epoch lam num_samples beta cost_form temperature no_baseline'.split(), 'alpha_lr',
+         'weight_draws'),
+        (FP_NAS,),
+    ),
+    **dict.fromkeys(('evaluations', 'score_batches'), (EVOLUTION, RANDOM)),
+    **dict.fromkeys(('population', 'tournament', 'crossover'), (EVOLUTION,)),
+}
+
+
+def add_strategy_options(parser: argparse.ArgumentParser) -> None:
+    """The group of options of `--strategy evolution` and `random`."""
+    add = OptionGroup(parser, 'strategies evolution and random')
+    add('--evaluations', 1000, 'number of architectures scored')
+    add('--score-batches', 10, 'number of batches of images on which each architecture is scored, of the half that '
+        'trains alpha otherwise; 0: all of it')
+    add('--population', 50, 'evolution: number of architectures in the population')
+    add('--tournament', 10, 'evolution: number of members of which the best becomes the parent')
+    add('--crossover', 0.0, 'evolution: share of the candidates that have two parents')
+
+
+def check_strategy(
+        args: argparse.Namespace, parser: argparse.ArgumentParser, given: Mapping[str, Any], config: Set[str]
+) -> None:
+    """Refuse options of other strategies; those that come from a preset get their default values.
+
+    Args:
+        args: all options; changed in place.
+        parser: the parser with the defaults of the options.
+        given: the options given on the command line or in Python.
+        config: the names of those in the YAML file, which may be all options of an earlier search.
+
+    Raises:
+        UsageError: an option of another strategy is given, or some of this strategy contradict each other.
+    """
+    others = [name for name, strategies in ONLY.items() if args.strategy not in strategies]
+    for name in others:
+        default = parser.get_default(name)
+        if given.get(name) is not None or (name in config and getattr(args, name) != default):
+            flag = f'--{name.replace("_", "-")}'
+            raise UsageError(
+                f'{flag}: is an option of --strategy {" and ".join(ONLY[name])}, not of {args.strategy}: leave it out'
+            )
+        setattr(args, name, default)
+    if args.strategy == EVOLUTION:
+        if args.tournament > args.population:
+            raise UsageError(
+                f'--tournament {args.tournament}: expected at most --population, {args.population}'
+            )
+        if args.population > args.evaluations:
+            raise UsageError(
+                f'--population {args.population}: expected at most --evaluations, {args.evaluations}: the population '
+                'is scored first'
+            )
