@@ -106,7 +106,8 @@ def two_processes(*args: str) -> subprocess.CompletedProcess:
 @pytest.mark.timeout(400)
 def test_two_processes_are_one_with_accumulation(options: list[str], tmp_path: Path) -> None:
     """The data are split: alpha goes the same way, within what the order of sums changes."""
-    args = [*options, '--batch-size', '3', '--epochs', '3', '--joint-epoch', '2', '--output']
+    weights = ['--weight-archs', 'sandwich', '--weight-draws', 'uniform', '--distill', '0.5', '--weight-ema', '0.9']
+    args = [*options, *weights, '--batch-size', '3', '--epochs', '3', '--joint-epoch', '2', '--output']
     assert search_main([*args, str(tmp_path / 'one'), '--grad-accum-steps', '2']) == 0
     run = two_processes(*args, str(tmp_path / 'two'))
     assert run.returncode == 0, run.stderr
