@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 
@@ -23,7 +24,8 @@ from fpnas_timm.search.run import search
 from fpnas_timm.search.setup import set_up
 from fpnas_timm.search.weight_training import StepArchs, WeightAverage
 from fpnas_timm.spaces import MBConvSpace, Row
-from fpnas_timm.spaces.around import largest_arch, smallest_arch
+from fpnas_timm.spaces.around import largest_arch, smallest_arch, space_around
+from fpnas_timm.transfer.supernet import start_supernet
 
 from .test_api import SETTINGS, SPACE, Colours
 
@@ -51,11 +53,11 @@ class Batches:
 
 
 def evaluator_of(
-        opt: type[torch.optim.Optimizer] = torch.optim.SGD, dtype: torch.dtype = torch.float64, **kwargs: Any
+        net: SuperNet | None = None, dtype: torch.dtype = torch.float64, **kwargs: Any
 ) -> SuperNetEvaluator:
     torch.manual_seed(0)
-    net = SuperNet(SPACE, 3).to(dtype)
-    given = {'loss_fn': torch.nn.CrossEntropyLoss(), 'optimizer': opt(net.parameters(), lr=0.1), **kwargs}
+    net = (SuperNet(SPACE, 3) if net is None else net).to(dtype)
+    given = {'loss_fn': torch.nn.CrossEntropyLoss(), 'optimizer': torch.optim.SGD(net.parameters(), lr=0.1), **kwargs}
     evaluator = SuperNetEvaluator(
         net, Batches(1, dtype=dtype), Batches(2, dtype=dtype), scheduler=None, autocast=contextlib.nullcontext,
         scaler=torch.amp.GradScaler('cpu', enabled=False), **given,
@@ -128,6 +130,20 @@ def test_the_gradient_of_a_sandwich_step(distill: float, weights: list[float] | 
     assert loss == pytest.approx(float(total.detach()), rel=1e-5)
     for ours, theirs in zip(evaluator.net.parameters(), net.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=precision, atol=precision)
+
+
+def test_a_network_that_the_supernet_starts_from_is_the_first_teacher() -> None:
+    """In training mode, since a supernet normalises with the statistics of the batch."""
+    torch.manual_seed(1)
+    source = timm.create_model('fpnas', arch=LARGEST.replace('_nre', '_nsw'), num_classes=3)
+    space = space_around(source.arch)
+    net = SuperNet(space, 3)
+    assert start_supernet(net, source.eval())
+    evaluator = evaluator_of(net=net, dtype=torch.float32, weight_archs='largest', distill=1.0)
+    evaluator.train_step([space.sample(torch.Generator().manual_seed(0))])
+    with torch.no_grad():
+        expected = source.train()(evaluator.train_loader.batches[0][0]).log_softmax(1)  # type: ignore[attr-defined]
+    torch.testing.assert_close(evaluator.step_loss._teacher, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_average_of_the_weights() -> None:
