@@ -80,7 +80,7 @@ RANGES: dict[str, Range] = {
     'target_macs': Range(0, 1e15, True, True), 'tolerance': Range(0, 1, True, True), 'joint_epoch': FROM_0,
     'lam': ABOVE_0, 'num_samples': Range(2), 'weight_samples': FROM_1, 'beta': FROM_0, 'temperature': ABOVE_0,
     'alpha_lr': ABOVE_0, 'calibration_batches': FROM_1, 'search_epochs': FROM_1, 'distill': FRACTION,
-    'weight_ema': BELOW_1,
+    'weight_ema': BELOW_1, 'weight_window': Range(0, 1, True, True),
     'evaluations': FROM_1, 'score_batches': FROM_0, 'population': Range(2), 'tournament': FROM_1,
     'crossover': FRACTION,
     # the run

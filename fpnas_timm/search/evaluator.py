@@ -68,6 +68,7 @@ class SuperNetEvaluator:
             val_class_weights: Sequence[float] | None = None,
             weight_archs: str = 'sampled',
             weight_draws: str = 'search',
+            weight_window: tuple[int, int] | None = None,
             distill: float = 0.0,
             weight_ema: float | None = None,
             seed: int = 0,
@@ -91,13 +92,14 @@ class SuperNetEvaluator:
                 that of images counted as often as their weight, so their mean weight should be 1: otherwise the weights
                 of equation (2), a softmax over log-likelihoods, become sharper or flatter.
             weight_archs: the architectures that a step trains, see `StepArchs`: 'sampled', 'largest' or 'sandwich'.
-            weight_draws: where the sampled ones come from, see `StepArchs`: 'search' or 'uniform'.
+            weight_draws: where the sampled ones come from, see `StepArchs`: 'search', 'uniform' or 'budget'.
+            weight_window: smallest and largest multiply-adds of the draws of 'budget'.
             distill: share of the distillation from the largest one, see `StepLoss`; not with 'sampled'.
             weight_ema: decay of the average of the weights that scores the architectures; None: score with the weights.
             seed: seed of the draws of `StepArchs`.
 
         Raises:
-            UsageError: an unknown name, or distillation without the largest architecture.
+            UsageError: an unknown name, distillation without the largest one, or no architecture in the window.
         """
         self.net = net
         self.train_loader, self.val_loader = train_loader, val_loader
@@ -112,10 +114,12 @@ class SuperNetEvaluator:
             self.val_class_weights = torch.tensor(val_class_weights, dtype=torch.float32, device=self.device)
         if distill and weight_archs == 'sampled':
             raise UsageError(f'distill {distill:g}: the others learn from the largest: expected weight_archs sandwich')
-        self.step_archs = StepArchs(net.space, weight_archs, weight_draws, seed)
+        self.cost_classes = cost_classes or net.num_classes
+        self.step_archs = StepArchs(
+            net.space, weight_archs, weight_draws, seed, weight_window, self.cost_classes, net.in_chans
+        )
         self.step_loss = StepLoss(loss_fn, distill)
         self.average = WeightAverage(net, weight_ema) if weight_ema is not None else None
-        self.cost_classes = cost_classes or net.num_classes
         self.steps_per_epoch = min(train_loader.steps, val_loader.steps)
         self.updates = 0
         self._arch = lru_cache(4096)(net.space.to_arch)

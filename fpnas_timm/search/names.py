@@ -11,5 +11,5 @@ CHECKPOINT, PREVIOUS = 'last.pt', 'last.previous.pt'  # its state, and that of o
 AROUND = 'around'  # --space: the space around the source of --init-from
 COST_FORMS = ('relative', 'absolute', 'expected', 'two-sided')  # see `estimator.budget_cost`
 WEIGHT_ARCHS = ('sampled', 'largest', 'sandwich')  # see `weight_training.StepArchs`
-WEIGHT_DRAWS = ('search', 'uniform')
+WEIGHT_DRAWS = ('search', 'uniform', 'budget')
 STRATEGIES = ('fp-nas', 'evolution', 'random')  # see `strategy`

@@ -96,7 +96,9 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add('--weight-archs', 'sampled', "architectures that a step trains. 'sampled': of the K; 'largest': also the "
         "largest one of the space; 'sandwich': also the largest and the smallest one", choices=WEIGHT_ARCHS)
     add('--weight-draws', 'search', "the sampled ones that a step trains. 'search': those that alpha is learned from; "
-        "'uniform': others, drawn uniformly", choices=WEIGHT_DRAWS)
+        "'uniform': others, drawn uniformly; 'budget': drawn uniformly from those near --target-macs",
+        choices=WEIGHT_DRAWS)
+    add('--weight-window', 0.25, 'with --weight-draws budget: multiply-adds from (1 - X) to (1 + X) * target')
     add('--distill', 0.0, 'share of the loss with which the others learn from the outputs of the largest architecture, '
         '0 to 1; with --weight-archs largest or sandwich')
     add('--weight-ema', None, 'score with an exponential moving average of the weights of this decay, such as 0.999',
@@ -229,6 +231,8 @@ def _check(args: argparse.Namespace) -> None:
             f'--distill {args.distill:g}: the others learn from the largest architecture, which is not in the step: '
             'expected --weight-archs sandwich or largest'
         )
+    if args.weight_draws == 'budget' and args.target_macs is None:
+        raise UsageError('--weight-draws budget: expected --target-macs, the budget')
     if args.class_weights and args.balanced_sampling:
         raise UsageError('--class-weights and --balanced-sampling correct for the same thing: give one of them')
     args.in_chans = args.in_chans or (args.input_size[0] if args.input_size else BANDS.get(args.input_img_mode, 3))

@@ -207,6 +207,14 @@ def check_target(space: MBConvSpace, config: SearchConfig | CandidateConfig, num
         raise UsageError(f'--target-macs {config.target:,.0f}: {e}') from None
 
 
+def weight_window(args: Namespace) -> tuple[int, int] | None:
+    """Smallest and largest multiply-adds that the weights are trained at; None for any."""
+    if args.weight_draws != 'budget':
+        return None
+    share = args.weight_window
+    return math.ceil(args.target_macs * (1 - share)), math.floor(args.target_macs * (1 + share))
+
+
 def create_evaluator(
         args: Namespace,
         space: MBConvSpace,
@@ -257,6 +265,7 @@ def create_evaluator(
         val_class_weights=weights[1] if weights is not None else None,
         weight_archs=args.weight_archs,
         weight_draws=args.weight_draws,
+        weight_window=weight_window(args),
         distill=args.distill,
         weight_ema=args.weight_ema,
         seed=args.seed,

@@ -13,8 +13,7 @@ FP_NAS, EVOLUTION, RANDOM = STRATEGIES
 # Option -> the strategies in which it means something; all others mean something in each.
 ONLY: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
-        (*'warmup_epochs joint_epoch lam num_samples beta cost_form temperature no_baseline'.split(), 'alpha_lr',
-         'weight_draws'),
+        (*'warmup_epochs joint_epoch lam num_samples beta cost_form temperature no_baseline'.split(), 'alpha_lr'),
         (FP_NAS,),
     ),
     **dict.fromkeys(('evaluations', 'score_batches'), (EVOLUTION, RANDOM)),

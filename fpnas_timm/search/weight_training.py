@@ -1,7 +1,8 @@
 """How a step trains the supernet's weights: which architectures, with which loss, and the average that is scored.
 
 * `StepArchs`: the sampled architectures, or beside them the largest one, or the largest and the smallest (the sandwich
-  rule, https://arxiv.org/abs/1903.05134). The sampled ones are those of the search, or drawn uniformly.
+  rule, https://arxiv.org/abs/1903.05134). The sampled ones are those of the search, or drawn uniformly, also from those
+  near the budget alone.
 * `StepLoss`: the loss with the labels, and distillation in place: the others learn from the largest one's outputs.
 * `WeightAverage`: an exponential moving average of the weights, which scores the architectures.
 """
@@ -17,7 +18,9 @@ from ..errors import UsageError
 from ..model.supernet import SuperNet
 from ..spaces import Choices, MBConvSpace
 from ..spaces.around import largest_arch, smallest_arch
+from ..spaces.decode import InfeasibleError
 from .names import WEIGHT_ARCHS, WEIGHT_DRAWS
+from .within import Draw, WindowSampler
 
 __all__ = ['BESIDE_LARGEST', 'StepArchs', 'StepLoss', 'WeightAverage']
 
@@ -30,22 +33,38 @@ class StepArchs:
     The same on all processes, since all have the same generator.
     """
 
-    def __init__(self, space: MBConvSpace, rule: str = 'sampled', draws: str = 'search', seed: int = 0) -> None:
+    def __init__(
+            self,
+            space: MBConvSpace,
+            rule: str = 'sampled',
+            draws: str = 'search',
+            seed: int = 0,
+            window: tuple[int, int] | None = None,
+            num_classes: int = 1000,
+            in_chans: int = 3,
+    ) -> None:
         """
         Args:
             space: the space of the supernet.
             rule: 'sampled': the sampled ones; 'largest': the largest one of the space too; 'sandwich': the largest and
                 the smallest one too.
-            draws: 'search': the sampled ones are the search's; 'uniform': as many, drawn uniformly over the choices.
+            draws: 'search': the sampled ones are the search's; 'uniform': as many, drawn uniformly over the choices;
+                'budget': as many, drawn uniformly over those within `window`.
             seed: seed of these draws.
+            window: smallest and largest multiply-adds of 'budget'.
+            num_classes: number of classes that the multiply-adds are counted for.
+            in_chans: number of image channels that they are counted for.
 
         Raises:
-            UsageError: an unknown rule or kind of draws.
+            UsageError: an unknown rule or kind of draws, or no architecture is within the window.
         """
         for name, value, known in (('weight_archs', rule, WEIGHT_ARCHS), ('weight_draws', draws, WEIGHT_DRAWS)):
             if value not in known:
                 raise UsageError(f'{name} {value!r}: expected one of {", ".join(known)}')
-        self.space, self.draws = space, draws
+        self.space = space
+        self.draw: Draw | None = space.sample if draws == 'uniform' else None
+        if draws == 'budget':
+            self.draw = _draw_within(space, window, num_classes, in_chans)
         self.largest = space.from_arch(largest_arch(space)) if rule != 'sampled' else None
         self.smallest = space.from_arch(smallest_arch(space)) if rule == 'sandwich' else None
         self.generator = torch.Generator().manual_seed(seed)
@@ -56,7 +75,7 @@ class StepArchs:
         Args:
             sampled: those of the search.
         """
-        archs = list(sampled) if self.draws == 'search' else [self.space.sample(self.generator) for _ in sampled]
+        archs = list(sampled) if self.draw is None else [self.draw(self.generator) for _ in sampled]
         if self.largest is not None:
             archs.insert(0, self._with_any_act(self.largest))
         if self.smallest is not None:
@@ -79,6 +98,17 @@ class StepArchs:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a state returned by `state_dict`."""
         self.generator.set_state(state['generator'])
+
+
+def _draw_within(space: MBConvSpace, window: tuple[int, int] | None, num_classes: int, in_chans: int) -> Draw:
+    if window is None:
+        raise UsageError("weight_draws 'budget': expected a window of multiply-adds, weight_window")
+    draw = WindowSampler(space, window, num_classes, in_chans)
+    try:
+        draw(torch.Generator().manual_seed(0))
+    except InfeasibleError as e:
+        raise UsageError(f'weight_window: {e}') from None
+    return draw
 
 
 class StepLoss:

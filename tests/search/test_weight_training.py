@@ -237,7 +237,7 @@ def test_the_options_reach_the_evaluator(tmp_path: Path) -> None:
         return setup.evaluator, setup.search.config
 
     evaluator, config = ready(**SANDWICH)
-    assert evaluator.step_loss.distill == 0.5 and evaluator.step_archs.draws == 'uniform'
+    assert evaluator.step_loss.distill == 0.5 and evaluator.step_archs.draw == SPACE.sample
     assert evaluator.average is not None and evaluator.average.decay == 0.9
     assert config.weight_samples == 2
     assert ready(weight_archs='largest', weight_samples=3)[1].weight_samples == 3
@@ -246,13 +246,45 @@ def test_the_options_reach_the_evaluator(tmp_path: Path) -> None:
     assert evaluator.step_archs(sampled(2)) == sampled(2)
 
 
+@pytest.mark.parametrize('strategy', ['fp-nas', 'random'])
+def test_weights_trained_near_the_budget(strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All trained architectures but the largest are within a window that few are in."""
+    trained, inside = [], [42_000 * 0.95, 42_000 * 1.05]
+    monkeypatch.setattr('fpnas_timm.search.evaluator.shared_pass.train', lambda net, images, archs, *_: (
+        trained.append(archs), torch.zeros(len(archs)))[1])
+    args = search_options({
+        'output': str(tmp_path / 'out'), **SETTINGS, 'strategy': strategy, 'weight_draws': 'budget',
+        'target_macs': 42_000, 'tolerance': 0.3, 'weight_window': 0.05, 'weight_archs': 'largest', 'weight_samples': 3,
+        'warmup_epochs': None,
+    })
+    evaluator = set_up(args, SPACE, check_images(Colours())).evaluator
+    evaluator.start_epoch(0, 0)
+    generator = torch.Generator().manual_seed(0)
+    given = [SPACE.sample(generator) for _ in range(300)]
+    assert 0 < sum(inside[0] <= evaluator.cost(a) <= inside[1] for a in given) < 60
+    for p in evaluator.net.parameters():
+        p.grad = torch.zeros_like(p)
+    evaluator.train_step(given)
+    (step,) = trained
+    costs = [evaluator.full_cost(arch).macs for arch in step]
+    assert len(costs) == 301 and costs[0] == max(costs)
+    assert all(inside[0] <= c <= inside[1] for c in costs[1:])
+    assert len(set(map(str, step[1:]))) == 32  # all that there are
+    with pytest.raises(UsageError, match=r'^weight_window: .*multiply-adds'):
+        StepArchs(SPACE, draws='budget', window=(1, 2), num_classes=3)
+    with pytest.raises(UsageError, match=r"^weight_draws 'budget': expected a window"):
+        StepArchs(SPACE, draws='budget')
+
+
 @pytest.mark.parametrize(('options', 'message'), [
     ({'distill': 0.5}, '--distill 0.5: the others learn from the largest architecture, which is not in the step: '
                        'expected --weight-archs sandwich or largest'),
     ({'distill': 1.5, 'weight_archs': 'sandwich'}, '1.5: expected 0 to 1'),
     ({'weight_ema': 1}, '1: expected 0 or more and less than 1'),
     ({'weight_archs': 'sandwhich'}, "'sandwhich': expected one of sampled, largest, sandwich; did you mean sandwich?"),
-    ({'weight_draws': 'unifrom'}, "'unifrom': expected one of search, uniform; did you mean uniform?"),
+    ({'weight_draws': 'unifrom'}, "'unifrom': expected one of search, uniform, budget; did you mean uniform?"),
+    ({'weight_draws': 'budget'}, '--weight-draws budget: expected --target-macs, the budget'),
+    ({'weight_draws': 'budget', 'target_macs': '3M', 'weight_window': 0}, '0: expected more than 0 and less than 1'),
 ])
 def test_wrong_options(options: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as e:
