@@ -7,6 +7,7 @@
 * `sampled`: what of the sampled architectures is recorded
 * `evaluator`: the evaluator that trains and scores a supernet
 * `weight_training`: which architectures a step trains, with which loss; the average of the weights
+* `work_split`: how several processes divide the work of a step
 * `dataset`, `joined`, `halves`: the images, and which of them train the weights or alpha
 * `candidates`, `evolution`, `scores`, `within`: the baselines, which score single candidates within the budget
 * `strategies`, `strategy_options`: `--strategy`: the method or one of the baselines

@@ -2,11 +2,7 @@
 
 What several architectures of a step have in common is computed once (`model/shared_pass.py`).
 
-In distributed runs (`torchrun`) the *data* are split: each process evaluates all K architectures on its share of the
-batch. All processes are thus busy for any K (which decreases during the search), and each needs memory for its own
-share only. The log-likelihood of the batch is the sum over the processes; the weight gradient is their average. Batch
-norm uses the statistics of each process's share, as usual in distributed training: N processes are equivalent to one
-process with N times as many `--grad-accum-steps`.
+In distributed runs (`torchrun`) the processes divide the data of a step or its architectures (`work_split.py`).
 """
 import hashlib
 import math
@@ -16,7 +12,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
@@ -31,6 +26,7 @@ from ..spaces.ranked import decode_ranked
 from .distribution import Distribution
 from .halves import HalfLoader
 from .weight_training import StepArchs, StepLoss, WeightAverage
+from .work_split import WorkSplit
 
 __all__ = ['Accuracy', 'SuperNetEvaluator']
 
@@ -63,7 +59,7 @@ class SuperNetEvaluator:
             clip_grad: float | None = None,
             accum_steps: int = 1,
             cost_classes: int | None = None,
-            world_size: int = 1,
+            split: WorkSplit | None = None,
             memory_format: torch.memory_format = torch.contiguous_format,
             val_class_weights: Sequence[float] | None = None,
             weight_archs: str = 'sampled',
@@ -86,7 +82,7 @@ class SuperNetEvaluator:
             clip_grad: maximum norm of the gradient.
             accum_steps: batches per step and process.
             cost_classes: number of classes assumed for the multiply-adds; the supernet's if None.
-            world_size: number of processes.
+            split: what this process does of a step's work; all if None.
             memory_format: memory format of the images.
             val_class_weights: weights of the classes in the log-likelihood; all 1 if None. The log-likelihood is then
                 that of images counted as often as their weight, so their mean weight should be 1: otherwise the weights
@@ -106,7 +102,7 @@ class SuperNetEvaluator:
         self.optimizer, self.scheduler, self.loss_fn = optimizer, scheduler, loss_fn
         self.autocast, self.scaler, self.clip_grad = autocast, scaler, clip_grad
         self.accum_steps = accum_steps
-        self.world_size = world_size
+        self.split = split or WorkSplit()
         self.memory_format = memory_format
         self.device = next(net.parameters()).device
         self.val_class_weights = None
@@ -160,13 +156,14 @@ class SuperNetEvaluator:
         losses = torch.zeros(len(archs), device=self.device)
         self.optimizer.zero_grad()
         networks = [self._arch(arch) for arch in archs]
-        share = 1 / (len(archs) * self.accum_steps * self.world_size)
+        share = 1 / (len(archs) * self.accum_steps * self.split.data_parts)
+        own = self.split.own(networks)
         for _ in range(self.accum_steps):
-            losses += self._add_gradients(networks, share) / self.accum_steps
-        losses = self._gathered(losses).mean(0)
+            losses[own] += self._add_gradients(networks, own, share) / self.accum_steps
+        losses = self.split.gathered(losses).sum(0) / self.split.data_parts
         if not losses.isfinite().all():
             raise NonFiniteError('the training loss', losses.tolist(), archs)
-        self._sum_gradients()
+        self.split.sum_gradients(self.net.parameters())
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.clip_grad or math.inf).item()
         if not self.scaler.is_enabled() and not math.isfinite(norm):  # an enabled scaler skips such a step
@@ -180,13 +177,22 @@ class SuperNetEvaluator:
             self.scheduler.step_update(num_updates=self.updates)
         return losses.mean().item()
 
-    def _add_gradients(self, networks: Sequence[Arch], share: float) -> torch.Tensor:
-        """Add `share` times the gradient of every architecture on the next batch; return their losses, (K,)."""
+    def _add_gradients(self, networks: Sequence[Arch], own: Sequence[int], share: float) -> torch.Tensor:
+        """Add `share` times the gradient of each of this process's `own` networks on the next batch.
+
+        Returns:
+            Their losses, (len(own),).
+        """
         images, target = self._next(self._train)
+        if not own:
+            return self.scaler.scale(torch.zeros(0, device=self.device))  # a scaler must have scaled something
+        if self.step_loss.distill and own[0]:  # another process trains the teacher
+            with torch.no_grad(), self.autocast():
+                self.step_loss(self.net(images, networks[0]), 0, target)
         return shared_pass.train(
-            self.net, images, networks, lambda logits, k: self.step_loss(logits, k, target),
+            self.net, images, [networks[k] for k in own], lambda logits, i: self.step_loss(logits, own[i], target),
             lambda loss: self.scaler.scale(loss * share).backward(), self.autocast,
-        )
+        ).float()
 
     @torch.no_grad()
     def log_likelihoods(self, archs: Sequence[Choices]) -> torch.Tensor:
@@ -195,11 +201,13 @@ class SuperNetEvaluator:
             self._val = self.val_loader.start(*self._start)
         net, networks = self.scored, [self._arch(arch) for arch in archs]
         sums = torch.zeros(len(archs), dtype=torch.float64, device=self.device)
+        own = self.split.own(networks)
         for _ in range(self.accum_steps):
             images, target = self._next(self._val)
-            for equal, logits in shared_pass.score(net, images, networks, self.autocast):
-                sums[equal] -= F.cross_entropy(logits.float(), target, self.val_class_weights, reduction='sum')
-        return self._gathered(sums).cpu().sum(0)
+            for equal, logits in shared_pass.score(net, images, [networks[k] for k in own], self.autocast):
+                loss = F.cross_entropy(logits.float(), target, self.val_class_weights, reduction='sum')
+                sums[[own[i] for i in equal]] -= loss
+        return self.split.gathered(sums).cpu().sum(0)
 
     def use_batches(self, batches: Iterator) -> None:
         """Let `log_likelihoods` take these batches of images and classes, instead of those of the epoch."""
@@ -207,7 +215,7 @@ class SuperNetEvaluator:
 
     def check_in_sync(self, alpha: torch.Tensor) -> None:
         """Raise RunError unless alpha is bitwise identical on all processes."""
-        prints = self._gathered(torch.tensor(fingerprint(alpha), dtype=torch.float64, device=self.device))
+        prints = self.split.gathered(torch.tensor(fingerprint(alpha), dtype=torch.float64, device=self.device))
         if (prints != prints[0]).any():
             raise RunError('the processes no longer hold the same architecture parameters; the last checkpoint is kept')
 
@@ -252,24 +260,6 @@ class SuperNetEvaluator:
         images, target = next(batches)
         images = images.to(self.device, non_blocking=True, memory_format=self.memory_format)
         return images, target.to(self.device, non_blocking=True)
-
-    def _gathered(self, values: torch.Tensor) -> torch.Tensor:
-        """The values of all processes, one row per rank, so that sums are bitwise identical on all processes."""
-        if self.world_size == 1:
-            return values[None]
-        rows = [torch.empty_like(values) for _ in range(self.world_size)]
-        dist.all_gather(rows, values)
-        return torch.stack(rows)
-
-    def _sum_gradients(self) -> None:
-        """Sum the gradients over all processes; all ran the same architectures, so the same weights have gradients."""
-        if self.world_size == 1:
-            return
-        grads = [p.grad for p in self.net.parameters() if p.grad is not None]
-        flat = torch.cat([g.reshape(-1) for g in grads])
-        dist.all_reduce(flat)
-        for grad, part in zip(grads, flat.split([g.numel() for g in grads])):
-            grad.copy_(part.view_as(grad))
 
     def state_dict(self) -> dict[str, Any]:
         """Weights and their average, optimizer, scaler, number of updates and the states of the random generators."""

@@ -20,8 +20,9 @@ from .dataset import GivenImages
 from .folder import saved_class_weights, saved_halves
 from .halves import Half, HalfLoader, Halves, StepBatches, joined_halves, pick_classes, stratified_halves
 from .joined import JoinedImages, join_images
+from .work_split import WorkSplit
 
-__all__ = ['create_half_loader', 'data_config_of', 'half_class_weights', 'open_halves', 'open_images']
+__all__ = ['create_half_loader', 'data_config_of', 'half_class_weights', 'open_halves', 'open_images', 'work_split']
 
 
 def open_images(args: Namespace) -> Dataset:
@@ -79,7 +80,7 @@ def open_halves(args: Namespace, dataset: Dataset | None = None) -> tuple[Datase
     else:
         saved = saved_halves(Path(args.output), targets, classes) if args.resume else None
         halves = saved or stratified_halves(targets, classes, args.seed, names)
-    step = args.batch_size * args.grad_accum_steps * args.world_size
+    step = args.batch_size * args.grad_accum_steps * work_split(args).data_parts
     if min(len(halves.train), len(halves.val)) < step:
         raise UsageError(
             f'halves of {len(halves.train)} and {len(halves.val)} images are smaller than the {step} of one step: '
@@ -145,11 +146,17 @@ def create_half_loader(
     )
     half = Half(dataset, indices, classes, transform, image_mode(args), args.seed)
     targets = class_indices(dataset) if args.balanced_sampling else None
+    split = work_split(args)
     batches = StepBatches(
-        len(half), args.batch_size, (args.seed, int(is_training)), args.grad_accum_steps, args.rank, args.world_size,
-        None if targets is None else [targets[i] for i in indices], steps,
+        len(half), args.batch_size, (args.seed, int(is_training)), args.grad_accum_steps, split.data_part,
+        split.data_parts, None if targets is None else [targets[i] for i in indices], steps,
     )
     return HalfLoader(half, batches, args.workers, args.pin_mem)
+
+
+def work_split(args: Namespace) -> WorkSplit:
+    """What this process does of a step's work."""
+    return WorkSplit(args.split, args.rank, args.world_size)
 
 
 def image_mode(args: Namespace) -> str:

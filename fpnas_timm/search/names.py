@@ -2,7 +2,7 @@
 
 __all__ = [
     'ARGS_FILE', 'AROUND', 'CHECKPOINT', 'COST_FORMS', 'PREVIOUS', 'SPACE_FILE', 'STRATEGIES', 'WEIGHT_ARCHS',
-    'WEIGHT_DRAWS',
+    'WEIGHT_DRAWS', 'WORK_SPLITS',
 ]
 
 ARGS_FILE = 'args.yaml'  # the options of a search, in its folder
@@ -13,3 +13,4 @@ COST_FORMS = ('relative', 'absolute', 'expected', 'two-sided')  # see `estimator
 WEIGHT_ARCHS = ('sampled', 'largest', 'sandwich')  # see `weight_training.StepArchs`
 WEIGHT_DRAWS = ('search', 'uniform', 'budget')
 STRATEGIES = ('fp-nas', 'evolution', 'random')  # see `strategy`
+WORK_SPLITS = ('data', 'archs')  # see `work_split.WorkSplit`

@@ -14,7 +14,7 @@ from ..runs.options import OptionGroup
 from ..runs.parser import Parser, check_order, default_workers, known_options, load_yaml, set_options
 from ..runs.values import Range
 from ..spaces.budgets import quantity
-from .names import AROUND, COST_FORMS, STRATEGIES, WEIGHT_ARCHS, WEIGHT_DRAWS
+from .names import AROUND, COST_FORMS, STRATEGIES, WEIGHT_ARCHS, WEIGHT_DRAWS, WORK_SPLITS
 from .saved import AUTO, folder_to_resume, resumed
 from .strategy_options import FP_NAS, ONLY, add_strategy_options, check_strategy
 
@@ -57,6 +57,8 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add('--preset', None, "the paper's settings for a space", choices=tuple(PRESETS))
     add.shared('seed', default=0)
     add.shared('device')
+    add('--split', 'data', "what several processes divide. 'data': the batches; 'archs': the architectures of a step, "
+        'for small networks on GPUs', choices=WORK_SPLITS)
     add.shared('workers', otherwise='2, or 1 on a machine with one core')
     add.shared('log_interval')
     add.shared('log_tensorboard', 'log_wandb', 'wandb_project')

@@ -30,7 +30,7 @@ from .evaluator import SuperNetEvaluator
 from .fitted import fitted
 from .folder import check_new, fingerprint_of, read_record
 from .halves import Halves
-from .images import create_half_loader, data_config_of, half_class_weights, open_halves
+from .images import create_half_loader, data_config_of, half_class_weights, open_halves, work_split
 from .joined import JoinedImages
 from .loop import SearchConfig
 from .names import AROUND, SPACE_FILE
@@ -120,7 +120,7 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
     if isinstance(config, SearchConfig):
         config = fitted(
             config, args.temperature, args.alpha_lr, evaluator.steps_per_epoch,
-            args.batch_size * args.grad_accum_steps * args.world_size,
+            evaluator.val_loader.batches.images_per_step,
         )
     images = fingerprint_of(dataset, read_record(Path(args.output)).get('images') if args.resume else None)
     return Setup(
@@ -260,7 +260,7 @@ def create_evaluator(
         clip_grad=args.clip_grad or None,
         accum_steps=args.grad_accum_steps,
         cost_classes=args.target_num_classes,
-        world_size=args.world_size,
+        split=work_split(args),
         memory_format=torch.channels_last if args.channels_last else torch.contiguous_format,
         val_class_weights=weights[1] if weights is not None else None,
         weight_archs=args.weight_archs,

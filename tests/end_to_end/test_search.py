@@ -19,6 +19,7 @@ from fpnas_timm.errors import RunError
 from fpnas_timm.search.distribution import load_distribution
 from fpnas_timm.search.evaluator import SuperNetEvaluator, fingerprint
 from fpnas_timm.search.halves import Halves
+from fpnas_timm.search.work_split import WorkSplit
 from fpnas_timm.weights.recorded import recorded_of
 
 ROOT = Path(__file__).parents[2]
@@ -147,14 +148,17 @@ def test_processes_that_disagree_are_found_out() -> None:
     assert len(prints) == 4 + 64
     assert all(p == int(float(p)) for p in prints)
 
+    class Two(WorkSplit):
+        def gathered(self, values: torch.Tensor) -> torch.Tensor:
+            return torch.stack([values, values + 1])
+
     class Other(SuperNetEvaluator):
         device = torch.device('cpu')
 
         def __init__(self) -> None:
             """Another process, with another alpha."""
 
-        def _gathered(self, values: torch.Tensor) -> torch.Tensor:
-            return torch.stack([values, values + 1])
+            self.split = Two()
 
     with pytest.raises(RunError, match='no longer hold the same'):
         Other().check_in_sync(alpha)
