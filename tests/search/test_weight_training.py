@@ -199,7 +199,11 @@ def test_the_architecture_that_is_not_finite_is_named() -> None:
 
 
 @pytest.mark.parametrize('settings', [
-    SANDWICH, {'weight_archs': 'largest', 'distill': 1.0, 'weight_samples': 1, 'opt': 'adamw', 'lr': 1e-3},
+    SANDWICH,
+    {
+        'weight_archs': 'largest', 'distill': 1.0, 'weight_samples': 1, 'weight_draws': 'budget', 'target_macs': 42_000,
+        'opt': 'adamw', 'lr': 1e-3, 'amp': True, 'amp_dtype': 'bfloat16', 'tolerance': 0.1,
+    },
 ])
 def test_stopped_and_resumed(settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A search that stopped in the middle ends with the same distribution and weights as one that did not."""
