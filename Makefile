@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch torchvision
 OLDEST ?= torch==2.4.0 torchvision==0.19.0 timm==1.0.31 huggingface-hub==0.30.2 'numpy<2.3'
 
-.PHONY: run test lint coverage bench docs package test-pipelines test-oldest test-timm clean
+.PHONY: run test lint coverage bench docs package test-gpu test-pipelines test-oldest test-timm clean
 
 COVERAGE_FLOOR ?= 94
 
@@ -24,6 +24,10 @@ coverage: .venv/test/.complete
 # timm's own tests, also the slow ones that have no model in them; without a package index this fails.
 test-timm: .venv/test/.complete
 	TIMM_SUITE=full .venv/test/bin/python -m pytest -n 2 tests/timm_suite
+
+# On a machine with a CUDA GPU; elsewhere all are skipped. FPNAS_GPU_TESTS=cpu rehearses them on the CPU.
+test-gpu: .venv/test/.complete
+	.venv/test/bin/python -m pytest -n 4 --dist worksteal --durations=10 tests/gpu
 
 bench: .venv/test/.complete
 	.venv/test/bin/python benchmarks/inference.py

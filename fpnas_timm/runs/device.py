@@ -70,7 +70,8 @@ def start_device(name: str, needs_float64: bool = False) -> Process:
         raise UsageError(f'--device {name}: torch has no such device on this machine; use --device cpu')
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.allow_tf32 = True
-        torch.backends.cudnn.benchmark = True
+        # benchmarks may choose other kernels in the next run
+        torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
     found = init_distributed_device_so(name, dist_url=_rendezvous_url())
     return Process(
         torch.device(found['device']), found['distributed'], found['world_size'], found['global_rank'],

@@ -57,7 +57,7 @@ SHARED: dict[str, tuple[str, Any, str, dict[str, Any]]] = {
                       {'otherwise': "the model's"}),
     'workers': ('-j --workers', None, 'number of DataLoader workers',
                 {'type': int, 'otherwise': '4, or fewer on a machine with fewer cores'}),
-    'pin_mem': ('--pin-mem', False, 'use pinned memory in the DataLoader', {}),
+    'pin_mem': ('--pin-mem', False, 'use pinned memory in the DataLoader (with CUDA always)', {}),
     'no_prefetcher': ('--no-prefetcher', False, "disable timm's prefetcher (normalises and mixes whole batches)", {}),
     # model
     'model': ('--model', 'fpnas', "any timm model, `fpnas` with an architecture string, or a `local-dir:` folder",

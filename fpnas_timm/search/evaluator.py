@@ -159,13 +159,16 @@ class SuperNetEvaluator:
         share = 1 / (len(archs) * self.accum_steps * self.split.data_parts)
         own = self.split.own(networks)
         for _ in range(self.accum_steps):
-            losses[own] += self._add_gradients(networks, own, share) / self.accum_steps
+            for k, loss in zip(own, self._add_gradients(networks, own, share)):
+                losses[k] += loss / self.accum_steps  # with a list as index, Python would wait for the device
         losses = self.split.gathered(losses).sum(0) / self.split.data_parts
-        if not losses.isfinite().all():
-            raise NonFiniteError('the training loss', losses.tolist(), archs)
         self.split.sum_gradients(self.net.parameters())
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.clip_grad or math.inf).item()
+        total = nn.utils.clip_grad_norm_(self.net.parameters(), self.clip_grad or math.inf)
+        read = on_cpu(torch.cat([losses, total.reshape(1)]))
+        losses, norm = read[:-1], read[-1].item()
+        if not losses.isfinite().all():
+            raise NonFiniteError('the training loss', losses.tolist(), archs)
         if not self.scaler.is_enabled() and not math.isfinite(norm):  # an enabled scaler skips such a step
             raise NonFiniteError('the gradient', [norm], archs)
         self.scaler.step(self.optimizer)
@@ -206,8 +209,9 @@ class SuperNetEvaluator:
             images, target = self._next(self._val)
             for equal, logits in shared_pass.score(net, images, [networks[k] for k in own], self.autocast):
                 loss = F.cross_entropy(logits.float(), target, self.val_class_weights, reduction='sum')
-                sums[[own[i] for i in equal]] -= loss
-        return self.split.gathered(sums).cpu().sum(0)
+                for i in equal:
+                    sums[own[i]] -= loss
+        return on_cpu(self.split.gathered(sums)).sum(0)
 
     def use_batches(self, batches: Iterator) -> None:
         """Let `log_likelihoods` take these batches of images and classes, instead of those of the epoch."""
@@ -238,7 +242,7 @@ class SuperNetEvaluator:
     def calibration_batches(self, count: int) -> Iterator[torch.Tensor]:
         """Image batches of the training half, for `SuperNet.extract`."""
         for _, (images, _) in zip(range(count), self.train_loader.start(0, 0)):
-            yield images.to(self.device)
+            yield images.to(self.device, non_blocking=True)
 
     @torch.no_grad()
     def accuracy(self, model: nn.Module) -> Accuracy:
@@ -247,14 +251,14 @@ class SuperNetEvaluator:
         Args:
             model: a network for the classes of the search, in eval mode, such as `SuperNet.extract` returns.
         """
-        correct = count = 0
+        correct, count = torch.zeros((), dtype=torch.long, device=self.device), 0
         for images, target in self.val_loader.once():
-            images = images.to(self.device, memory_format=self.memory_format)
+            images = images.to(self.device, non_blocking=True, memory_format=self.memory_format)
             with self.autocast():
                 logits = model(images)
-            correct += int((logits.argmax(1) == target.to(self.device)).sum())
+            correct += (logits.argmax(1) == target.to(self.device, non_blocking=True)).sum()
             count += len(target)
-        return Accuracy(100 * correct / count, count)
+        return Accuracy(100 * int(on_cpu(correct)) / count, count)
 
     def _next(self, batches: Iterator) -> tuple[torch.Tensor, torch.Tensor]:
         images, target = next(batches)
@@ -284,6 +288,11 @@ class SuperNetEvaluator:
         self.scaler.load_state_dict(state['scaler'])
         self.updates = state['updates']
         set_random_state(state['random'])
+
+
+def on_cpu(values: torch.Tensor) -> torch.Tensor:
+    """The values on the CPU. Nothing else in a step waits for a GPU, except torch's own gradient scaler."""
+    return values.cpu()
 
 
 def fingerprint(alpha: torch.Tensor) -> int:

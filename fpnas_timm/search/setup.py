@@ -103,6 +103,7 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
     device = process.device
     settings['device'] = device.type if args.device == 'auto' else args.device  # a resumed search goes on there
     vars(args).update(rank=process.rank, world_size=process.world_size)
+    args.pin_mem = args.pin_mem or device.type == 'cuda'  # else copies to the GPU wait for its queued work
     if process.world_size == 1 and not args.resume:  # several processes: when the first one locks it
         check_new(Path(args.output), args.anew)
     torch.backends.cudnn.benchmark = False  # shapes change with every architecture: it would tune all the time

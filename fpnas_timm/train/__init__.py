@@ -7,7 +7,7 @@
 * `network`, `data`, `sampling`, `task`: the network, the data, balanced sampling and the loss
 * `start`: the model that `--model` names, and what of it starts from random weights
 * `classes`, `channels`: what a model's folder says of it, matched with the data and the options
-* `epoch`: one pass over the training images
+* `epoch`, `losses`: one pass over the training images, and its mean loss
 * `validate`: loss and accuracy
 * `folder`: the files that a run writes
 * `resume`, `state`: whether a run starts or goes on, and from what

@@ -52,7 +52,7 @@ def loader_arguments(
         mean=data_config['mean'],
         std=data_config['std'],
         num_workers=args.workers,
-        pin_memory=args.pin_mem,
+        pin_memory=args.pin_mem or process.device.type == 'cuda',  # else copies wait for the GPU's queued work
         img_dtype=precision.dtype or torch.float32,
         device=process.device,
         distributed=process.distributed,

@@ -17,6 +17,7 @@ from ..runs.processes import StopRequest
 from ..runs.tracking import progress
 from .checkpoints import LAST, RunCheckpoints
 from .data import Loaders
+from .losses import Losses
 from .network import Frozen
 from .task import trainable_module
 
@@ -91,7 +92,11 @@ def train_epoch(trainer: Trainer, epoch: int, stop: StopRequest | None = None) -
     if trainer.frozen is not None:
         trainer.frozen.eval()
     num_batches, updates = len(loaders.train), trainer.updates_per_epoch
-    losses, images, bad_in_a_row, started = utils.AverageMeter(), 0, 0, time.monotonic()
+    losses = Losses(
+        MAX_SKIPPED if trainer.scaler is not None else 0,
+        lambda value, update: RunError(not_finite(f'the loss is {value}', trainer, epoch, update)),
+    )
+    images, started = 0, time.monotonic()
     bar = progress(loaders.train, f'epoch {epoch + 1}', process.primary)
     trainer.optimizer.zero_grad()
     for index, (input, target) in enumerate(bar):
@@ -99,20 +104,14 @@ def train_epoch(trainer: Trainer, epoch: int, stop: StopRequest | None = None) -
         need_update = is_last or (index + 1) % settings.accumulate == 0
         batches = min(settings.accumulate, num_batches - update * settings.accumulate)  # in this update
         if not settings.prefetcher:
-            input, target = input.to(process.device, trainer.precision.dtype), target.to(process.device)
+            input = input.to(process.device, trainer.precision.dtype, non_blocking=True)
+            target = target.to(process.device, non_blocking=True)
             if loaders.mixup is not None:
                 input, target = loaders.mixup(input, target)
         input = trainer.precision.layout(input)
 
-        value = _step(trainer, input, target, batches, need_update)
+        losses.add(_step(trainer, input, target, batches, need_update), batches, len(input), update)
         images += len(input) * process.world_size
-        if math.isfinite(value):
-            losses.update(value, len(input))
-            bad_in_a_row = 0
-        else:
-            bad_in_a_row += 1
-            if bad_in_a_row > (MAX_SKIPPED if trainer.scaler is not None else 0):
-                raise RunError(not_finite(f'the loss is {value}', trainer, epoch, update))
         if not need_update:
             continue
         trainer.optimizer.zero_grad()
@@ -120,29 +119,32 @@ def train_epoch(trainer: Trainer, epoch: int, stop: StopRequest | None = None) -
         task.update_ema(step=num_updates)
         if settings.synchronize and process.device.type == 'cuda':
             torch.cuda.synchronize()
-        bar.set_postfix(loss=f'{losses.avg:.3f}', refresh=False)
+        bar.set_postfix(loss=f'{losses.mean:.3f}', refresh=False)
         if (update + 1) % settings.log_interval == 0 and not is_last and bar.disable and process.primary:
+            losses.read_all()
             speed = images / (time.monotonic() - started)
-            _logger.info(f'epoch {epoch + 1} [{update + 1}/{updates}]: loss {value:.4g} (mean {losses.avg:.4g}), '
-                         f'{speed:.1f} images/s, learning rate {trainer.learning_rate:.3g}')
+            _logger.info(f'epoch {epoch + 1} [{update + 1}/{updates}]: loss {losses.last:.4g} '
+                         f'(mean {losses.mean:.4g}), {speed:.1f} images/s, learning rate {trainer.learning_rate:.3g}')
         if settings.save_images and (update % settings.log_interval == 0 or is_last) and process.primary:
             save_batch(input, trainer.folder / f'train-batch-{index}.jpg')
         if trainer.saver is not None and settings.recovery_interval and (update + 1) % settings.recovery_interval == 0:
+            losses.read_all()
             trainer.saver.save_recovery(epoch, batch_idx=update)
         if trainer.scheduler is not None:
-            trainer.scheduler.step_update(num_updates=num_updates, metric=losses.avg)
+            trainer.scheduler.step_update(num_updates=num_updates, metric=losses.mean)
         if stop:
             break
+    losses.read_all()
     if hasattr(trainer.optimizer, 'sync_lookahead'):
         trainer.optimizer.sync_lookahead()
     if process.distributed:
-        mean = torch.tensor([losses.avg], device=process.device, dtype=torch.float32)
+        mean = torch.tensor([losses.mean], device=process.device, dtype=torch.float32)
         return utils.reduce_tensor(mean, process.world_size).item()
-    return losses.avg
+    return losses.mean
 
 
-def _step(trainer: Trainer, input: torch.Tensor, target: torch.Tensor, batches: int, need_update: bool) -> float:
-    """Forward and backward pass of one of the `batches` of an update, and the update if due; returns the loss."""
+def _step(trainer: Trainer, input: torch.Tensor, target: torch.Tensor, batches: int, need_update: bool) -> torch.Tensor:
+    """Forward and backward pass of one of the `batches` of an update, and the update if due; returns loss / batches."""
     settings, task, optimizer = trainer.settings, trainer.task, trainer.optimizer
     second_order = getattr(optimizer, 'is_second_order', False)
     with task.no_sync() if trainer.process.distributed and not need_update else nullcontext():
@@ -163,7 +165,7 @@ def _step(trainer: Trainer, input: torch.Tensor, target: torch.Tensor, batches: 
                 if params is not None and settings.clip_grad:
                     utils.dispatch_clip_grad(params, value=settings.clip_grad, mode=settings.clip_mode)
                 optimizer.step()
-    return loss.item() * batches
+    return loss
 
 
 def loss_scale(kind: str, batch_size: int, mean_batch_size: float) -> float:

@@ -83,7 +83,7 @@ def validate(args: argparse.Namespace) -> dict[str, Any]:
         crop_pct=config['crop_pct'],
         crop_mode=config['crop_mode'],
         num_workers=default_workers() if args.workers is None else args.workers,
-        pin_memory=args.pin_mem,
+        pin_memory=args.pin_mem or process.device.type == 'cuda',
         device=process.device,
         img_dtype=precision.dtype or torch.float32,
         use_prefetcher=not args.no_prefetcher,
@@ -179,7 +179,8 @@ def evaluate(model: nn.Module, loader: Any, process: Process, precision: Precisi
     limit = evaluation_sample_limit(loader) if process.distributed else None
     evaluator = ClassificationEvaluator(process.device, max_samples=limit)
     for images, target in progress(loader, 'validation', process.primary):
-        images, target = images.to(device=process.device, dtype=precision.dtype), target.to(device=process.device)
+        images = images.to(device=process.device, dtype=precision.dtype, non_blocking=True)
+        target = target.to(device=process.device, non_blocking=True)
         with precision.autocast():
             output = model(precision.layout(images))
         evaluator.update(output, target)

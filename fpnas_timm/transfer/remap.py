@@ -236,7 +236,7 @@ def _layers(net: FPNAS) -> list[tuple[str, nn.Module]]:
 def _num_copied(words: dict[str, str], name: str, module: nn.Module) -> int:
     if words.get(name, 'new').startswith('new'):
         return 0
-    return sum(int(p.count_nonzero()) for p in module.parameters() if p.dim() > 1)
+    return int(sum(p.count_nonzero() for p in module.parameters() if p.dim() > 1))
 
 
 def _runs_before(units: list[Unit]) -> dict[str, int]:

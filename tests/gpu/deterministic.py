@@ -1,0 +1,11 @@
+"""Deterministic algorithms of torch: for `--device-modules tests.gpu.deterministic`, or `python -m .. search ARGS`."""
+import sys
+
+import torch
+
+torch.use_deterministic_algorithms(True)
+
+if __name__ == '__main__':
+    from fpnas_timm.cli import main
+
+    sys.exit(main())
