@@ -155,7 +155,7 @@ def test_the_evaluator(gpu: torch.device, space: MBConvSpace, tiny_images: Path,
     with torch.no_grad():
         distribution.alpha.normal_(generator=torch.Generator().manual_seed(0))
     window = (42_000, 60_000)
-    assert found.decode(distribution, window) == expected.decode(distribution, window)
+    assert found.decode(distribution, window, 3) == expected.decode(distribution, window, 3)
     arch = space.to_arch(archs[0])
     batches = list(expected.calibration_batches(2))
     nets = [own.net.extract(arch, batches) for own in (found, expected)]

@@ -25,6 +25,7 @@ WAYS: dict[str, dict[str, Any]] = {
     'float16': dict(amp=True, amp_dtype='float16'),
     'bfloat16, channels_last': dict(amp=True, amp_dtype='bfloat16', channels_last=True, workers=2),
     'float16, accumulated, weighed': dict(amp=True, grad_accum_steps=2, batch_size=3, class_weights='balanced'),
+    'sandwich, average': dict(weight_archs='sandwich', distill=0.5, weight_ema=0.9),
 }
 
 

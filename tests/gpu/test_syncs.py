@@ -122,7 +122,8 @@ def test_losses_are_read_one_step_late(gpu: torch.device) -> None:
 @pytest.mark.parametrize('options', [
     {}, dict(amp=True, amp_dtype='bfloat16', channels_last=True, class_weights='balanced'),
     dict(amp=True, grad_accum_steps=2, batch_size=3),
-], ids=['float32', 'bfloat16', 'float16'])
+    dict(weight_archs='sandwich', distill=0.5, weight_ema=0.9),
+], ids=['float32', 'bfloat16', 'float16', 'sandwich'])
 def test_search(
         space: MBConvSpace, tiny_images: Path, tmp_path: Path, allow: Callable[[Any, str], Counter],
         options: dict[str, Any],
