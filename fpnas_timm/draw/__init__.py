@@ -1,9 +1,15 @@
-"""Pictures. matplotlib is only imported here, and only when something is drawn.
+"""Pictures and reports. matplotlib is only imported here, and only when a picture file is drawn.
 
 * `arch`: an architecture, as Figure B.1
 * `search`: the course of a search
 * `candidates`: that of one that scores candidates
 * `training`: losses, accuracies and learning rate
+* `report`, `compare`: the web page about a search, and about several; of these
+  * `searched`: what is known about a search
+  * `charts`, `clouds`, `svg`: charts as SVG
+  * `boxes`: Figure B.1 as SVG, also of averages
+  * `heatmap`: the distribution
+  * `markup`, `page.css`, `page.js`: the frame, style and script of the page
 """
 from .arch import draw_arch
 

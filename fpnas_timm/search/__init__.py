@@ -15,6 +15,7 @@
 * `fitted`: settings of alpha that fit the length of a search and its batches
 * `start`: `--init-from`: from a trained network
 * `folder`, `report`, `lines`: the files and log lines that a search writes; `diverged`: when it fails
+* `page`: its report as a web page
 """
 from typing import TYPE_CHECKING
 

@@ -17,7 +17,7 @@ from ..runs import folder as runs_folder
 from ..runs.datasets import check_readable, class_indices, fingerprint
 from ..runs.files import write_text
 from .halves import Halves
-from .names import ARGS_FILE, CHECKPOINT, PREVIOUS, SPACE_FILE
+from .names import ARGS_FILE, CHECKPOINT, PREVIOUS, RECORD, SPACE_FILE
 from .options import build_parser
 from .saved import changed_settings, fixed_settings
 
@@ -27,7 +27,6 @@ __all__ = [
 ]
 
 EXTRACT = 'extract'  # the resulting model, as a folder for timm's `local-dir:`
-RECORD = 'halves.json'  # search space, data, halves and settings, compared on resume
 HALVES = 'halves of the data'
 WORDS = {  # entries of the record
     'processes': 'number of processes', 'space': 'search space', 'images': 'images', 'class_names': 'class names',

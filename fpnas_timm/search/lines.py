@@ -5,11 +5,12 @@ from typing import Any
 
 from ..runs.files import write_jsonl
 from ..spaces import Choices
+from .names import CANDIDATES, HISTORY
 from .strategies import AnySearch
 
 __all__ = ['epoch_text', 'result_figures', 'state_files', 'step_texts', 'write_state']
 
-HISTORY, DISTRIBUTION, CANDIDATES = 'history.jsonl', 'distribution.safetensors', 'candidates.jsonl'
+DISTRIBUTION = 'distribution.safetensors'
 
 
 def step_texts(figures: Mapping[str, float]) -> dict[str, str]:

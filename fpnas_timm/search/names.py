@@ -1,12 +1,16 @@
 """Names used by both the options of a search and its code. Does not import torch, so that `--help` is fast."""
 
 __all__ = [
-    'ARGS_FILE', 'AROUND', 'CHECKPOINT', 'COST_FORMS', 'PREVIOUS', 'SPACE_FILE', 'STRATEGIES', 'WEIGHT_ARCHS',
-    'WEIGHT_DRAWS', 'WORK_SPLITS',
+    'ARGS_FILE', 'AROUND', 'CANDIDATES', 'CHECKPOINT', 'COST_FORMS', 'HISTORY', 'PREVIOUS', 'RECORD', 'REPORT',
+    'RESULT', 'SPACE_FILE', 'STRATEGIES', 'WEIGHT_ARCHS', 'WEIGHT_DRAWS', 'WORK_SPLITS',
 ]
 
 ARGS_FILE = 'args.yaml'  # the options of a search, in its folder
 SPACE_FILE = 'space.json'  # its search space
+RECORD = 'halves.json'  # search space, data, halves and settings, compared on resume
+HISTORY = 'history.jsonl'  # one row per epoch
+CANDIDATES = 'candidates.jsonl'  # of a search without a distribution: what was scored
+RESULT, REPORT = 'result.json', 'report.html'
 CHECKPOINT, PREVIOUS = 'last.pt', 'last.previous.pt'  # its state, and that of one epoch before
 AROUND = 'around'  # --space: the space around the source of --init-from
 COST_FORMS = ('relative', 'absolute', 'expected', 'two-sided')  # see `estimator.budget_cost`

@@ -21,11 +21,11 @@ from .candidates import CandidateSearch
 from .evaluator import Accuracy, SuperNetEvaluator
 from .folder import CHECKPOINT, EXTRACT
 from .lines import epoch_text, result_figures, state_files, step_texts, write_state
+from .names import RESULT
+from .page import write_page
 from .strategies import AnySearch
 
 __all__ = ['Report', 'saved_accuracy', 'write_result']
-
-RESULT = 'result.json'
 
 _logger = logging.getLogger('search')
 
@@ -75,6 +75,7 @@ class Report:
         row = search.history[-1]
         self.save(search)
         write_state(self.folder, search)
+        write_page(self.folder, search.history)
         self.trackers.log(row)
         _logger.info('epoch %d/%d (%s)  %s', row['epoch'] + 1, search.num_epochs, row['phase'], epoch_text(row))
 
@@ -96,7 +97,7 @@ def write_result(
         calibration_batches: int,
         init_from: Mapping[str, str] | None = None,
 ) -> Accuracy:
-    """Write the result of a finished search: `arch.txt`, `result.json`, the extracted model and the pictures.
+    """Write the result of a finished search: `arch.txt`, `result.json`, the extracted model, pictures and report.
 
     Args:
         folder: output folder.
@@ -145,6 +146,7 @@ def write_result(
     except ImportError:
         _logger.info("no pictures: pip install 'fpnas-timm[draw]'")
     result = {'arch': str(arch), 'space': space.name, **figures}
+    write_page(folder, search.history, result)
     write_text(folder / RESULT, json.dumps(result, indent=1) + '\n')  # last: see saved_accuracy
     _logger.info(
         '%s multiply-adds, %s parameters; %s architectures %s in %.0f s; model: local-dir:%s',

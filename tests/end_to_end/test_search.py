@@ -19,6 +19,7 @@ from fpnas_timm.errors import RunError
 from fpnas_timm.search.distribution import load_distribution
 from fpnas_timm.search.evaluator import SuperNetEvaluator, fingerprint
 from fpnas_timm.search.halves import Halves
+from fpnas_timm.search.page import write_report
 from fpnas_timm.search.work_split import WorkSplit
 from fpnas_timm.weights.recorded import recorded_of
 
@@ -47,6 +48,8 @@ def test_what_it_leaves(whole: Path, tiny_images: Path, tmp_path: Path) -> None:
     assert config['training']['search']['weights'].startswith('inherited')
     assert (config['label_names'], config['input_img_mode']) == (['blue', 'green', 'red'], 'RGB')
     assert recorded_of('fpnas', arch_file=str(whole / 'arch.txt')).search == config['training']['search']
+    page = (whole / 'report.html').read_text()
+    assert write_report(whole, tmp_path / 'again.html').read_text() == page  # from the files, as from the search
     for name in ('arch.txt', 'result.json'):  # without extract/
         shutil.copy(whole / name, tmp_path)
     beside = recorded_of('fpnas', arch_file=str(tmp_path / 'arch.txt')).search
