@@ -20,6 +20,7 @@ def main() -> None:
         names = z.namelist()
     assert wheel.stat().st_size < 1_000_000, wheel.stat().st_size
     assert 'fpnas_timm/py.typed' in names and 'fpnas_timm/weights/weights.json' in names
+    assert {'fpnas_timm/draw/page.css', 'fpnas_timm/draw/page.js'} <= set(names)
     assert {n.partition('/')[0] for n in names if '.dist-info' not in n} == {'fpnas_timm'}
     about = metadata('fpnas-timm')
     assert about['License-Expression'] == 'Apache-2.0' and 'Typing :: Typed' in about.get_all('Classifier')

@@ -127,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
     print(f'parameters     {spent.params:,}')
     print(f'accuracy       {top1:.2f} % of the validation images (EMA weights, best of {args.epochs} epochs)')
     print(f"model          {model}: timm.create_model('local-dir:{model}', pretrained=True), same logits")
+    print(f'report         {out}/search/report.html, for a browser')
     print(f'pictures       {out}/search/{{arch,course,distribution}}.png, {out}/train/curves.png')
     print(f'time           {time.monotonic() - start:.0f} s, of which the search {searched - start:.0f} s')
     return 0

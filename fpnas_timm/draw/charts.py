@@ -135,7 +135,7 @@ def accuracy_chart(runs: Sequence[Searched], names: Sequence[str]) -> str:
         if finite(top1) and finite(macs):
             error = standard_error(top1, images) if type(images) is int else 0.0
             label = f'{name}: {top1:.2f} % +- {error:.2f}, {macs:,} multiply-adds'
-            bars.append(Bar(macs / MILLION, top1, error, label, i, True))
+            bars.append(Bar(macs / MILLION, top1, error, label, i, True, name))
     return _accuracy_chart("accuracy with the supernet's weights against multiply-adds", bars, None)
 
 

@@ -4,7 +4,7 @@ from pathlib import PurePath
 from typing import Any
 
 from .charts import accuracy_chart, overlaid_charts
-from .markup import Cell, code, details, key, page, table
+from .markup import Cell, code, details, page, table
 from .report import networks, option
 from .searched import Searched, standard_error
 from .svg import escape, finite
@@ -17,7 +17,6 @@ SKIPPED = {'output', 'log_interval', 'log_tensorboard', 'log_wandb', 'wandb_proj
 def compare_page(runs: Sequence[Searched]) -> str:
     """The file, as text; of two searches or more."""
     names = short_names([run.folder for run in runs])
-    colors = key([(name, i, i % 3) for i, name in enumerate(names)])
     done = sum(run.result is not None for run in runs)
     so_far = '; of the others, the most probable or best networks so far' if done < len(runs) else ''
     intro = f'<p class="faint">{len(runs)} searches, {done} of them finished{so_far}</p>{_results(runs, names)}'
@@ -29,7 +28,7 @@ def compare_page(runs: Sequence[Searched]) -> str:
     return page('Searches compared', intro, {
         'Differences': _differences(runs, names),
         'Course': overlaid_charts(runs, names),
-        'Accuracy and cost': f'{colors}<div class="charts wide">{chart}</div>' if chart else '',
+        'Accuracy and cost': f'<div class="charts wide">{chart}</div>' if chart else '',
         'Networks': networks(list(runs), names),
         'Strings': strings,
     })

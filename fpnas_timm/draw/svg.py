@@ -30,7 +30,13 @@ class Series:
 
 @dataclass(frozen=True)
 class Bar:
-    """A point with an error bar from `y - error` to `y + error`; `mark` sets it off as the chosen one."""
+    """A point with an error bar from `y - error` to `y + error`.
+
+    Attributes:
+        label: what the pointer shows.
+        mark: sets it off as the chosen one.
+        tag: written beside it.
+    """
 
     x: float
     y: float
@@ -38,6 +44,7 @@ class Bar:
     label: str
     color: int = 0
     mark: bool = False
+    tag: str = ''
 
 
 def escape(value: object) -> str:
@@ -168,7 +175,13 @@ class Chart:
             shape = f'M{x} {y}m0 {-size}l{size} {size}l{-size} {size}l{-size} {-size}z' if bar.mark else (
                 f'M{x} {y}m{-size} 0a{size} {size} 0 1 0 {2 * size} 0a{size} {size} 0 1 0 {-2 * size} 0z'
             )
-            self.parts.append(f'<path class="{"chosen" if bar.mark else "point"}" d="{shape}"/></g>')
+            self.parts.append(f'<path class="{"chosen" if bar.mark else "point"}" d="{shape}"/>')
+            if bar.tag:
+                tag = bar.tag if len(bar.tag) <= 16 else f'..{bar.tag[-14:]}'
+                late = bar.x > sum(self.x) / 2
+                place = f'class="tick{" end" * late}" x="{x}" y="{y}" dx="{-9 if late else 9}" dy=".35em"'
+                self.parts.append(f'<text {place}>{escape(tag)}</text>')
+            self.parts.append('</g>')
 
     def cloud(self, points: Sequence[Point], shade: int) -> None:
         """Many small points of one shade, `q0` to `q4`, as a single path."""

@@ -46,6 +46,8 @@ def write_page(folder: Path, history: Sequence[Mapping[str, Any]], result: Mappi
                         one_line(e))
         return
     write_text(folder / REPORT, text)
+    if result is not None:
+        _logger.info('report: %s', folder / REPORT)
 
 
 def write_report(folder: Path, output: Path | None = None) -> Path:

@@ -27,6 +27,7 @@ def test_whole_path(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: 
     assert len(list((tmp_path / 'data').glob('*/*/*.png'))) == 1797
     for picture in ('search/arch.png', 'search/course.png', 'search/distribution.png', 'train/curves.png'):
         assert (tmp_path / picture).read_bytes().startswith(b'\x89PNG')
+    assert str(arch) in (tmp_path / 'search' / 'report.html').read_text()
     model = timm.create_model(f'local-dir:{tmp_path}/train/export', pretrained=True)
     assert model.default_cfg['input_size'] == (3, 16, 16)
     assert model.num_classes == 10

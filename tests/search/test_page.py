@@ -71,6 +71,8 @@ def test_several_folders(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypa
     assert [mark.content for mark in differences.all('mark')] == ['4', '0.1', '1', '2']
     same = {row[0]: row[1] for row in rows(differences.all('table')[1])[1:]}
     assert (same['search space'], same['--batch-size'], same['classes']) == ('tiny', '32', '3')
+    texts = [t.content for t in section(page, 'accuracy-and-cost').all('text')]
+    assert {'a/s0', 'b/s0'} <= set(texts) and 'b/s1' not in texts  # which has no accuracy yet
     captions = [c.content for c in section(page, 'networks').all('figcaption')]
     assert captions == [*names, *(f'average of the learned distribution of {n}' for n in names),
                         'average of the space tiny']
