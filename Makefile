@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch torchvision
 OLDEST ?= torch==2.4.0 torchvision==0.19.0 timm==1.0.31 huggingface-hub==0.30.2 'numpy<2.3'
 
-.PHONY: run test lint coverage bench docs package test-gpu test-pipelines test-oldest test-timm clean
+.PHONY: run test lint coverage bench docs package test-gpu bench-gpu test-pipelines test-oldest test-timm clean
 
 COVERAGE_FLOOR ?= 94
 
@@ -33,6 +33,11 @@ bench: .venv/test/.complete
 	.venv/test/bin/python benchmarks/inference.py
 	.venv/test/bin/python benchmarks/cost.py
 	.venv/test/bin/python benchmarks/training.py step
+
+# The figures of a CUDA GPU, in a minute and a half; `benchmarks/gpu.py --table output/gpu.json` shows them as Markdown.
+bench-gpu: .venv/test/.complete
+	mkdir -p output
+	.venv/test/bin/python benchmarks/gpu.py -o output/gpu.json
 
 docs: .venv/test/.complete
 	.venv/test/bin/mkdocs build --strict

@@ -1,17 +1,21 @@
 """Images/s of each model beside the timm peer of about the same multiply-adds, each at its own input size.
 
 One thread, everything in one process; ours and the peer take turns, the table shows medians. `ratio` is ours over the
-peer's, in multiply-adds per second: above 1, ours does more of its work in the same time.
+peer's, in multiply-adds per second: above 1, ours does more of its work in the same time. On a GPU a figure is the time
+between two synchronisations, divided by the number of calls between them.
 
     python benchmarks/inference.py                      # the table of docs/performance.md
+    python benchmarks/inference.py --device cuda --dtype float16 --batches 1 256
     python benchmarks/inference.py --profile fpnas_l0   # where the time goes at batch 1
 """
 
 import argparse
+import functools
 import logging
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import timm
 import torch
@@ -28,61 +32,110 @@ PEERS = {
     'fpnas_l1': 'efficientnet_b1',
     'fpnas_l2': 'efficientnet_b2',
 }
+CALLS = 10  # in a turn on a GPU
 FORMATS = {'contiguous': torch.contiguous_format, 'channels_last': torch.channels_last}
 
 
-def interleaved(functions: list[Callable[[], object]], rounds: int) -> list[float]:
-    """Median seconds of each function; they take turns, so that the machine's moods hit all of them."""
+def interleaved(functions: Sequence[Callable[[], object]], rounds: int, device: str = 'cpu') -> list[float]:
+    """Median seconds of each function; they take turns, so that the machine's moods hit all of them.
+
+    On a GPU each turn is `CALLS` calls, whose work may overlap with the preparation of the next one, as in use.
+    """
+    on_gpu = torch.device(device).type == 'cuda'
+    calls = CALLS if on_gpu else 1
     for f in functions:
-        f()
-        f()
+        for _ in range(3 if on_gpu else 2):
+            f()
     seconds: list[list[float]] = [[] for _ in functions]
     for _ in range(rounds):
         for times, f in zip(seconds, functions):
+            if on_gpu:
+                torch.cuda.synchronize()
             start = time.perf_counter()
-            f()
-            times.append(time.perf_counter() - start)
+            for _ in range(calls):
+                f()
+            if on_gpu:
+                torch.cuda.synchronize()
+            times.append((time.perf_counter() - start) / calls)
     return [statistics.median(times) for times in seconds]
 
 
-def prepared(name: str, batch: int, memory_format: torch.memory_format, fused: bool = False) -> Callable[[], object]:
+def prepared(
+        name: str, batch: int, memory_format: torch.memory_format, fused: bool = False, device: str = 'cpu',
+        dtype: str = 'float32',
+) -> Callable[[], object]:
     model: nn.Module = timm.create_model(name).eval()
     size = model.default_cfg['input_size'][-1]
     if fused:
         model = reparameterize_model(model)
-    model = model.to(memory_format=memory_format)
-    images = torch.randn(batch, 3, size, size).contiguous(memory_format=memory_format)
-    return lambda: model(images)
+    to: dict[str, Any] = dict(device=device, dtype=getattr(torch, dtype), memory_format=memory_format)
+    model = model.to(**to)
+    images = torch.randn(batch, 3, size, size).to(**to)
+
+    def run() -> torch.Tensor:
+        with torch.inference_mode():
+            return model(images)
+
+    return run
 
 
+def describe(device: str) -> str:
+    """Card and versions, for the line above a table."""
+    versions = f'torch {torch.__version__}, timm {timm.__version__}'
+    if torch.device(device).type == 'cuda':
+        return f'{torch.cuda.get_device_name(device)}, {versions}, cuDNN {torch.backends.cudnn.version()}, TF32'
+    return f'{versions}, 1 thread'
+
+
+def as_the_commands(device: str) -> None:
+    """The settings of `fpnas train` and `validate` on a GPU."""
+    if torch.device(device).type == 'cuda':
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+
+
+@functools.cache
 def macs(name: str) -> int:
     model = timm.create_model(name)
     return count(model, model.default_cfg['input_size'][-1]).macs
 
 
-def table(names: list[str], rounds: int) -> None:
-    print(f'torch {torch.__version__}, timm {timm.__version__}, 1 thread; ratio per multiply-add')
-    print('| model | peer | batch | memory format | images/s | peer images/s | ratio | ratio, ours fused |')
-    print('|---|---|---|---|---|---|---|---|')
+def measure(
+        names: Sequence[str], batches: Sequence[int], formats: Sequence[str], rounds: int, device: str = 'cpu',
+        dtype: str = 'float32',
+) -> Iterator[dict[str, Any]]:
+    """The rows of the table; `images/s` and the ratios as the columns."""
     for name in names:
         peer = PEERS[name]
         work, peer_work = macs(name), macs(peer)
-        for batch in (1, 16):
-            for label, memory_format in FORMATS.items():
+        for batch in batches:
+            for label in formats:
                 ours, fused, theirs = interleaved(
                     [
-                        prepared(name, batch, memory_format),
-                        prepared(name, batch, memory_format, fused=True),
-                        prepared(peer, batch, memory_format),
+                        prepared(name, batch, FORMATS[label], device=device, dtype=dtype),
+                        prepared(name, batch, FORMATS[label], fused=True, device=device, dtype=dtype),
+                        prepared(peer, batch, FORMATS[label], device=device, dtype=dtype),
                     ],
                     rounds if batch == 1 else max(rounds // 5, 5),
+                    device,
                 )
-                ratio, ratio_fused = (work / t / (peer_work / theirs) for t in (ours, fused))
-                print(
-                    f'| {name} | {peer} | {batch} | {label} | {batch / ours:.1f} | {batch / theirs:.1f} '
-                    f'| {ratio:.2f} | {ratio_fused:.2f} |',
-                    flush=True,
-                )
+                yield {
+                    'model': name, 'peer': peer, 'batch': batch, 'dtype': dtype, 'memory format': label,
+                    'images/s': batch / ours, 'peer images/s': batch / theirs,
+                    'ratio': work / ours / (peer_work / theirs), 'ratio, fused': work / fused / (peer_work / theirs),
+                }
+
+
+def table(args: argparse.Namespace) -> None:
+    print(f'{describe(args.device)}; {args.dtype}; ratio per multiply-add')
+    print('| model | peer | batch | memory format | images/s | peer images/s | ratio | ratio, ours fused |')
+    print('|---|---|---|---|---|---|---|---|')
+    for row in measure(args.models, args.batches, list(FORMATS), args.rounds, args.device, args.dtype):
+        print(
+            f"| {row['model']} | {row['peer']} | {row['batch']} | {row['memory format']} | {row['images/s']:.1f} "
+            f"| {row['peer images/s']:.1f} | {row['ratio']:.2f} | {row['ratio, fused']:.2f} |",
+            flush=True,
+        )
 
 
 def profile(name: str) -> None:
@@ -106,16 +159,20 @@ def profile(name: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('models', nargs='*', default=list(PEERS), metavar='MODEL', help=', '.join(PEERS))
-    parser.add_argument('--rounds', type=int, default=50, help='at batch 1; a fifth of it at batch 16')
+    parser.add_argument('--rounds', type=int, default=50, help='at batch 1; a fifth of it at others')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--dtype', default='float32', choices=('float32', 'float16', 'bfloat16'))
+    parser.add_argument('--batches', type=int, nargs='+', default=[1, 16])
     parser.add_argument('--profile', metavar='MODEL', choices=list(PEERS))
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     logging.disable(logging.WARNING)
+    as_the_commands(args.device)
     if args.profile:
         profile(args.profile)
     else:
-        table(args.models, args.rounds)
+        table(args)
 
 
 if __name__ == '__main__':

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_name('results') / 'transfer.json'
 MEAN, STD = '0.498', '0.502'  # as these weights were trained with
 RECIPE = [
-    '--num-classes', '10', '--img-size', '64', '--device', 'cpu', '-j', '0', '-b', '64', '-vb', '250',
+    '--num-classes', '10', '--img-size', '64', '-j', '0', '-b', '64', '-vb', '250',
     '--opt', 'adamw', '--lr', '2e-3', '--weight-decay', '0.02', '--sched', 'cosine', '--sched-on-updates',
     '--warmup-epochs', '1', '--warmup-lr', '1e-4', '--smoothing', '0.1', '--scale', '0.6', '1',
     '--ratio', '0.8', '1.25', '--color-jitter', '0', '--crop-pct', '1',
@@ -71,10 +71,14 @@ def run(args: argparse.Namespace) -> None:
             factor, inherits = WAYS[way]
             rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
             key = {'model': args.model, 'start': way, 'seed': seed, 'epochs': args.epochs * factor}
-            if any(all(row[k] == v for k, v in key.items()) for row in rows):
+            if args.device != 'cpu':
+                key['device'] = args.device
+            if any({**row, **key} == row and row.get('device', 'cpu') == args.device for row in rows):
                 continue
             name = f'{args.model[:40]}-{way.replace(" ", "_").replace(",", "")}-{seed}'
-            argv = [*RECIPE, '--data-dir', str(images), '--epochs', str(key['epochs']), '--seed', str(seed)]
+            name += '' if args.device == 'cpu' else f'-{args.device.replace(":", "")}'
+            argv = [*RECIPE, '--device', args.device, '--data-dir', str(images)]
+            argv += ['--epochs', str(key['epochs']), '--seed', str(seed)]
             argv += ['--output', str(args.work / 'runs'), '--experiment', name, '--resume', 'auto']
             argv += ['--model', 'fpnas', '--model-kwargs', f'arch={args.model}'] if '-' in args.model else [
                 '--model', args.model
@@ -94,9 +98,9 @@ def run(args: argparse.Namespace) -> None:
             temporary.rename(RESULTS)
 
 
-def table() -> None:
-    """Print the results as Markdown: mean and standard deviation over the seeds."""
-    rows = json.loads(RESULTS.read_text())
+def table(device: str) -> None:
+    """Print the results on a device as Markdown: mean and standard deviation over the seeds."""
+    rows = [row for row in json.loads(RESULTS.read_text()) if row.get('device', 'cpu') == device]
     print('| network | start | epochs | top-1, % | seeds |\n|---|---|---:|---:|---:|')
     for model in dict.fromkeys(row['model'] for row in rows):
         for way in WAYS:
@@ -120,9 +124,10 @@ def main() -> None:
     train.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     train.add_argument('--epochs', type=int, default=3)
     train.add_argument('--work', type=Path, default=ROOT / 'output' / 'transfer')
-    commands.add_parser('table')
+    for command in (train, commands.add_parser('table')):
+        command.add_argument('--device', default='cpu')
     args = parser.parse_args()
-    table() if args.command == 'table' else run(args)
+    table(args.device) if args.command == 'table' else run(args)
 
 
 if __name__ == '__main__':
