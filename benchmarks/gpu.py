@@ -4,8 +4,9 @@
     python benchmarks/gpu.py --table gpu.json     # as Markdown, for docs/performance.md
 
 Ours and the peer take turns, see `inference.py` and `training.py`; the settings are those of `fpnas train` (TF32,
-cuDNN's benchmarks). `waits` compares training steps whose loss is read one step late, as `fpnas train` does, with steps after
-which `item()` waits. A step of the search trains and scores K architectures of S1++'s space (`model/shared_pass.py`).
+cuDNN's benchmarks). `waits` compares training steps whose loss is read one step late, as `fpnas train` does, with steps
+after which `item()` waits. A step of the search trains and scores K architectures of S1++'s space
+(`model/shared_pass.py`).
 """
 import argparse
 import datetime
