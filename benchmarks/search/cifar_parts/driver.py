@@ -1,0 +1,283 @@
+"""What runs when: single trainings, everything on one GPU within a given time, a smoke test, and times on a CPU."""
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import data as images
+from .problem import PEERS, RECIPE, STARTED, Recipe, add_result, log, macs_of, random_archs, results
+from .ranking import SETTINGS, rank
+from .searches import SEARCHES, search
+from .supernets import create_evaluator
+from .training import numbered, step_seconds, train_all
+
+SEARCHING = 'searching'  # a file in the cache while searches may still find something to train
+SEEDS = [0, 1]  # of the training of peers and of what searches find
+PLAN = [  # what runs beside the trainings: (command, name, seeds), the most wanted first
+    *[('search', 'default', seed) for seed in (0, 1, 2)],
+    *[('rank', name, 0) for name in SETTINGS],
+    *[('search', name, seed) for seed in (0, 1, 2) for name in SEARCHES if name != 'default'],
+]
+
+
+def jobs(args: argparse.Namespace) -> Iterator[dict[str, Any] | None]:
+    """What is to be trained, as soon as it is known; None: nothing at the moment."""
+    first = numbered([{'name': f'random-{i}', 'group': 'random', 'arch': a} for i, a in enumerate(random_archs())], [0])
+    peers = numbered([{'name': name, 'group': 'peer', 'peer': name, 'macs': PEERS[name][1]} for name in PEERS], SEEDS)
+    while True:
+        searching = (args.cache / SEARCHING).exists()  # looked at first, so that no result is missed
+        found = [
+            {'name': f'{row["name"]}-s{row["seed"]}', 'group': 'search', 'arch': row['arch']}
+            for row in results(args.output, 'search')
+        ]
+        done = {(row['name'], row['seed']) for row in results(args.output, 'trained')}
+        for job in [*first, *peers, *numbered(found, SEEDS)]:
+            key = job['name'], job['seed']
+            if key not in done and claim(args.cache, f'{job["name"]}_{job["seed"]}'):
+                yield {'macs': macs_of(job['arch']) if 'arch' in job else None, **job}
+                break
+        else:
+            if not searching:
+                return
+            yield None
+
+
+def claim(cache: Path, name: str) -> bool:
+    """Whether this process is the first that wants to do it."""
+    folder = cache / 'claims'
+    folder.mkdir(exist_ok=True)
+    try:
+        (folder / name).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def how(args: argparse.Namespace) -> dict[str, Any]:
+    return {'bf16': args.bf16, 'channels_last': args.channels_last, 'graph': not args.eager}
+
+
+def recipe_of(args: argparse.Namespace) -> Recipe:
+    return replace(RECIPE, epochs=args.epochs)
+
+
+def train(args: argparse.Namespace, data: dict[str, images.Images]) -> int:
+    """Train until there is nothing left to train."""
+    torch.backends.cudnn.benchmark = args.benchmark
+    log('training: images loaded')
+    train_all(
+        jobs(args), data, args.output, lambda job: recipe_of(args), args.streams if args.device != 'cpu' else 1,
+        time.time() + args.seconds, args.steps, **how(args),
+    )
+    return 0
+
+
+def run_all(args: argparse.Namespace, script: Path, argv: list[str]) -> int:
+    """Everything within `--minutes`; a part that fails or takes too long does not stop the others."""
+    end = STARTED + 60 * args.minutes
+    images.prepare(args.data, args.cache, os.cpu_count() or 1)
+    for old in (args.cache / 'claims').glob('*'):
+        old.unlink()
+    (args.cache / SEARCHING).touch()
+    searched = STARTED + args.share * 60 * args.minutes  # searches and rankings have stopped by then
+    waiting, running = PLAN[: args.plan], list[tuple[subprocess.Popen, float, str]]()
+    each = (searched - time.time()) / -(-len(waiting) // args.procs)  # of each wave
+    shared = [a for a in argv if a != 'all']
+    log(f'{args.trainers} trainers; {len(waiting)} searches and rankings, {args.procs} at once, {each:.0f} s each at most')
+    trainers = [_start(script, shared, ['train'], end - time.time() - 10) for _ in range(args.trainers)]
+    while waiting or running:
+        while waiting and len(running) < args.procs and time.time() < searched - 20:
+            what, name, seed = waiting.pop(0)
+            seconds = min(each, searched - time.time()) - 10
+            process = _start(script, shared, [what, name, '--seeds', str(seed)], seconds)
+            running.append((process, time.time() + seconds + 30, f'{what} {name} seed {seed}'))
+        for entry in list(running):
+            process, latest, name = entry
+            if process.poll() is None and time.time() > latest:
+                log(f'{name}: killed, it did not stop in time')
+                process.kill()
+            if process.poll() is not None:
+                running.remove(entry)
+                if process.returncode:
+                    log(f'{name}: exit status {process.returncode}')
+        if waiting and not running and time.time() >= searched - 20:
+            log(f'no time left for {len(waiting)} of the searches and rankings: {waiting}')
+            break
+        time.sleep(0.2)
+    (args.cache / SEARCHING).unlink()
+    log('searches and rankings are over')
+    for process in trainers:
+        try:
+            process.wait(max(1.0, end - time.time()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            log('a trainer was killed, it did not stop in time')
+    for kind in ('trained', 'ranking', 'search'):
+        log(f'{kind}: {len(results(args.output, kind))} results')
+    return 0
+
+
+def _start(script: Path, shared: list[str], own: list[str], seconds: float) -> subprocess.Popen:
+    """A part as a process of its own: options of the driver, one CPU thread."""
+    root = str(script.parents[2])
+    paths = os.pathsep.join([root, *filter(None, [os.environ.get('PYTHONPATH')])])
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'CIFAR_STARTED': str(STARTED), 'PYTHONPATH': paths,
+           'PYTHONUNBUFFERED': '1'}
+    return subprocess.Popen([sys.executable, str(script), *own, *shared, '--seconds', f'{seconds:.0f}'], env=env)
+
+
+def smoke(args: argparse.Namespace, data: dict[str, images.Images]) -> int:
+    """A minute: each part for a few steps; step times of the trainer's settings; recipes on another architecture."""
+    status, cuda = 0, args.device != 'cpu'
+    if cuda:
+        log(torch.cuda.get_device_name(), torch.__version__, 'cuDNN', torch.backends.cudnn.version())
+
+    def part(name: str, run: Any) -> None:
+        nonlocal status
+        start = time.time()
+        try:
+            run()
+            log(f'{name}: ok, {time.time() - start:.1f} s')
+        except Exception as e:  # say it, and try the rest
+            log(f'{name}: failed, {time.time() - start:.1f} s: {type(e).__name__}: {str(e)[:2000]}')
+            status = 1
+
+    other = [{'name': 'smoke', 'arch': a, 'seed': 0} for a in random_archs(8, seed=1)]  # none of those compared
+    out = args.output / 'smoke'
+    out.mkdir(exist_ok=True)
+    part('trainer: step times', lambda: _step_times(args, other, data))
+    part('supernet: pass times', lambda: _pass_times(args, data))
+    part('recipes', lambda: _recipes(args, out, other[0], data))
+    part('ranking', lambda: rank(out, 'plain', data, passes=60 if cuda else 6, calibration=500))
+    part('search', lambda: search(out, 'default', data, steps=20 if cuda else 10))
+    part('all', lambda: _small_run(args, out))
+    return status
+
+
+def _small_run(args: argparse.Namespace, out: Path) -> None:
+    """`all` for less than a minute, as a process of its own."""
+    command = [
+        sys.executable, str(Path(__file__).parents[1] / 'cifar.py'), 'all', '--device', args.device, '--output',
+        str(out / 'all'), '--cache', str(args.cache), '--data', str(args.data), '--minutes', str(args.minutes),
+        '--procs', str(args.procs), '--plan', str(args.procs), '--trainers', str(args.trainers), '--streams',
+        str(args.streams), '--scale', '0.02', '--steps', str(args.steps or 300),
+        *(['--limit', str(args.limit)] if args.limit else []),
+    ]
+    subprocess.run(command, check=True, env={**os.environ, 'CIFAR_STARTED': ''})
+    for row in results(out / 'all'):
+        if row['kind'] == 'ranking' and row['part'].startswith('1'):
+            log(f'ranking {row["name"]}: {1000 * row["seconds"] / row["passes"]:.1f} ms a pass')
+        if row['kind'] == 'search':
+            log(f'search {row["name"]} seed {row["seed"]}: {1000 * row["seconds"] / row["steps"]:.1f} ms a step')
+
+
+def _pass_times(args: argparse.Namespace, data: dict[str, images.Images]) -> None:
+    """ms a pass of the supernet in one process, by precision and format."""
+    cuda = args.device != 'cpu'
+    count = 20 if cuda else 1
+    for bf16 in (False, True) if cuda else (False,):
+        for memory_format in (torch.contiguous_format, torch.channels_last):
+            evaluator = create_evaluator(
+                data['train'], data['held'], count + 2, count, 0, bf16=bf16, memory_format=memory_format
+            )
+            evaluator.start_epoch(0, 0)
+            rng = torch.Generator().manual_seed(0)
+            drawn = [[evaluator.net.space.sample(rng) for _ in range(4)] for _ in range(count)]
+            seconds = {}
+            for what, run in (('training', evaluator.train_step), ('scoring', evaluator.log_likelihoods)):
+                run(drawn[0])
+                start = time.perf_counter()
+                for archs in drawn:
+                    run(archs)  # ends by reading a figure from the device
+                seconds[what] = (time.perf_counter() - start) / (4 * count)
+            log(f'bf16 {bf16}, {memory_format}: {1000 * seconds["training"]:.1f} ms a pass of training, '
+                f'{1000 * seconds["scoring"]:.1f} of scoring')
+
+
+def _step_times(args: argparse.Namespace, jobs: list[dict[str, Any]], data: dict[str, images.Images]) -> None:
+    """ms a step: precision and format with and without graphs, and how it scales with the networks at once."""
+    cuda = args.device != 'cpu'
+    steps = 60 if cuda else 3
+
+    def show(count: int, **how: Any) -> float:
+        seconds, ready, graphs = step_seconds(jobs[:count], data, RECIPE, steps, **how)
+        log(f'{count} at once, {how}: {1000 * seconds:.2f} ms a step and network, {1 / seconds:.0f} steps/s, '
+            f'{ready:.1f} s to get one ready, {"graphs" if graphs else "eager"}')
+        return seconds
+
+    found = {}
+    for bf16 in (False, True) if cuda else (False,):
+        for channels_last in (False, True):
+            found[bf16, channels_last] = show(1, bf16=bf16, channels_last=channels_last)
+    bf16, channels_last = min(found, key=lambda k: found[k])
+    best = {'bf16': bf16, 'channels_last': channels_last}
+    if cuda:
+        show(1, graph=False, **best)
+        torch.backends.cudnn.benchmark = True
+        show(1, **best)
+        torch.backends.cudnn.benchmark = False
+        for count in (2, 4, 8):
+            show(count, **best)
+
+
+def _recipes(args: argparse.Namespace, out: Path, job: dict[str, Any], data: dict[str, images.Images]) -> None:
+    """A few recipes on one architecture that is none of those compared; by the images held out."""
+    recipes = {
+        'adamw 2e-3': replace(RECIPE, lr=2e-3),
+        'adamw 4e-3': RECIPE,
+        'adamw 8e-3': replace(RECIPE, lr=8e-3),
+        'sgd 0.1': replace(RECIPE, opt='sgd', lr=0.1, weight_decay=5e-4),
+        'sgd 0.2': replace(RECIPE, opt='sgd', lr=0.2, weight_decay=5e-4),
+        'sgd 0.4': replace(RECIPE, opt='sgd', lr=0.4, weight_decay=5e-4),
+    }
+    recipes = {name: replace(recipe, epochs=6) for name, recipe in recipes.items()}
+    train_all(
+        iter([{**job, 'name': name} for name in recipes]), data, out, lambda job: recipes[job['name']], len(recipes),
+        time.time() + 60, args.steps, **how(args),
+    )
+
+
+def time_on_cpu(args: argparse.Namespace, data: dict[str, images.Images]) -> None:
+    """CPU seconds of a training and of a search in one thread, from a few steps of each."""
+    torch.set_num_threads(1)
+    start = time.process_time()
+    archs = random_archs(5)
+    steps = 6
+    spent = []
+    for arch in archs:
+        job = {'name': 'time', 'arch': arch, 'seed': 0}
+        seconds, _, _ = step_seconds([job], data, RECIPE, steps, channels_last=True)
+        spent.append(seconds)
+    total = RECIPE.steps(45_000)
+    training = statistics.mean(spent) * total
+    log(f'training: {statistics.mean(spent):.3f} s a step ({min(spent):.3f} to {max(spent):.3f}), {total} steps: '
+        f'{training:.0f} s')
+    evaluator = create_evaluator(data['train'], data['held'], 1000, 1000, 0)
+    evaluator.start_epoch(0, 0)
+    rng = torch.Generator().manual_seed(0)
+    space = evaluator.net.space
+    rates = {}
+    for what, run in (('train', evaluator.train_step), ('score', evaluator.log_likelihoods)):
+        macs, before, begun = 0, evaluator.macs, time.perf_counter()
+        for _ in range(steps):
+            run([space.sample(rng) for _ in range(2)])
+        macs = evaluator.macs - before
+        rates[what] = (time.perf_counter() - begun) / macs
+    log(f'supernet: {1e9 * rates["train"]:.4f} s for 1e9 multiply-adds of training (3 for a forward and backward), '
+        f'{1e9 * rates["score"]:.4f} s for 1e9 of scoring')
+    add_result(args.output, kind='time', name='cpu', seed=0, training_step=statistics.mean(spent), training=training,
+               train_rate=rates['train'], score_rate=rates['score'], torch=torch.__version__,
+               cpu_seconds=round(time.process_time() - start, 1))
+    for row in results(args.output, 'search'):
+        scored = row['scored_macs'] * rates['score']
+        trained = (row['spent_macs'] - row['scored_macs']) * rates['train']
+        log(f'search {row["name"]} seed {row["seed"]}: {trained + scored:.0f} s, {(trained + scored) / training:.2f} '
+            'trainings')
