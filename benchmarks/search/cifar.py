@@ -19,9 +19,9 @@ Everything is appended to `results.jsonl` in `--output`, as soon as it is there;
 import argparse
 import os
 import sys
-import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from cifar_parts import data, driver, problem, report
@@ -48,10 +48,11 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument('--procs', type=int, default=12, help='`all`: searches and rankings at once')
     parser.add_argument('--trainers', type=int, default=2, help='`all`: processes that train networks')
     parser.add_argument('--streams', type=int, default=4, help='networks that one process trains at once')
-    parser.add_argument('--seconds', type=float, default=float('inf'), help='stop after this time')
-    parser.add_argument('--scale', type=float, default=1.0, help='multiplies the length of searches and rankings')
+    parser.add_argument('--until', type=float, default=float('inf'), help='stop at this time (seconds since 1970)')
+    parser.add_argument('--scale', type=float, help='multiplies the length of searches and rankings')
     parser.add_argument('--epochs', type=int, default=problem.RECIPE.epochs, help='of training')
     parser.add_argument('--steps', type=int, help='of training, instead of --epochs: for a quick try')
+    parser.add_argument('--batch', type=int, help='instead of 128: for a quick try')
     parser.add_argument('--limit', type=int, help='use only so many images of each part: for a quick try')
     parser.add_argument('--eager', action='store_true', help='no CUDA graphs')
     parser.add_argument('--bf16', action=argparse.BooleanOptionalAction, default=False, help='train in bfloat16')
@@ -69,14 +70,14 @@ def images(args: argparse.Namespace) -> dict[str, data.Images]:
 
 def each(args: argparse.Namespace, run) -> int:
     """Rankings or searches in this process; exit status 1 if one failed."""
-    failed, loaded, deadline = 0, images(args), time.time() + args.seconds
+    failed, loaded = 0, images(args)
     log(args.what, *args.names, 'images loaded')
     for seed in args.seeds:
         for name in args.names:
             if any((r['name'], r['seed']) == (name, seed) for r in problem.results(args.output, KINDS[args.what])):
                 continue
             try:
-                run(name, loaded, seed, deadline)
+                run(name, loaded, seed, args.until)
             except Exception as e:  # the others may still work
                 log(f'{args.what} {name} seed {seed} failed: {type(e).__name__}: {e}')
                 failed = 1
@@ -89,6 +90,7 @@ KINDS = {'rank': 'ranking', 'search': 'search'}
 def main() -> int:
     args = options().parse_args()
     args.cache = args.cache or args.output
+    args.scale = args.scale or (0.1 if args.what == 'smoke' else 1.0)
     args.minutes = args.minutes or (0.8 if args.what == 'smoke' else 7)
     args.output.mkdir(parents=True, exist_ok=True)
     args.cache.mkdir(parents=True, exist_ok=True)
@@ -111,11 +113,12 @@ def main() -> int:
         return 0
     if args.what == 'train':
         return driver.train(args, images(args))
+    supernet: dict[str, Any] = {'bf16': args.supernet_bf16, **({'batch': args.batch} if args.batch else {})}
     if args.what == 'rank':
         return each(args, lambda name, loaded, seed, deadline: rank(
-            args.output, name, loaded, seed, int(PASSES * args.scale), deadline, args.supernet_bf16))
+            args.output, name, loaded, seed, int(PASSES * args.scale), deadline, **supernet))
     return each(args, lambda name, loaded, seed, deadline: search(
-        args.output, name, loaded, seed, int(STEPS * args.scale), deadline, args.supernet_bf16))
+        args.output, name, loaded, seed, int(STEPS * args.scale), deadline, **supernet))
 
 
 if __name__ == '__main__':

@@ -66,7 +66,7 @@ def how(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
-    return replace(RECIPE, epochs=args.epochs)
+    return replace(RECIPE, epochs=args.epochs, batch=args.batch or RECIPE.batch)
 
 
 def train(args: argparse.Namespace, data: dict[str, images.Images]) -> int:
@@ -75,7 +75,7 @@ def train(args: argparse.Namespace, data: dict[str, images.Images]) -> int:
     log('training: images loaded')
     train_all(
         jobs(args), data, args.output, lambda job: recipe_of(args), args.streams if args.device != 'cpu' else 1,
-        time.time() + args.seconds, args.steps, **how(args),
+        args.until, args.steps, **how(args),
     )
     return 0
 
@@ -91,19 +91,20 @@ def run_all(args: argparse.Namespace, script: Path, argv: list[str]) -> int:
     waiting, running = PLAN[: args.plan], list[tuple[subprocess.Popen, float, str]]()
     each = (searched - time.time()) / -(-len(waiting) // args.procs)  # of each wave
     shared = [a for a in argv if a != 'all']
-    log(f'{args.trainers} trainers; {len(waiting)} searches and rankings, {args.procs} at once, {each:.0f} s each at most')
-    trainers = [_start(script, shared, ['train'], end - time.time() - 10) for _ in range(args.trainers)]
+    log(f'{args.trainers} trainers; {len(waiting)} searches and rankings, {args.procs} at once, {each:.0f} s each')
+    trainers = [_start(script, shared, ['train'], end - 10) for _ in range(args.trainers)]
     while waiting or running:
         while waiting and len(running) < args.procs and time.time() < searched - 20:
             what, name, seed = waiting.pop(0)
-            seconds = min(each, searched - time.time()) - 10
-            process = _start(script, shared, [what, name, '--seeds', str(seed)], seconds)
-            running.append((process, time.time() + seconds + 30, f'{what} {name} seed {seed}'))
+            until = time.time() + min(each, searched - time.time()) - 5
+            process = _start(script, shared, [what, name, '--seeds', str(seed)], until)
+            running.append((process, until + 25, f'{what} {name} seed {seed}'))
         for entry in list(running):
             process, latest, name = entry
             if process.poll() is None and time.time() > latest:
                 log(f'{name}: killed, it did not stop in time')
                 process.kill()
+                process.wait()
             if process.poll() is not None:
                 running.remove(entry)
                 if process.returncode:
@@ -125,13 +126,13 @@ def run_all(args: argparse.Namespace, script: Path, argv: list[str]) -> int:
     return 0
 
 
-def _start(script: Path, shared: list[str], own: list[str], seconds: float) -> subprocess.Popen:
+def _start(script: Path, shared: list[str], own: list[str], until: float) -> subprocess.Popen:
     """A part as a process of its own: options of the driver, one CPU thread."""
     root = str(script.parents[2])
     paths = os.pathsep.join([root, *filter(None, [os.environ.get('PYTHONPATH')])])
     env = {**os.environ, 'OMP_NUM_THREADS': '1', 'CIFAR_STARTED': str(STARTED), 'PYTHONPATH': paths,
            'PYTHONUNBUFFERED': '1'}
-    return subprocess.Popen([sys.executable, str(script), *own, *shared, '--seconds', f'{seconds:.0f}'], env=env)
+    return subprocess.Popen([sys.executable, str(script), *own, *shared, '--until', f'{until:.1f}'], env=env)
 
 
 def smoke(args: argparse.Namespace, data: dict[str, images.Images]) -> int:
@@ -156,8 +157,9 @@ def smoke(args: argparse.Namespace, data: dict[str, images.Images]) -> int:
     part('trainer: step times', lambda: _step_times(args, other, data))
     part('supernet: pass times', lambda: _pass_times(args, data))
     part('recipes', lambda: _recipes(args, out, other[0], data))
-    part('ranking', lambda: rank(out, 'plain', data, passes=60 if cuda else 6, calibration=500))
-    part('search', lambda: search(out, 'default', data, steps=20 if cuda else 10))
+    small = {'batch': args.batch} if args.batch else {}
+    part('ranking', lambda: rank(out, 'sandwich-distilled', data, passes=60 if cuda else 6, calibration=500, **small))
+    part('search', lambda: search(out, 'default', data, steps=20 if cuda else 10, **small))
     part('all', lambda: _small_run(args, out))
     return status
 
@@ -168,8 +170,8 @@ def _small_run(args: argparse.Namespace, out: Path) -> None:
         sys.executable, str(Path(__file__).parents[1] / 'cifar.py'), 'all', '--device', args.device, '--output',
         str(out / 'all'), '--cache', str(args.cache), '--data', str(args.data), '--minutes', str(args.minutes),
         '--procs', str(args.procs), '--plan', str(args.procs), '--trainers', str(args.trainers), '--streams',
-        str(args.streams), '--scale', '0.02', '--steps', str(args.steps or 300),
-        *(['--limit', str(args.limit)] if args.limit else []),
+        str(args.streams), '--scale', str(args.scale), '--steps', str(args.steps or 300),
+        *(['--limit', str(args.limit)] if args.limit else []), *(['--batch', str(args.batch)] if args.batch else []),
     ]
     subprocess.run(command, check=True, env={**os.environ, 'CIFAR_STARTED': ''})
     for row in results(out / 'all'):
@@ -186,7 +188,8 @@ def _pass_times(args: argparse.Namespace, data: dict[str, images.Images]) -> Non
     for bf16 in (False, True) if cuda else (False,):
         for memory_format in (torch.contiguous_format, torch.channels_last):
             evaluator = create_evaluator(
-                data['train'], data['held'], count + 2, count, 0, bf16=bf16, memory_format=memory_format
+                data['train'], data['held'], count + 2, count, 0, bf16=bf16, memory_format=memory_format,
+                batch=args.batch or RECIPE.batch,
             )
             evaluator.start_epoch(0, 0)
             rng = torch.Generator().manual_seed(0)
@@ -208,7 +211,7 @@ def _step_times(args: argparse.Namespace, jobs: list[dict[str, Any]], data: dict
     steps = 60 if cuda else 3
 
     def show(count: int, **how: Any) -> float:
-        seconds, ready, graphs = step_seconds(jobs[:count], data, RECIPE, steps, **how)
+        seconds, ready, graphs = step_seconds(jobs[:count], data, recipe_of(args), steps, **how)
         log(f'{count} at once, {how}: {1000 * seconds:.2f} ms a step and network, {1 / seconds:.0f} steps/s, '
             f'{ready:.1f} s to get one ready, {"graphs" if graphs else "eager"}')
         return seconds
@@ -238,7 +241,7 @@ def _recipes(args: argparse.Namespace, out: Path, job: dict[str, Any], data: dic
         'sgd 0.2': replace(RECIPE, opt='sgd', lr=0.2, weight_decay=5e-4),
         'sgd 0.4': replace(RECIPE, opt='sgd', lr=0.4, weight_decay=5e-4),
     }
-    recipes = {name: replace(recipe, epochs=6) for name, recipe in recipes.items()}
+    recipes = {name: replace(recipe, epochs=6, batch=recipe_of(args).batch) for name, recipe in recipes.items()}
     train_all(
         iter([{**job, 'name': name} for name in recipes]), data, out, lambda job: recipes[job['name']], len(recipes),
         time.time() + 60, args.steps, **how(args),

@@ -3,6 +3,7 @@ import fcntl
 import json
 import os
 import random
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -139,7 +140,9 @@ def create_network(job: dict[str, Any]) -> nn.Module:
 
 def log(*words: object) -> None:
     """A line with the seconds since the driver started."""
-    print(f'[{time.time() - STARTED:6.1f} s]', *words, flush=True)
+    line = ' '.join([f'[{time.time() - STARTED:6.1f} s]', *map(str, words)])
+    sys.stdout.write(f'{line}\n')  # at once: other processes write too
+    sys.stdout.flush()
 
 
 def add_result(out: Path, **record: Any) -> None:

@@ -20,6 +20,7 @@ from .problem import add_result, cifar_space, log, near_target, random_archs
 from .supernets import create_evaluator, score
 
 PASSES = 6000  # of a setting, unless it says otherwise
+BATCH = 128
 PARTS = 3  # scored after each third
 
 # name: (sampled architectures of a step, where they are drawn, further options of the supernet or its evaluator)
@@ -60,8 +61,8 @@ def rank(
         seed: int = 0,
         passes: int = PASSES,
         deadline: float = math.inf,
-        bf16: bool = False,
         calibration: int = 2500,
+        **more: Any,
 ) -> None:
     """Train a supernet under a setting and score the random architectures after each third of its passes.
 
@@ -72,15 +73,17 @@ def rank(
         seed: of the supernet.
         passes: architectures times batches, forward and backward.
         deadline: time at which it stops; what was scored until then stays.
-        bf16: autocast to bfloat16.
         calibration: images for the statistics of the batch norms.
+        more: options of the supernet in every setting, such as `bf16`.
     """
     sampled, where, options = SETTINGS[name]
+    options = {**more, **options}
     space = cifar_space()
     extra = {'sandwich': 2, 'largest': 1}.get(options.get('weight_archs', ''), 0)
-    updates = max(PARTS, passes * 128 // ((sampled + extra) * options.get('batch', 128)))
+    usual = more.get('batch', BATCH)
+    updates = max(PARTS, passes * usual // ((sampled + extra) * options.get('batch', usual)))
     evaluator = create_evaluator(
-        data['train'], data['held'], updates, updates, seed, bf16=bf16, weight_ema=EMA, **options
+        data['train'], data['held'], updates, updates, seed, weight_ema=EMA, **options
     )
     archs = [Arch.parse(a) for a in random_archs()]
     calibrating = data['train'].pick(torch.arange(min(calibration, len(data['train'].labels))))
@@ -94,12 +97,13 @@ def rank(
             continue
         seconds = time.time() - started
         nets = {'weights': evaluator.net}
-        if getattr(evaluator, 'average', None) is not None:
+        if evaluator.average is not None:
             nets['average'] = evaluator.average.net
         scores = {
             f'{which}, {norms}': score(net, archs, data['held'], images)
             for which, net in nets.items()
             for norms, images in (('batch', None), ('calibrated', calibrating))
+            if norms == 'batch' or which == 'average' or update == updates  # the others take their time
         }
         recent = losses[-100:]
         add_result(

@@ -1,33 +1,63 @@
 """The product's searches on these images: half of the training images for the weights, half for alpha."""
 import math
 import time
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from fpnas_timm.search.candidates import CandidateConfig, CandidateSearch, RandomDraws
+from fpnas_timm.search.evolution import Evolution, EvolutionConfig
+from fpnas_timm.search.fitted import fitted
 from fpnas_timm.search.loop import Search, SearchConfig
+from fpnas_timm.search.scores import FixedScores
+from fpnas_timm.search.within import WindowSampler
 
 from .data import Images, stratified
-from .problem import TARGET, add_result, cifar_space, log, macs_of
-from .supernets import create_evaluator
+from .problem import CLASSES, TARGET, TOLERANCE, add_result, log, macs_of
+from .supernets import Counting, create_evaluator, score
 
 STEPS = 1000  # of a search
 EPOCHS = 10
+FINALISTS = 10  # the most probable networks within the budget, scored on all images that train alpha
+EVALUATIONS = 350  # candidates of evolution and random: about as many forward passes as the method's
+SCORE_BATCHES = 10
 COMMON: dict[str, Any] = {
-    'warmup_epochs': 3, 'joint_epoch': 7, 'lam': 0.25, 'weight_samples': 2, 'alpha_lr': 0.05, 'beta': 0.5,
-    'cost_form': 'two-sided', 'temperature': 128.0,
+    'warmup_epochs': 3, 'joint_epoch': 7, 'lam': 0.25, 'weight_samples': 2, 'beta': 0.5, 'cost_form': 'two-sided',
 }
-WEIGHTS: dict[str, Any] = {'lr': 2e-3}
+WEIGHTS: dict[str, Any] = {'lr': 2e-3, 'weight_ema': 0.998}
 # name: settings that differ from COMMON; options of the supernet that differ from WEIGHTS
 SEARCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     'default': ({}, {}),
+    'evolution': ({'strategy': 'evolution'}, {}),
+    'sandwich-distilled': ({'weight_samples': 1}, {'weight_archs': 'sandwich', 'distill': 0.5}),
     'fixed-K': ({'num_samples': 6}, {}),
-    'factorised': ({'joint_epoch': None}, {}),
-    'joint': ({'joint_epoch': 0}, {}),
     'no-warmup': ({'warmup_epochs': 0}, {}),
-    'as-printed': ({'temperature': 1.0, 'cost_form': 'relative', 'beta': 0.3, 'alpha_lr': 0.01}, {}),
+    'joint': ({'joint_epoch': 0}, {}),
+    'factorised': ({'joint_epoch': None}, {}),
+    'random-scored': ({'strategy': 'random'}, {}),
+    'as-printed': ({'temperature': 1.0, 'cost_form': 'relative', 'beta': 0.3, 'alpha_lr': 0.01}, {'weight_ema': None}),
 }
+
+
+def create_search(evaluator: Counting, settings: dict[str, Any], seed: int) -> Search | CandidateSearch:
+    """The product's search with these settings; those of alpha that are not given fit its length, as in the product."""
+    space, given = evaluator.net.space, dict(settings)
+    strategy = given.pop('strategy', None)
+    if strategy is None:
+        temperature, alpha_lr = given.pop('temperature', None), given.pop('alpha_lr', None)
+        config = SearchConfig(epochs=EPOCHS, target=TARGET, tolerance=TOLERANCE, **given)
+        config = fitted(config, temperature, alpha_lr, evaluator.steps_per_epoch, evaluator.val_loader.batch)
+        return Search(space, evaluator, config, seed, evaluator.decode)
+    candidates = CandidateConfig(EPOCHS, EVALUATIONS, given['weight_samples'], TARGET, TOLERANCE)
+    draw = WindowSampler(space, (math.ceil(TARGET * (1 - TOLERANCE)), TARGET), CLASSES, 3)
+    proposes = RandomDraws(draw)
+    if strategy == 'evolution':
+        proposes = Evolution(space, lambda arch: candidates.allows(evaluator.cost(arch)), draw, EvolutionConfig())
+    scores = FixedScores(evaluator, SCORE_BATCHES)
+    return CandidateSearch(space, evaluator, candidates, proposes, draw, seed, scores)
 
 
 def search(
@@ -37,7 +67,7 @@ def search(
         seed: int = 0,
         steps: int = STEPS,
         deadline: float = math.inf,
-        bf16: bool = False,
+        **options: Any,
 ) -> None:
     """Run a search and write its result.
 
@@ -48,40 +78,52 @@ def search(
         seed: of the search and its supernet.
         steps: of the search, in all.
         deadline: time at which it stops with what it has learned so far.
-        bf16: autocast to bfloat16.
+        options: further ones of the supernet, such as `batch`.
     """
     settings, weights = SEARCHES[name]
-    config = SearchConfig(epochs=EPOCHS, target=TARGET, **{**COMMON, **settings})
     first, second = (i.to(data['train'].labels.device) for i in stratified(data['train'].labels.cpu(), 0.5, 1))
     per_epoch = max(1, steps // EPOCHS)
-    evaluator = create_evaluator(
-        data['train'].pick(first), data['train'].pick(second), per_epoch, per_epoch * EPOCHS, seed, bf16=bf16,
-        **{**WEIGHTS, **weights},
-    )
-    running = Search(cifar_space(), evaluator, config, seed, evaluator.decode)
+    weights = {**WEIGHTS, **weights, **options}
+    val = data['train'].pick(second)
+    evaluator = create_evaluator(data['train'].pick(first), val, per_epoch, per_epoch * EPOCHS, seed, **weights)
+    running = create_search(evaluator, {**COMMON, **settings}, seed)
     started, cpu = time.time(), time.process_time()
 
     class Late:
         def __bool__(self) -> bool:
             return time.time() > deadline
 
-    def on_epoch(search: Search) -> None:
-        row = search.history[-1]
-        log(f'search {name} seed {seed}: epoch {search.epoch}, K {row["k"]:.1f}, entropy {row["entropy"]:.1f}, loss '
-            f'{row["train_loss"]:.3f}, mode {row["most_probable_cost"] / 1e6:.2f} M, {time.time() - started:.0f} s')
+    def on_epoch(search: Any) -> None:
+        shown = ('k', 'entropy', 'train_loss', 'log_likelihood', 'most_probable_cost', 'best_score')
+        figures = ', '.join(f'{k} {search.history[-1][k]:.5g}' for k in shown if k in search.history[-1])
+        log(f'search {name} seed {seed}: epoch {search.epoch}, {figures}, {time.time() - started:.0f} s')
 
     finished = running.run(Late(), None, on_epoch)
-    seconds = time.time() - started
-    arch = running.space.describe(running.result())
-    mode = running.space.describe(running.distribution.most_probable())
+    searched = time.time() - started
+    archs = [evaluator.net.space.to_arch(choices) for choices in running.finalists(FINALISTS)]
+    calibrating = data['train'].pick(first[:2500])
+    finals = score(evaluator.scored, archs, val, calibrating) if time.time() < deadline + 5 else {'top1': [0.0]}
+    found = str(archs[max(range(len(finals['top1'])), key=lambda i: finals['top1'][i])])
+    mode = evaluator.net.space.describe(running.distribution.most_probable()) if running.distribution else found
     add_result(
-        out, kind='search', name=name, seed=seed, arch=arch, macs=macs_of(arch), mode=mode, mode_macs=macs_of(mode),
-        finished=finished, epoch=running.epoch, steps=per_epoch * EPOCHS, samples=running.num_samples,
-        trained_passes=evaluator.trained, scored_passes=evaluator.scored_passes, spent_macs=evaluator.macs,
-        scored_macs=evaluator.scored_macs,
-        seconds=round(seconds, 1), cpu_seconds=round(time.process_time() - cpu, 1),
-        evaluator_seconds=round(evaluator.seconds, 1), threads=torch.get_num_threads(),
-        history=[{k: row[k] for k in ('epoch', 'phase', 'k', 'entropy', 'train_loss', 'cost', 'most_probable_cost')}
-                 | {'log_likelihood': row.get('log_likelihood')} for row in running.history],
+        out, kind='search', name=name, seed=seed, arch=found, macs=macs_of(found), mode=mode, mode_macs=macs_of(mode),
+        finalists=list(map(str, archs)), finals=finals, finished=finished, epoch=running.epoch,
+        steps=per_epoch * EPOCHS, samples=running.num_samples, trained_passes=evaluator.trained,
+        scored_passes=evaluator.scored_passes, spent_macs=evaluator.macs, scored_macs=evaluator.scored_macs,
+        seconds=round(time.time() - started, 1), search_seconds=round(searched, 1),
+        cpu_seconds=round(time.process_time() - cpu, 1), evaluator_seconds=round(evaluator.seconds, 1),
+        threads=torch.get_num_threads(), settings=settings_of(running.config), weights=weights,
+        history=list(short(running.history)),
     )
-    log(f'search {name} seed {seed}: {arch}')
+    log(f'search {name} seed {seed}: finalist {archs.index(next(a for a in archs if str(a) == found)) + 1}: {found}')
+
+
+def settings_of(config: Any) -> dict[str, Any]:
+    """The settings of a search as data."""
+    return dict(vars(replace(config)))
+
+
+def short(history: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    """The figures of each epoch; not the distribution."""
+    for row in history:
+        yield {k: round(v, 5) if isinstance(v, float) else v for k, v in row.items() if isinstance(v, (int, float))}
