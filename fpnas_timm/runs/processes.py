@@ -261,13 +261,16 @@ def lost_worker(e: BaseException) -> str | None:
     if isinstance(e, RuntimeError):
         if re.search('(?i)bus error|out of shared memory|shm_open|/torch_', text):
             return 'has no shared memory left (docker run --shm-size 8g gives more)'
+        if 'Pin memory thread exited unexpectedly' in text:  # it could not read what a killed worker had sent
+            return 'ended unexpectedly, often for lack of memory'
         if 'DataLoader worker (pid' not in text:
             return None
         _, found, name = text.partition('killed by signal: ')
         how = f'was killed by the signal {name.partition(".")[0]}' if found else 'ended unexpectedly'
         return f'{how}, often for lack of memory'
     files = [frame.filename for frame in traceback.extract_tb(e.__traceback__)]
-    if text.startswith('Caught ') or not any(file.endswith('torch/utils/data/dataloader.py') for file in files):
+    in_worker = text.startswith('Caught ') and 'in pin memory thread' not in text
+    if in_worker or not any(file.endswith('torch/utils/data/dataloader.py') for file in files):
         return None  # an error within a worker, or not from a loader
     return f'ended unexpectedly ({text}), often for lack of memory'  # the connection to it was reset
 

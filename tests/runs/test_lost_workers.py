@@ -38,6 +38,7 @@ def test_a_killed_worker() -> None:
     (RuntimeError('DataLoader worker (pid 5) is killed by signal: Bus error. It is possible that dataloader\'s workers '
                   'are out of shared memory.'), '^a DataLoader worker has no shared memory left .*--shm-size'),
     (RuntimeError('unable to open shared memory object </torch_1_2> in read-write mode'), 'no shared memory left'),
+    (RuntimeError('Pin memory thread exited unexpectedly'), '^a DataLoader worker ended unexpectedly'),
 ])
 def test_sentences(error: Exception, said: str) -> None:
     @explain_lost_workers('resume')
