@@ -12,14 +12,14 @@ import bisect
 import itertools
 import json
 import math
-import random
 import statistics
 import time
-from collections import deque
 from pathlib import Path
 
 import torch
 
+from fpnas_timm.search.candidates import CandidateConfig, CandidateSearch, RandomDraws, Strategy
+from fpnas_timm.search.evolution import Evolution, EvolutionConfig
 from fpnas_timm.search.loop import Search, SearchConfig
 from fpnas_timm.spaces import SearchSpace
 
@@ -93,33 +93,15 @@ def search(rows, space, seed, evaluations=None, steps=None, on_step=None, steps_
     return found
 
 
-def random_search(rows, space, seed, evaluations) -> tuple:
-    """The best of `evaluations` uniform draws, each on a batch of its own."""
-    table, rng = Table(rows, seed), random.Random(seed)
-    archs = [space.sample(rng) for _ in range(evaluations)]
-    return max(archs, key=lambda a: table.log_likelihoods([a]).item())
-
-
-def regularised_evolution(rows, space, seed, evaluations, population=100, sample=10) -> tuple:
-    """Real et al. 2019 (arXiv:1802.01548): mutate the best of a random sample, drop the oldest."""
-    table, rng = Table(rows, seed), random.Random(seed)
-
-    def scored(arch):
-        return table.log_likelihoods([arch]).item(), arch
-
-    alive = deque(scored(space.sample(rng)) for _ in range(population))
-    best = max(alive)
-    while table.evaluated < evaluations:
-        parent = max(rng.sample(list(alive), sample))[1]
-        places = [(g, v) for g, group in enumerate(parent) for v in range(len(group))]
-        g, v = rng.choice(places)
-        size = len(list(space.groups[g].values())[v])
-        value = rng.choice([k for k in range(size) if k != parent[g][v]])
-        group = (*parent[g][:v], value, *parent[g][v + 1 :])
-        alive.append(scored((*parent[:g], group, *parent[g + 1 :])))
-        alive.popleft()
-        best = max(best, alive[-1])
-    return best[1]
+def baseline(rows, space, seed, evaluations, name='random', population=100, tournament=10) -> tuple:
+    """The best of the architectures that a strategy proposes, scored on a batch of its own each time."""
+    table, config = Table(rows, seed), CandidateConfig(epochs=0, evaluations=evaluations, repeats=True)
+    strategy: Strategy = RandomDraws(space.sample)
+    if name == 'evolution':
+        strategy = Evolution(space, lambda arch: True, space.sample, EvolutionConfig(population, tournament))
+    found = CandidateSearch(space, table, config, strategy, space.sample, seed + 10**6)  # not the table's noise
+    found.run()
+    return found.result()
 
 
 def spread(values) -> str:
@@ -165,9 +147,9 @@ class Benchmark:
             entropy = statistics.mean(float(f.distribution.entropy().detach()) for f in found)
             seconds = (time.perf_counter() - start) / len(found)
             self.line(name, [f.distribution.most_probable() for f in found], f'{entropy:.2f}', f'{seconds:.2f}')
-        for name, method in (('random search', random_search), ('regularised evolution', regularised_evolution)):
+        for name, strategy in (('random search', 'random'), ('regularised evolution', 'evolution')):
             start = time.perf_counter()
-            found = [method(self.rows, self.space, s, self.evaluations) for s in self.seeds]
+            found = [baseline(self.rows, self.space, s, self.evaluations, strategy) for s in self.seeds]
             self.line(name, found, '-', f'{(time.perf_counter() - start) / len(found):.2f}')
 
     def lengths(self) -> None:
