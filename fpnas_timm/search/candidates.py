@@ -39,11 +39,15 @@ class Strategy(Protocol):
 
     name: str
 
+    @property
+    def ready(self) -> int:
+        """How many candidates can be asked for before the first of them has its score, at least 1."""
+
     def ask(self, generator: torch.Generator) -> Choices:
         """The next candidate, within the budget."""
 
     def tell(self, arch: Choices, score: float) -> None:
-        """The score of the candidate that was proposed last."""
+        """The score of a candidate, in the order in which they were proposed."""
 
     def state_dict(self) -> dict[str, Any]:
         """The state that a resumed search needs."""
@@ -64,6 +68,8 @@ class CandidateConfig:
         tolerance: candidates cost between target * (1 - tolerance) and target.
         repeats: score an architecture again if it is proposed again. Makes sense if scores are noisy, as in a table of
             accuracies; on a supernet, they would be the same.
+        together: number of candidates that are scored in one call, if the strategy is `ready` for that. They may share
+            parts of their forward passes, and processes may divide them.
     """
 
     epochs: int
@@ -72,6 +78,7 @@ class CandidateConfig:
     target: float | None = None
     tolerance: float = 0.02
     repeats: bool = False
+    together: int = 1
 
     def __post_init__(self) -> None:
         checks = [
@@ -79,6 +86,7 @@ class CandidateConfig:
             (self.evaluations >= 1, f'evaluations {self.evaluations}: expected at least 1'),
             (self.weight_samples >= 1, f'weight_samples {self.weight_samples}: expected at least 1'),
             (self.target is None or self.target > 0, f'target {self.target}: expected a number above 0'),
+            (self.together >= 1, f'together {self.together}: expected at least 1'),
             (0 < self.tolerance < 1, f'tolerance {self.tolerance}: expected a fraction between 0 and 1'),
         ]
         for good, message in checks:
@@ -115,6 +123,7 @@ class RandomDraws:
     def __init__(self, draw: Draw) -> None:
         """`draw` returns an architecture within the budget."""
         self.draw = draw
+        self.ready = 10**9
 
     def ask(self, generator: torch.Generator) -> Choices:
         return self.draw(generator)
@@ -135,7 +144,7 @@ class CandidateSearch:
     Attributes:
         distribution: None: nothing is learned but the weights.
         epoch, step: the next step to take, both counted from 0. After the epochs that train the weights come rounds of
-            `ROUND` steps, each of which scores one candidate.
+            `ROUND` candidates, each of which counts as a step.
         history: one dict per epoch or round: loss, mean cost, number of candidates scored so far, the best one.
         scored: the candidates and their scores, in order.
     """
@@ -190,7 +199,7 @@ class CandidateSearch:
 
     @property
     def num_steps(self) -> int:
-        """Number of steps of this epoch or round."""
+        """Number of steps of this epoch, or of candidates of this round."""
         if self.epoch < self.config.epochs:
             return self.evaluator.steps_per_epoch
         return min(ROUND, self.config.evaluations - (self.epoch - self.config.epochs) * ROUND)
@@ -212,16 +221,16 @@ class CandidateSearch:
             if trains:
                 self.evaluator.start_epoch(self.epoch, self.step)
             while self.step < self.num_steps:
-                figures = self._train() if trains else self._try_next()
-                if figures is None:
+                number, figures = (1, self._train()) if trains else self._score_next()
+                if not number:
                     self._exhausted = True
                     _logger.info(
                         'no architecture other than the %s scored was found within the budget', f'{self.num_samples:,}'
                     )
                     break
-                self.step += 1
+                self.step += number
                 for name, value in figures.items():
-                    self._sums[name] = self._sums.get(name, 0.0) + value
+                    self._sums[name] = self._sums.get(name, 0.0) + value * (1 if name == 'seconds' else number)
                 if on_step is not None:
                     on_step(self, figures)
                 if stop:
@@ -244,25 +253,30 @@ class CandidateSearch:
         seconds = time.perf_counter() - started
         return {'k': len(archs), 'cost': sum(costs) / len(costs), 'train_loss': loss, 'seconds': seconds}
 
-    def _try_next(self) -> dict[str, float] | None:
-        """Score the next candidate; None if no other architecture was found."""
+    def _score_next(self) -> tuple[int, dict[str, float]]:
+        """Score the next candidates: their number, 0 if no other architecture was found, and the step's metrics."""
         started = time.perf_counter()
-        arch = self._propose()
-        if arch is None:
-            return None
-        scores = self.score([arch])
-        if scores.shape != (1,):
-            raise ValueError(f'scores of 1 architecture has shape {tuple(scores.shape)}: expected (1,)')
+        archs: list[Choices] = []
+        wanted = min(self.config.together, self.strategy.ready, self.num_steps - self.step)
+        while len(archs) < wanted and (arch := self._propose()) is not None:
+            self._known.add(self.space.describe(arch))
+            archs.append(arch)
+        if not archs:
+            return 0, {}
+        scores = self.score(archs)
+        if scores.shape != (len(archs),):
+            raise ValueError(f'scores has shape {tuple(scores.shape)}: expected ({len(archs)},), one per architecture')
         if self.check_in_sync is not None:
             self.check_in_sync(scores)
-        score = float(scores[0])
-        if not math.isfinite(score):
-            error = NonFiniteError('the score', [score])
-            raise RunError(not_finite(error, [arch], self.space, self.epoch, self.step))
-        self.strategy.tell(arch, score)
-        self.scored.append((arch, score))
-        self._known.add(self.space.describe(arch))
-        return {'score': score, 'cost': self.evaluator.cost(arch), 'seconds': time.perf_counter() - started}
+        if not scores.isfinite().all():
+            error = NonFiniteError('the score', scores.tolist())
+            raise RunError(not_finite(error, archs, self.space, self.epoch, self.step))
+        for arch, score in zip(archs, scores.tolist()):
+            self.strategy.tell(arch, score)
+            self.scored.append((arch, score))
+        mean_cost = sum(self.evaluator.cost(arch) for arch in archs) / len(archs)
+        seconds = time.perf_counter() - started
+        return len(archs), {'score': float(scores.mean()), 'cost': mean_cost, 'seconds': seconds}
 
     def _propose(self) -> Choices | None:
         """A candidate of the strategy; at random if it only proposes known ones; None if all that is found is known."""

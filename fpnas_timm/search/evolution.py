@@ -28,11 +28,14 @@ class EvolutionConfig:
         tournament: number of members of which the best one is the parent.
         crossover: probability that a candidate has two parents, and each of its groups is that of one of them, as in
             SPOS (Guo et al. 2020, arXiv:1904.00420); otherwise it is a mutation.
+        children: number of candidates that come from the same population, before the first of them joins it: more than
+            1 if several processes are to be busy.
     """
 
     population: int = 50
     tournament: int = 10
     crossover: float = 0.0
+    children: int = 1
 
     def __post_init__(self) -> None:
         if self.population < 2:
@@ -43,6 +46,8 @@ class EvolutionConfig:
             )
         if not 0 <= self.crossover <= 1:
             raise UsageError(f'crossover {self.crossover}: expected a probability')
+        if self.children < 1:
+            raise UsageError(f'children {self.children}: expected at least 1')
 
 
 class Evolution:
@@ -68,6 +73,11 @@ class Evolution:
             for variable, choices in enumerate(variables.values())
             if len(choices) > 1
         ]
+
+    @property
+    def ready(self) -> int:
+        """Those that are drawn at random do not depend on each other."""
+        return max(self.config.children, self.config.population - len(self.population))
 
     def ask(self, generator: torch.Generator) -> Choices:
         """The next candidate: a random one until the population is complete, then a child of its members."""

@@ -47,17 +47,20 @@ class Report:
         self.stamp = dict(stamp)
         self.shows_bar = sys.stderr.isatty()
         self.bar: tqdm | None = None
+        self.seen: dict[int, int] = {}  # epoch -> step
 
     def step(self, search: AnySearch, figures: dict[str, float]) -> None:
         """After every step: update the progress bar or, every `interval` steps, log a line."""
         text = step_texts(figures)
+        before = self.seen.get(search.epoch, search.step - 1)  # a call may count as several steps
+        self.seen = {search.epoch: search.step}
         if self.shows_bar:
             if self.bar is None:
                 name = f'epoch {search.epoch + 1}/{search.num_epochs}'
-                self.bar = tqdm(total=search.num_steps, initial=search.step - 1, desc=name, leave=False)
+                self.bar = tqdm(total=search.num_steps, initial=before, desc=name, leave=False)
             self.bar.set_postfix(text)
-            self.bar.update()
-        elif search.step % self.interval == 0:
+            self.bar.update(search.step - before)
+        elif search.step // self.interval > before // self.interval:
             _logger.info(
                 'epoch %d step %d/%d  %s', search.epoch + 1, search.step, search.num_steps,
                 '  '.join(f'{k} {v}' for k, v in text.items()),

@@ -21,6 +21,8 @@ __all__ = ['AnySearch', 'candidate_config', 'create_search']
 
 AnySearch = Search | CandidateSearch
 
+TOGETHER = 10  # candidates that are scored in one call
+
 _logger = logging.getLogger('search')
 
 
@@ -32,6 +34,7 @@ def candidate_config(args: Namespace) -> CandidateConfig:
         weight_samples=args.weight_samples or (1 if args.weight_archs == 'sampled' else BESIDE_LARGEST),
         target=args.target_macs,
         tolerance=args.tolerance,
+        together=max(TOGETHER, args.world_size),
     )
 
 
@@ -48,7 +51,8 @@ def create_search(
         draw = WindowSampler(space, window, evaluator.cost_classes, evaluator.net.in_chans)
     strategy: Strategy = RandomDraws(draw)
     if args.strategy == EVOLUTION:
-        settings = EvolutionConfig(args.population, args.tournament, args.crossover)
+        children = args.world_size if args.split == 'archs' else 1
+        settings = EvolutionConfig(args.population, args.tournament, args.crossover, children)
         strategy = Evolution(space, lambda arch: config.allows(evaluator.cost(arch)), draw, settings)
     scores = FixedScores(evaluator, args.score_batches)
     log_on_primary(

@@ -95,6 +95,38 @@ def test_repeats() -> None:
     assert search.finalists(3) == finalists[:3]
 
 
+@pytest.mark.parametrize(('name', 'children'), [('random', 1), ('evolution', 1), ('evolution', 4)])
+def test_several_at_once(name: str, children: int) -> None:
+    """In one call are those that do not depend on each other: the same candidates as one by one."""
+    sizes: dict[int, list[int]] = {}
+    found = {}
+    for together in (1, 7):
+        table = Table(noise=0)
+        search = make(name, table, evaluations=90, together=together, target=160, tolerance=0.1)
+        if name == 'evolution':
+            search.strategy.config = EvolutionConfig(20, 5, children=children)
+        score, sizes[together] = search.score, []
+
+        def counted(archs, score=score, sizes=sizes[together]):
+            sizes.append(len(archs))
+            return score(archs)
+
+        search.score = counted
+        assert search.run()
+        found[together] = search
+    assert sizes[1] == [1] * 90
+    rounds = {'random': [7] * 7 + [1] + [7] * 5 + [5]}.get(name, [7, 7, 6])
+    assert sizes[7][: len(rounds)] == rounds and sum(sizes[7]) == 90
+    if name == 'evolution':
+        assert set(sizes[7][3:]) == ({4, 2} if children == 4 else {1})
+    if children == 1:
+        assert found[7].scored == found[1].scored
+        for first, second in zip(found[7].history, found[1].history):
+            first.pop('seconds'), second.pop('seconds')
+            assert first == pytest.approx(second)
+    assert len({arch for arch, _ in found[7].scored}) == 90
+
+
 @pytest.mark.parametrize('name', ['random', 'evolution'])
 @pytest.mark.parametrize('stop_at', [1, 10, 20, 21, 35, 70, 71, 139])
 def test_interrupted_and_resumed_ends_the_same(name: str, stop_at: int) -> None:
@@ -136,7 +168,7 @@ def test_a_loss_or_score_that_is_not_finite() -> None:
         search.run()
     assert not search.scored
     table.log_likelihoods = lambda archs: torch.zeros(2)
-    with pytest.raises(ValueError, match=r'scores of 1 architecture has shape \(2,\): expected \(1,\)'):
+    with pytest.raises(ValueError, match=r'scores has shape \(2,\): expected \(1,\), one per architecture'):
         make('evolution', table).run()
     assert issubclass(NonFiniteError, RunError)
 

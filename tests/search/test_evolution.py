@@ -120,6 +120,7 @@ def test_crossover_takes_groups_of_two_parents() -> None:
     ({'population': 1}, 'population 1: expected at least 2'),
     ({'population': 5, 'tournament': 6}, 'tournament 6: expected at least 1 and at most the population, 5'),
     ({'tournament': 0}, 'tournament 0: expected'),
+    ({'children': 0}, 'children 0: expected at least 1'),
     ({'crossover': 1.5}, r'crossover 1\.5: expected a probability'),
 ])
 def test_wrong_settings(settings: dict, message: str) -> None:
