@@ -4,6 +4,7 @@
 * `distribution`: P(A | alpha), factorised and joint
 * `likeliest`: its most probable architectures within a budget
 * `estimator`: the gradient, equation (2)
+* `expected`: the expected cost of a distribution, in closed form
 * `sampled`: what of the sampled architectures is recorded
 * `evaluator`: the evaluator that trains and scores a supernet
 * `weight_training`: which architectures a step trains, with which loss; the average of the weights

@@ -9,6 +9,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -74,10 +75,21 @@ class Distribution(ABC):
     def num_parameters(self) -> int:
         return len(self.alpha)
 
-    def log_softmax(self) -> torch.Tensor:
-        """Log-probabilities (nats), one row per categorical, padded with -inf after its last choice."""
+    def log_softmax(self, temperature: float = 1.0) -> torch.Tensor:
+        """Log-probabilities (nats), one row per categorical, padded with -inf after its last choice.
+
+        Args:
+            temperature: divides alpha: below 1, the distribution is sharper; its mode is the same.
+        """
         padding = self.alpha.new_full((1,), -math.inf)
-        return torch.cat([self.alpha, padding])[self._rows].log_softmax(1)
+        return torch.cat([self.alpha / temperature, padding])[self._rows].log_softmax(1)
+
+    @abstractmethod
+    def combinations(self, temperature: float = 1.0) -> torch.Tensor:
+        """The probability of every combination of a group's choices, the last variable fastest; differentiable.
+
+        One row per group, padded with 0; `temperature` as in `log_softmax`.
+        """
 
     def sample(self, num_samples: int, generator: torch.Generator) -> list[Choices]:
         """Draw `num_samples` independent architectures with the given generator."""
@@ -169,6 +181,29 @@ class Factorized(Distribution):
     def marginals(self) -> list[dict[str, list[float]]]:
         return [{v: np.exp(row).tolist() for v, row in group.items()} for group in self.log_probs()]
 
+    def combinations(self, temperature: float = 1.0) -> torch.Tensor:
+        log_probs = self.log_softmax(temperature)
+        neutral, none = log_probs.new_zeros(1), log_probs.new_full((1,), -math.inf)
+        return torch.cat([log_probs.reshape(-1), neutral, none])[self._factors].sum(2).exp()
+
+    @cached_property
+    def _factors(self) -> torch.Tensor:
+        """For each group, combination and variable, where in the flat `log_softmax` its log-probability is.
+
+        After the last: that of a variable that a group does not have, and of a combination that it does not have.
+        """
+        neutral = self._rows.numel()
+        sizes = [math.prod(map(len, group.values())) for group in self.space.groups]
+        width = max(len(group) for group in self.space.groups)
+        index = torch.full((len(sizes), max(sizes), width), neutral)
+        start = 0
+        for rows, size, group in zip(index, sizes, self.space.groups):
+            rows[size:, 0] = neutral + 1
+            choices = [torch.arange(len(c)) + self._rows.shape[1] * (start + v) for v, c in enumerate(group.values())]
+            rows[:size, : len(group)] = torch.cartesian_prod(*choices).reshape(size, -1)
+            start += len(group)
+        return index
+
     def to_joint(self) -> 'Joint':
         """The same distribution with one parameter per combination of choices: the exact product of the factors."""
         joint = Joint(self.space)
@@ -194,6 +229,9 @@ class Joint(Distribution):
     def log_probs(self) -> list[np.ndarray]:
         rows = self.log_softmax().detach().numpy()
         return [row[: math.prod(shape)].reshape(shape).copy() for row, shape in zip(rows, self._shapes())]
+
+    def combinations(self, temperature: float = 1.0) -> torch.Tensor:
+        return self.log_softmax(temperature).exp()
 
     def marginals(self) -> list[dict[str, list[float]]]:
         out = []

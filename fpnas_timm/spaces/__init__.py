@@ -4,7 +4,9 @@
 * `mbconv`: `MBConvSpace`, spaces of MBConv networks
 * `named`: the paper's spaces
 * `around`: the sub-networks of a network
+* `costs`: additive costs: multiply-adds, parameters and others as tables
 * `budgets`: budgets as people write them: a number, '3M', a window
+* `log_probs`: the form in which the decode takes log-probabilities
 * `decode`: the most probable architecture within budgets (import it explicitly, since it needs NumPy and SciPy)
 * `ranked`: the most probable ones in order (in the same way)
 """

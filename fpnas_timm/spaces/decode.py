@@ -1,31 +1,36 @@
-"""Finds the most probable architecture of a distribution within windows of multiply-adds and parameters. Exact.
+"""Finds the most probable architecture of a distribution within windows of additive costs. Exact.
 
-The cost of a group depends on its own choices and on the channels of the previous group, so an architecture is a path
-through a layered graph whose nodes are channels and whose edges are choices. Finding the most probable path within the
-windows is a mixed-integer linear program with one 0/1 variable per edge. SciPy's HiGHS solves it and proves optimality.
+The cost of a group depends on its own choices and on the channels of the previous group (`costs`), so an architecture
+is a path through a layered graph whose nodes are channels and whose edges are choices. Finding the most probable path
+within the windows is a mixed-integer linear program with one 0/1 variable per edge. SciPy's HiGHS solves it and proves
+optimality.
 """
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from ..arch import Arch
-from ..arch.cost import Cost, conv_cost, cost, group_cost, group_costs
-from ..arch.sizes import ImgSize, out_size, shown_size
+from ..arch.cost import Cost
+from ..arch.sizes import shown_size
 from .budgets import Budget, Window, windows
+from .costs import AdditiveCost, network_costs
+from .log_probs import joint_log_probs
 from .mbconv import VARIABLES, MBConvSpace, Row, irrelevant
 from .named import get_space
 from .space import Choices, HasLogProbs, LogProbs
 
 __all__ = [
-    'Budget', 'Decoded', 'InfeasibleError', 'Window', 'decode', 'explain', 'joint_log_probs', 'make_problem',
+    'Budget', 'Decoded', 'InfeasibleError', 'Others', 'Window', 'decode', 'explain', 'joint_log_probs', 'make_problem',
     'runner_up_gap', 'solve',
 ]
 
-UNIT = 1e6  # the solver gets windows in millions, so that its tolerance of 1e-6 is one multiply-add
+UNIT = 1e6  # the solver gets windows in millions, so that its tolerance of 1e-6 is one multiply-add or parameter
+
+Others = Sequence[tuple[AdditiveCost, Budget]]
 
 
 class InfeasibleError(ValueError):
@@ -46,8 +51,7 @@ class Decoded:
 class _Edge(NamedTuple):
     in_chs: int
     out_chs: int
-    macs: int
-    params: int
+    spent: tuple[float, ...]  # of each cost of the problem
     variants: tuple[tuple[float, tuple[int, ...]], ...]  # log-probability (nats) and choice of each network, best first
 
     @property
@@ -63,8 +67,20 @@ class _Edge(NamedTuple):
 class _Problem(NamedTuple):
     space: MBConvSpace
     layers: list[list[_Edge]]
-    windows: dict[str, Window]
-    rest: Cost  # cost of the layers without choices
+    costs: list[AdditiveCost]
+    windows: dict[int, Window]  # by the place of the cost in `costs`
+
+    def unit(self, at: int) -> float:
+        """What the solver gets a cost in: millions; if it is no count, a hundredth of what the window allows."""
+        return UNIT if at < len(Cost._fields) else max(filter(math.isfinite, self.windows[at]), default=0) / 100 or 1
+
+    def is_within(self, choices: Choices) -> bool:
+        """Whether an architecture is within the windows, not only within the solver's tolerance."""
+        return all(low <= self.costs[at](choices) <= high for at, (low, high) in self.windows.items())
+
+    def counts(self, choices: Choices) -> Cost:
+        """Multiply-adds and parameters of an architecture."""
+        return Cost(*(int(cost(choices)) for cost in self.costs[: len(Cost._fields)]))
 
 
 def decode(
@@ -74,6 +90,7 @@ def decode(
         params: Budget | None = None,
         num_classes: int = 1000,
         in_chans: int = 3,
+        others: Others = (),
 ) -> Decoded:
     """The most probable architecture of a space within budgets.
 
@@ -88,6 +105,7 @@ def decode(
         params: minimum and maximum number of learnable parameters, in the same form.
         num_classes: number of outputs of the classifier, which counts towards both budgets.
         in_chans: number of image channels.
+        others: budgets of other additive costs of the space, in the same form.
 
     Returns:
         The architecture with its log-probability and the solver's proven upper bound.
@@ -115,20 +133,18 @@ def decode(
     0.084
     """
     space = get_space(space) if isinstance(space, str) else space
-    problem = make_problem(space, log_probs, macs, params, num_classes, in_chans)
+    problem = make_problem(space, log_probs, macs, params, num_classes, in_chans, others)
     excluded: list[list[int]] = []
     while True:
         path, objective = solve(problem, excluded)
         if path is None:
             raise InfeasibleError(explain(problem))
         choices = tuple(layer[i].choice for layer, i in zip(problem.layers, path))
-        arch = space.to_arch(choices)
-        found = cost(arch, num_classes=num_classes, in_chans=in_chans)
-        if all(low <= getattr(found, name) <= high for name, (low, high) in problem.windows.items()):
+        if problem.is_within(choices):
             break
         excluded.append(path)  # within the solver's tolerance, but not within the window
     log_prob = math.fsum(layer[i].score for layer, i in zip(problem.layers, path))
-    return Decoded(arch, choices, log_prob, max(objective, log_prob), found)
+    return Decoded(space.to_arch(choices), choices, log_prob, max(objective, log_prob), problem.counts(choices))
 
 
 def runner_up_gap(
@@ -139,6 +155,7 @@ def runner_up_gap(
         params: Budget | None = None,
         num_classes: int = 1000,
         in_chans: int = 3,
+        others: Others = (),
 ) -> float:
     """The difference (nats) in log-probability between the best and the second best architecture within the windows.
 
@@ -146,7 +163,7 @@ def runner_up_gap(
     exact solver finds it. Arguments as in `decode`; `decoded` is its result.
     """
     space = get_space(space) if isinstance(space, str) else space
-    problem = make_problem(space, log_probs, macs, params, num_classes, in_chans)
+    problem = make_problem(space, log_probs, macs, params, num_classes, in_chans, others)
     path = []
     in_chs = space.stem.channels
     for layer, choice in zip(problem.layers, decoded.choices):
@@ -159,38 +176,6 @@ def runner_up_gap(
     return gap if other is None else min(gap, decoded.log_prob - objective)
 
 
-def joint_log_probs(space: MBConvSpace, log_probs: LogProbs) -> list[np.ndarray]:
-    """For each group, the log-probability of every combination of choices: an array with one axis per variable.
-
-    Raises:
-        ValueError: groups, variables or shapes do not match the space, or a value is NaN or +inf.
-    """
-    if len(log_probs) != len(space.groups):
-        raise ValueError(f'space {space.name!r} has {len(space.groups)} groups, not {len(log_probs)}')
-    out = []
-    for i, (group, given) in enumerate(zip(space.groups, log_probs)):
-        shape = tuple(len(choices) for choices in group.values())
-        if isinstance(given, Mapping):
-            if set(given) != set(group):
-                raise ValueError(f'group {i}: expected log-probabilities of {", ".join(group)}, got {", ".join(given)}')
-            joint = np.zeros(shape)
-            for axis, variable in enumerate(group):
-                values = np.asarray(given[variable], dtype=float)
-                if values.shape != (shape[axis],):
-                    raise ValueError(f'group {i}, {variable}: expected {shape[axis]} values, got shape {values.shape}')
-                joint = joint + values.reshape([-1 if a == axis else 1 for a in range(len(shape))])
-        else:
-            joint = np.asarray(given, dtype=float)
-            if joint.shape != shape:
-                raise ValueError(f'group {i}: expected log-probabilities of shape {shape}, got {joint.shape}')
-        if np.isnan(joint).any() or (joint == np.inf).any():
-            raise ValueError(f'group {i}: a log-probability is not a number or infinite')
-        if (joint == -np.inf).all():
-            raise ValueError(f'group {i}: every choice has probability 0')
-        out.append(joint)
-    return out
-
-
 def make_problem(
         space: MBConvSpace,
         log_probs: 'LogProbs | HasLogProbs',
@@ -198,53 +183,64 @@ def make_problem(
         params: Budget | None,
         num_classes: int,
         in_chans: int,
+        others: Others = (),
 ) -> _Problem:
     """What the solver gets; arguments as in `decode`."""
-    size = out_size(space.img_size, space.stem.stride)
-    in_channels: tuple[int, ...] = (space.stem.channels,)
-    layers = []
     given = log_probs.log_probs() if hasattr(log_probs, 'log_probs') else log_probs
     if not isinstance(given, Sequence):
         expected = 'one entry per group, or a distribution such as the `distribution` of a search result'
         raise ValueError(f'log_probs: expected {expected}; got {type(given).__name__}')
-    for row, joint in zip(space.rows, joint_log_probs(space, given)):
-        layers.append(_edges(row, joint, in_channels, size))
-        in_channels, size = row.channels, out_size(size, row.stride)
-    # the costs of stem and classifier do not depend on the choices, that of the head does on the last group's channels
-    parts = group_costs(space.to_arch(tuple((0,) * len(g) for g in space.groups)), None, num_classes, in_chans)
-    heads = {channels: conv_cost(space.head, channels, size) for channels in in_channels}
-    layers[-1] = [
-        e._replace(macs=e.macs + heads[e.out_chs].macs, params=e.params + heads[e.out_chs].params) for e in layers[-1]
-    ]
-    return _Problem(space, layers, windows({'macs': macs, 'params': params}), parts['stem'] + parts['classifier'])
+    for other, _ in others:
+        if other.space.groups != space.groups or other.link not in (None, 'channels'):
+            raise ValueError(f'cost {other.name!r}: expected one of space {space.name!r}, linked by channels')
+    costs = [*network_costs(space, num_classes, in_chans), *(other for other, _ in others)]
+    asked: dict[str, Budget | None] = {'macs': macs, 'params': params, **{c.name: budget for c, budget in others}}
+    if len(asked) < len(costs):
+        raise ValueError(f'expected costs of different names, got {", ".join(c.name for c in costs)}')
+    in_channels: tuple[int, ...] = (space.stem.channels,)
+    layers = []
+    for i, (row, joint) in enumerate(zip(space.rows, joint_log_probs(space, given))):
+        layers.append(_edges(row, joint, in_channels, [c.tables[i] for c in costs]))
+        in_channels = row.channels
+    tails = [c.tail if len(c.tail) > 1 else [c.tail[0]] * len(in_channels) for c in costs]
+    for i, e in enumerate(layers[-1]):
+        after = in_channels.index(e.out_chs)
+        layers[-1][i] = e._replace(spent=tuple(x + tail[after] for x, tail in zip(e.spent, tails)))
+    limits = windows(asked)
+    return _Problem(space, layers, costs, {i: limits[c.name] for i, c in enumerate(costs) if c.name in limits})
 
 
-def _edges(row: Row, joint: np.ndarray, in_channels: tuple[int, ...], size: ImgSize) -> list[_Edge]:
-    """The edges of a group: one for all choices with equal channels and cost; their networks are its variants.
+def _edges(
+        row: Row, joint: np.ndarray, in_channels: tuple[int, ...], tables: Sequence[Sequence[Sequence[float]]]
+) -> list[_Edge]:
+    """The edges of a group: one for all choices with equal channels and costs; their networks are its variants.
 
     Args:
         row: the choices of the group.
         joint: log-probability (nats) of every combination, one axis per variable.
         in_channels: possible numbers of input channels.
-        size: size of the input in pixels: one number for a square, or (height, width).
+        tables: for each cost, that of every combination after each number of input channels (`AdditiveCost.tables`).
     """
-    found: dict[tuple[int, int, int, int], dict[tuple[int, ...], tuple[float, tuple[int, ...]]]] = {}
+    found: dict[tuple[int, int, tuple[float, ...]], dict[tuple[int, ...], tuple[float, tuple[int, ...]]]] = {}
     options = list(row.variables.values())
     costly = [axis for axis, v in enumerate(VARIABLES) if v.has_cost]
     free = [axis for axis, v in enumerate(VARIABLES) if not v.has_cost]
     order = np.argsort(costly + free)
-    for in_chs in in_channels:
+    at = np.arange(joint.size).reshape(joint.shape)
+    for before, in_chs in enumerate(in_channels):
+        columns = [table[before if len(table) > 1 else 0] for table in tables]
         for priced in itertools.product(*(range(len(options[axis])) for axis in costly)):
             indices = (*priced, *(0 for _ in free))
             first = [indices[i] for i in order]
             group = row.group({v.name: choices[i] for v, choices, i in zip(VARIABLES, options, first)})
-            networks = found.setdefault((in_chs, group.channels, *group_cost(group, in_chs, size)), {})
             # choices that differ only in irrelevant variables are one network, of which the most probable one counts
             unused = irrelevant(group.kernel, group.stride == 1 and in_chs == group.channels)
             relevant = [axis for axis, v in enumerate(VARIABLES) if v.name not in unused]
             for unpriced in itertools.product(*(range(len(options[axis])) for axis in free)):
                 indices = (*priced, *unpriced)
                 choice = tuple(indices[i] for i in order)
+                spent = tuple(column[at[choice]] for column in columns)
+                networks = found.setdefault((in_chs, group.channels, spent), {})
                 score, network = float(joint[choice]), tuple(choice[axis] for axis in relevant)
                 if score > networks.get(network, (-math.inf,))[0]:
                     networks.pop(network, None)  # of equally probable ones, the first that is so probable comes first
@@ -289,12 +285,12 @@ def solve(problem: _Problem, excluded: list[list[int]], nearest: bool = False) -
     objective = np.array([-e.score for e in edges] + [0.0] * (size - len(edges)))
     if nearest:
         objective[: len(edges)] = 0
-    for w, (name, (low, high)) in enumerate(windows.items()):
-        fixed = getattr(problem.rest, name)
+    for w, (at, (low, high)) in enumerate(windows.items()):
+        fixed, unit = problem.costs[at].constant, problem.unit(at)
         slack = len(edges) + 2 * w
-        spent = [(i, getattr(e, name) / UNIT) for i, e in enumerate(edges) if getattr(e, name)]
-        constrain([*spent, (slack, 1.0), (slack + 1, -1.0)], (low - fixed) / UNIT, (high - fixed) / UNIT)
-        objective[slack : slack + 2] = UNIT / max(low if low > 0 else high, 1)
+        spent = [(i, e.spent[at] / unit) for i, e in enumerate(edges) if e.spent[at]]
+        constrain([*spent, (slack, 1.0), (slack + 1, -1.0)], (low - fixed) / unit, (high - fixed) / unit)
+        objective[slack : slack + 2] = unit / max(low if low > 0 else high, 1 if unit == UNIT else unit)
     for path in excluded:
         constrain([(start[at] + i, 1.0) for at, i in enumerate(path)], 0, len(path) - 1)
 
@@ -320,29 +316,19 @@ def solve(problem: _Problem, excluded: list[list[int]], nearest: bool = False) -
 def explain(problem: _Problem) -> str:
     """The message of `InfeasibleError`: why no architecture is within the windows, and the nearest possible values."""
 
-    def reach(name: str) -> str:
-        """The range of the total `macs` or `params` over all architectures, as text."""
-        totals: dict[int, tuple[int, int]] = {problem.space.stem.channels: (0, 0)}
-        for layer in problem.layers:  # shortest and longest path
-            after: dict[int, tuple[int, int]] = {}
-            for e in (e for e in layer if e.in_chs in totals):
-                low, high = (t + getattr(e, name) for t in totals[e.in_chs])
-                known = after.get(e.out_chs, (low, high))
-                after[e.out_chs] = (min(known[0], low), max(known[1], high))
-            totals = after
-        fixed = getattr(problem.rest, name)
-        return f'{min(t[0] for t in totals.values()) + fixed:,} to {max(t[1] for t in totals.values()) + fixed:,}'
+    def total(at: int, value: float) -> str:
+        return f'{f"{value:,}" if value == int(value) else f"{value:,.6g}"} {problem.costs[at].unit}'
 
-    words = {'macs': 'multiply-adds', 'params': 'parameters'}
-    asked = ' and '.join(f'{low:,.15g} to {high:,.15g} {words[n]}' for n, (low, high) in problem.windows.items())
-    reachable = ' and '.join(f'{reach(n)} {words[n]}' for n in problem.windows)
+    def between(at: int, low: float, high: float) -> str:
+        return f'{low:,.15g} to {high:,.15g} {problem.costs[at].unit}'
+
+    asked = ' and '.join(between(at, *window) for at, window in problem.windows.items())
+    reachable = ' and '.join(between(at, *problem.costs[at].range()) for at in problem.windows)
     path, _ = solve(problem, [], nearest=True)
     if path is None:
         return f'space {problem.space.name!r} has no architecture: the log-probabilities exclude them all'
-    spent = [layer[i] for layer, i in zip(problem.layers, path)]
-    nearest = ' and '.join(
-        f'{sum(getattr(e, n) for e in spent) + getattr(problem.rest, n):,} {words[n]}' for n in problem.windows
-    )
+    choices = tuple(layer[i].choice for layer, i in zip(problem.layers, path))
+    nearest = ' and '.join(total(at, problem.costs[at](choices)) for at in problem.windows)
     return (
         f'no architecture of space {problem.space.name!r} at {shown_size(problem.space.img_size)} pixels has {asked}: '
         f'the nearest has {nearest} (the space reaches {reachable}, not necessarily at once)'

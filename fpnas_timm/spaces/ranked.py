@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ..arch import Arch
-from ..arch.cost import Cost, cost
+from ..arch.cost import Cost
 from .budgets import Budget
-from .decode import InfeasibleError, explain, make_problem, solve
+from .decode import InfeasibleError, Others, explain, make_problem, solve
 from .mbconv import MBConvSpace
 from .named import get_space
 from .space import Choices, HasLogProbs, LogProbs
@@ -37,6 +37,7 @@ def decode_ranked(
         params: Budget | None = None,
         num_classes: int = 1000,
         in_chans: int = 3,
+        others: Others = (),
 ) -> list[Ranked]:
     """The `count` most probable different networks of a space within budgets, most probable first.
 
@@ -44,7 +45,7 @@ def decode_ranked(
     count once. The order is exact up to the solver's tolerance (1e-6 nats).
 
     Args:
-        space, log_probs, macs, params, num_classes, in_chans: as for `decode`.
+        space, log_probs, macs, params, num_classes, in_chans, others: as for `decode`.
         count: number of networks, at least 1.
 
     Returns:
@@ -70,7 +71,7 @@ def decode_ranked(
     if count < 1:
         raise ValueError(f'count {count}: expected at least 1')
     space = get_space(space) if isinstance(space, str) else space
-    problem = make_problem(space, log_probs, macs, params, num_classes, in_chans)
+    problem = make_problem(space, log_probs, macs, params, num_classes, in_chans, others)
     excluded: list[list[int]] = []
     best: list[tuple[float, Choices]] = []
     while True:
@@ -81,8 +82,7 @@ def decode_ranked(
         variants = [layer[i].variants for layer, i in zip(problem.layers, path)]
         if len(best) == count and best[-1][0] >= math.fsum(v[0][0] for v in variants):
             break  # this path and all after it have no network that is more probable
-        found = cost(space.to_arch(tuple(v[0][1] for v in variants)), num_classes=num_classes, in_chans=in_chans)
-        if not all(low <= getattr(found, name) <= high for name, (low, high) in problem.windows.items()):
+        if not problem.is_within(tuple(v[0][1] for v in variants)):
             continue  # within the solver's tolerance, but not within the window
         networks = ranked_products([[score for score, _ in v] for v in variants])
         best += [
@@ -91,11 +91,7 @@ def decode_ranked(
         best = sorted(best, key=lambda network: -network[0])[:count]
     if not best:
         raise InfeasibleError(explain(problem))
-    out = []
-    for score, choices in best:
-        arch = space.to_arch(choices)
-        out.append(Ranked(arch, choices, score, cost(arch, num_classes=num_classes, in_chans=in_chans)))
-    return out
+    return [Ranked(space.to_arch(choices), choices, score, problem.counts(choices)) for score, choices in best]
 
 
 def ranked_products(scores: Sequence[Sequence[float]]) -> Iterator[tuple[float, tuple[int, ...]]]:
