@@ -61,7 +61,7 @@ def overlaid_charts(runs: Sequence[Searched], names: Sequence[str]) -> str:
         series = [Series(name, run.column(column, scale), j, j % 3) for j, (run, name) in enumerate(zip(runs, names))]
         level = (target / MILLION, 'target') if target and column == 'cost' else None
         if any(s.points for s in series):
-            charts.append(_over_epochs(f'course-{i}', title, unit, series, epochs, level, []))
+            charts.append(_over_epochs(f'course-{i}', title, unit, series, epochs, level, [], named=True))
     return _grid(charts)
 
 
@@ -89,13 +89,14 @@ def _grid(charts: Iterable[str]) -> str:
 
 def _over_epochs(
         name: str, title: str, unit: str, series: Sequence[Series], epochs: int, level: tuple[float, str] | None,
-        phases: Sequence[tuple[float, str]],
+        phases: Sequence[tuple[float, str]], named: bool = False,
 ) -> str:
+    """A chart; `named`: with a legend even if there is one line only."""
     shown = [s for s in series if s.points]
     values = [y for s in shown for _, y in s.points] + ([level[0]] if level else [])
     low, high = min(0.0, *values), max(0.0, *values)
     if high <= 0:  # scores: log-likelihoods, of which the differences count
-        low, high = min(values), max(values)
+        low, high = min(values) - 0.05 * (max(values) - min(values)), max(values)
     last = max(epochs, 2)
     says = '; '.join(f'{s.name} from {s.points[0][1]:.4g} to {s.points[-1][1]:.4g}' for s in shown)
     span = low, high + 0.05 * (high - low)
@@ -107,7 +108,7 @@ def _over_epochs(
     for s in shown:
         chart.line(s)
     data = {'first': 1, 'last': last, 'series': [[s.name, thinned(list(s.points), 400)] for s in shown]}
-    legend = key([(s.name, s.color, s.dash) for s in shown]) if len(shown) > 1 else ''
+    legend = key([(s.name, s.color, s.dash) for s in shown]) if named or len(shown) > 1 else ''
     return (
         f'<figure><figcaption>{escape(title)}</figcaption>{chart.svg(name)}{legend}'
         f'<output class="readout" aria-hidden="true"></output>{json_script(name, data)}</figure>'

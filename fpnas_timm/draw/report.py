@@ -62,7 +62,7 @@ def _numbers(run: Searched) -> str:
     if finite(top1) and type(images) is int:
         error = standard_error(top1, images)
         shown.append(card('accuracy, inherited weights', f'{top1:.2f} %',
-                          f'\u00b1 {error:.2f} (standard error), {images:,} images of alpha'))
+                          f'\u00b1 {error:.2f} (standard error), {images:,} images{" of alpha" * run.has_marginals}'))
     if finite(last.get('entropy')):
         first = run.history[0]['entropy'] if finite(run.history[0].get('entropy')) else last['entropy']
         shown.append(card('entropy', f'{result.get("entropy", last["entropy"]):.2f} nats', f'{first:.2f} at first'))
@@ -231,7 +231,8 @@ def _data(run: Searched) -> str:
     record, settings = run.record, run.settings
     places = [str(settings[k]) for k in ('dataset', 'data_dir') if settings.get(k)]
     rows: list[list[object]] = [['images', ', '.join(places) or 'given in Python']]
-    for half, what in (('train', 'images that train the weights'), ('val', 'images that train alpha')):
+    other = 'images that train alpha' if run.has_marginals else 'images that candidates are scored on'
+    for half, what in (('train', 'images that train the weights'), ('val', other)):
         if isinstance(record.get(half), list):
             rows.append([what, f'{len(record[half]):,}'])
     names = record.get('class_names') or []

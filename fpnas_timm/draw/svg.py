@@ -121,9 +121,9 @@ class Chart:
         for value in ticks(*self.y):
             y = self.py(value)
             self.parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
-            self.parts.append(f'<text class="tick end" x="{LEFT - 6}" y="{y}" dy=".35em">{value:g}</text>')
+            self.parts.append(f'<text class="tick end" x="{LEFT - 6}" y="{y}" dy=".35em">{_tick(value)}</text>')
         for value in ticks(*self.x, whole=whole_x):
-            self.parts.append(f'<text class="tick mid" x="{self.px(value)}" y="{bottom + 15}">{value:g}</text>')
+            self.parts.append(f'<text class="tick mid" x="{self.px(value)}" y="{bottom + 15}">{_tick(value)}</text>')
         self.parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>')
         middle = (LEFT + WIDTH - RIGHT) / 2
         self.parts.append(f'<text class="label mid" x="{middle:g}" y="{HEIGHT - 6}">{escape(x_label)}</text>')
@@ -204,6 +204,10 @@ def _widened(range_: tuple[float, float]) -> tuple[float, float]:
         return low, high
     room = abs(low) * 0.05 or 0.5
     return low - room, low + room
+
+
+def _tick(value: float) -> str:
+    return f'{value / 1e6:g}M' if abs(value) >= 1e6 else f'{value / 1e3:g}k' if abs(value) >= 1e5 else f'{value:g}'
 
 
 def _short(value: float) -> str:
