@@ -138,6 +138,7 @@ def test_search(
     evaluator.start_epoch(0, 0)
     evaluator.train_step(archs)
     evaluator.log_likelihoods(archs)
+    model = evaluator.net.extract(space.to_arch(archs[0])).eval()
     calls = allow(search_evaluator, 'on_cpu')
     allow(torch.amp.GradScaler, '_maybe_opt_step')
     with waiting('error'):
@@ -145,7 +146,7 @@ def test_search(
         assert calls['on_cpu'] == 1
         evaluator.log_likelihoods(archs)
         assert calls['on_cpu'] == 2
-        evaluator.accuracy(evaluator.net.extract(space.to_arch(archs[0])).eval())
+        evaluator.accuracy(model)
         assert calls['on_cpu'] == 3
 
 
