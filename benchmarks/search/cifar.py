@@ -42,7 +42,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument('--cache', type=Path, help='where the decoded images are kept (default: --output)')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
-    parser.add_argument('--minutes', type=float, help='`all`: stop after this time (default: 7; within `smoke`: 0.8)')
+    parser.add_argument('--minutes', type=float, help='`all`: stop after this time (default: 7; within `smoke`: 1.1)')
     parser.add_argument('--share', type=float, default=0.6, help='`all`: of the time, for searches and rankings')
     parser.add_argument('--plan', type=int, help='`all`: only the first N searches and rankings')
     parser.add_argument('--procs', type=int, default=12, help='`all`: searches and rankings at once')
@@ -91,7 +91,7 @@ def main() -> int:
     args = options().parse_args()
     args.cache = args.cache or args.output
     args.scale = args.scale or (0.1 if args.what == 'smoke' else 1.0)
-    args.minutes = args.minutes or (0.8 if args.what == 'smoke' else 7)
+    args.minutes = args.minutes or (1.1 if args.what == 'smoke' else 7)
     args.output.mkdir(parents=True, exist_ok=True)
     args.cache.mkdir(parents=True, exist_ok=True)
     if args.channels_last is None:

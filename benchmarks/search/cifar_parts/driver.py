@@ -14,8 +14,8 @@ import torch
 
 from . import data as images
 from .problem import PEERS, RECIPE, STARTED, Recipe, add_result, log, macs_of, random_archs, results
-from .ranking import SETTINGS, rank
-from .searches import SEARCHES, search
+from .ranking import SETTINGS
+from .searches import SEARCHES
 from .supernets import create_evaluator
 from .training import numbered, step_seconds, train_all
 
@@ -156,11 +156,10 @@ def smoke(args: argparse.Namespace, data: dict[str, images.Images]) -> int:
     out.mkdir(exist_ok=True)
     part('trainer: step times', lambda: _step_times(args, other, data))
     part('supernet: pass times', lambda: _pass_times(args, data))
-    part('recipes', lambda: _recipes(args, out, other[0], data))
-    small = {'batch': args.batch} if args.batch else {}
-    part('ranking', lambda: rank(out, 'sandwich-distilled', data, passes=60 if cuda else 6, calibration=500, **small))
-    part('search', lambda: search(out, 'default', data, steps=20 if cuda else 10, **small))
+    if cuda:
+        part('supernet: kernels', lambda: _kernels(args, data))
     part('all', lambda: _small_run(args, out))
+    part('recipes', lambda: _recipes(args, out, other[0], data))
     return status
 
 
@@ -179,6 +178,21 @@ def _small_run(args: argparse.Namespace, out: Path) -> None:
             log(f'ranking {row["name"]}: {1000 * row["seconds"] / row["passes"]:.1f} ms a pass')
         if row['kind'] == 'search':
             log(f'search {row["name"]} seed {row["seed"]}: {1000 * row["seconds"] / row["steps"]:.1f} ms a step')
+
+
+def _kernels(args: argparse.Namespace, data: dict[str, images.Images]) -> None:
+    """How many kernels a pass of the supernet launches, and how long they take, without the host."""
+    evaluator = create_evaluator(data['train'], data['held'], 20, 20, 0, bf16=args.supernet_bf16)
+    evaluator.start_epoch(0, 0)
+    rng = torch.Generator().manual_seed(0)
+    for what, run in (('training', evaluator.train_step), ('scoring', evaluator.log_likelihoods)):
+        run([evaluator.net.space.sample(rng)])
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+            for _ in range(10):
+                run([evaluator.net.space.sample(rng)])
+        kernels = [e for e in profile.events() if e.device_type == torch.autograd.DeviceType.CUDA]
+        microseconds = sum(e.self_device_time_total for e in kernels)
+        log(f'{what}: {len(kernels) / 10:.0f} kernels a pass, its update included: {microseconds / 1e4:.2f} ms there')
 
 
 def _pass_times(args: argparse.Namespace, data: dict[str, images.Images]) -> None:
@@ -224,11 +238,12 @@ def _step_times(args: argparse.Namespace, jobs: list[dict[str, Any]], data: dict
     best = {'bf16': bf16, 'channels_last': channels_last}
     if cuda:
         show(1, graph=False, **best)
-        torch.backends.cudnn.benchmark = True
-        show(1, **best)
-        torch.backends.cudnn.benchmark = False
         for count in (2, 4, 8):
             show(count, **best)
+        torch.backends.cudnn.benchmark = True
+        log('with the algorithms that cuDNN finds fastest:')
+        show(1, **best)
+        torch.backends.cudnn.benchmark = False
 
 
 def _recipes(args: argparse.Namespace, out: Path, job: dict[str, Any], data: dict[str, images.Images]) -> None:
