@@ -1,6 +1,8 @@
 """What the supernet and the loop cost beyond the passes of the networks themselves. One thread, ratios in one run.
 
     python benchmarks/search/cost.py
+    python benchmarks/search/cost.py replay         # what sharing saves in a search (`sharing.py`); takes its options
+    python benchmarks/search/cost.py --device cuda  # kernels and times of a step on a GPU (`kernels.py`)
 
 `sub / alone`: a sampled architecture in the supernet beside the stand-alone network cut out of it. `masked / alone`: a
 full-width supernet with masks, as FBNetV2's, beside the same. Both means over random architectures of S1++'s space.
@@ -173,19 +175,33 @@ def loop(joint_epoch: int | None) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('command', nargs='*', help=argparse.SUPPRESS)
+    parser.add_argument('command', nargs='*', help='replay: what sharing saves; other words are internal')
     parser.add_argument('--archs', type=int, default=10)
     parser.add_argument('--rounds', type=int, default=9)
-    args = parser.parse_args()
-    if args.command:
-        memory(args.command[1], int(args.command[2]))
-        return
+    parser.add_argument('--timed', type=int, default=4, help='replay: steps of each epoch that are timed')
+    parser.add_argument('--results', help='replay, --device: JSON file to write')
+    parser.add_argument('--device', help='count and time kernels there: cpu, cuda')
+    parser.add_argument('--compile', action='store_true', help='--device: torch.compile too')
+    args, options = parser.parse_known_args()
     torch.set_num_threads(1)
-    times(args.archs, args.rounds)
-    memories(args.archs // 2)
-    print()
-    loop(None)
-    loop(0)
+    if args.device:
+        from kernels import measure
+
+        measure(torch.device(args.device), args.results, args.compile)
+    elif args.command[:1] == ['replay']:
+        from sharing import replay
+
+        replay(options, args.results, args.timed, args.rounds)
+    elif options:
+        parser.error(f'unknown: {" ".join(options)}')
+    elif args.command:
+        memory(args.command[1], int(args.command[2]))
+    else:
+        times(args.archs, args.rounds)
+        memories(args.archs // 2)
+        print()
+        loop(None)
+        loop(0)
 
 
 if __name__ == '__main__':
