@@ -3,6 +3,7 @@
 * `arch`: an architecture, as Figure B.1
 * `search`: the course of a search
 * `candidates`: that of one that scores candidates
+* `finalists`: the networks that were compared at its end
 * `training`: losses, accuracies and learning rate
 * `report`, `compare`: the web page about a search, and about several; of these
   * `searched`: what is known about a search

@@ -12,10 +12,11 @@
 * `dataset`, `joined`, `halves`: the images, and which of them train the weights or alpha
 * `candidates`, `evolution`, `scores`, `within`: the baselines, which score single candidates within the budget
 * `strategies`, `strategy_options`: `--strategy`: the method or one of the baselines
+* `finalists`, `scoring`, `finalist_training`, `final_stage`: the end: the most probable networks are scored
 * `options`, `names`, `saved`, `setup`, `images`, `run`: from options to a finished search; `search()`
 * `fitted`: settings of alpha that fit the length of a search and its batches
 * `start`: `--init-from`: from a trained network
-* `folder`, `report`, `lines`: the files and log lines that a search writes; `diverged`: when it fails
+* `folder`, `report`, `lines`, `result`: the files and log lines that a search writes; `diverged`: when it fails
 * `page`: its report as a web page
 """
 from typing import TYPE_CHECKING
@@ -25,14 +26,15 @@ from .._lazy import lazy_names
 if TYPE_CHECKING:
     from .distribution import Factorized, Joint, load_distribution
     from .loop import Evaluator, Search, SearchConfig
-    from .run import SearchResult, search
+    from .result import SearchResult
+    from .run import search
 
 __all__ = [
     'Evaluator', 'Factorized', 'Joint', 'Search', 'SearchConfig', 'SearchResult', 'load_distribution', 'search',
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, {
-    'SearchResult': 'run', 'search': 'run',
+    'SearchResult': 'result', 'search': 'run',
     'Evaluator': 'loop', 'Search': 'loop', 'SearchConfig': 'loop',
     'Factorized': 'distribution', 'Joint': 'distribution', 'load_distribution': 'distribution',
 })

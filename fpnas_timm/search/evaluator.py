@@ -28,19 +28,7 @@ from .halves import HalfLoader
 from .weight_training import StepArchs, StepLoss, WeightAverage
 from .work_split import WorkSplit
 
-__all__ = ['Accuracy', 'SuperNetEvaluator']
-
-
-class Accuracy(NamedTuple):
-    """How many images a network classifies correctly.
-
-    Attributes:
-        top1: share of the images whose class has the largest logit, in %.
-        images: number of images.
-    """
-
-    top1: float
-    images: int
+__all__ = ['SuperNetEvaluator']
 
 
 class SuperNetEvaluator:
@@ -243,22 +231,6 @@ class SuperNetEvaluator:
         """Image batches of the training half, for `SuperNet.extract`."""
         for _, (images, _) in zip(range(count), self.train_loader.start(0, 0)):
             yield images.to(self.device, non_blocking=True)
-
-    @torch.no_grad()
-    def accuracy(self, model: nn.Module) -> Accuracy:
-        """The accuracy of a network on the whole half that trains alpha, each image once.
-
-        Args:
-            model: a network for the classes of the search, in eval mode, such as `SuperNet.extract` returns.
-        """
-        correct, count = torch.zeros((), dtype=torch.long, device=self.device), 0
-        for images, target in self.val_loader.once():
-            images = images.to(self.device, non_blocking=True, memory_format=self.memory_format)
-            with self.autocast():
-                logits = model(images)
-            correct += (logits.argmax(1) == target.to(self.device, non_blocking=True)).sum()
-            count += len(target)
-        return Accuracy(100 * int(on_cpu(correct)) / count, count)
 
     def _next(self, batches: Iterator) -> tuple[torch.Tensor, torch.Tensor]:
         images, target = next(batches)

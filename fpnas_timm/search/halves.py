@@ -6,6 +6,7 @@ workers or the number of training processes. A search can therefore resume in th
 earlier batches again.
 """
 import contextlib
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -251,12 +252,22 @@ class HalfLoader:
         self._running = start_workers(self.loader)
         return self._running
 
+    @property
+    def rounds(self) -> int:
+        """Number of batches of `once`, of the process that has most of them."""
+        return math.ceil(len(self.half) / (self.batches.batch_size * self.batches.world_size))
+
     def once(self) -> Iterator[Any]:
-        """Every image of the half once, in order, whatever the number of processes; the last batch may be smaller."""
+        """Every image of the half once, in order; each process has every n-th batch. The last batch may be smaller."""
         self.close()
         self.half.epoch = 0
+        size, rank, world_size = self.batches.batch_size, self.batches.rank, self.batches.world_size
+        starts = range(rank * size, len(self.half), world_size * size)
         loader: DataLoader = DataLoader(
-            self.half, self.batches.batch_size, num_workers=self.loader.num_workers, pin_memory=self.loader.pin_memory,
+            self.half,
+            batch_sampler=[list(range(start, min(start + size, len(self.half)))) for start in starts],
+            num_workers=self.loader.num_workers,
+            pin_memory=self.loader.pin_memory,
             generator=torch.Generator(),
         )
         shield_workers(loader)

@@ -1,7 +1,7 @@
 """Names used by both the options of a search and its code. Does not import torch, so that `--help` is fast."""
 
 __all__ = [
-    'ARGS_FILE', 'AROUND', 'CANDIDATES', 'CHECKPOINT', 'COST_FORMS', 'HISTORY', 'PREVIOUS', 'RECORD', 'REPORT',
+    'ARGS_FILE', 'AROUND', 'CANDIDATES', 'CHECKPOINT', 'COST_FORMS', 'DEFAULT_FINALISTS', 'HISTORY', 'PREVIOUS', 'RECORD', 'REPORT',
     'RESULT', 'SPACE_FILE', 'STRATEGIES', 'WEIGHT_ARCHS', 'WEIGHT_DRAWS', 'WORK_SPLITS',
 ]
 
@@ -18,3 +18,4 @@ WEIGHT_ARCHS = ('sampled', 'largest', 'sandwich')  # see `weight_training.StepAr
 WEIGHT_DRAWS = ('search', 'uniform', 'budget')
 STRATEGIES = ('fp-nas', 'evolution', 'random')  # see `strategy`
 WORK_SPLITS = ('data', 'archs')  # see `work_split.WorkSplit`
+DEFAULT_FINALISTS = 8  # 8 passes over half of the images; an epoch of the search is K of them and K of training

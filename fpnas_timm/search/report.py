@@ -2,30 +2,34 @@
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from ..arch import Arch
 from ..draw.candidates import draw_candidates
+from ..draw.finalists import draw_finalists
 from ..draw.search import draw_search
+from ..model.network import FPNAS
 from ..runs.checkpoints import save_checkpoint
 from ..runs.files import write_text
 from ..runs.tracking import Trackers
-from ..spaces import Choices, MBConvSpace
 from ..weights.folder import CONFIG_FILE, WEIGHTS_FILE, export_model
 from .candidates import CandidateSearch
-from .evaluator import Accuracy, SuperNetEvaluator
+from .finalists import Finals
 from .folder import CHECKPOINT, EXTRACT
 from .lines import epoch_text, result_figures, state_files, step_texts, write_state
 from .names import RESULT
 from .page import write_page
 from .strategies import AnySearch
 
-__all__ = ['Report', 'saved_accuracy', 'write_result']
+if TYPE_CHECKING:
+    from .setup import Setup
+
+__all__ = ['Report', 'is_written', 'result_without_final', 'write_result']
 
 _logger = logging.getLogger('search')
 
@@ -89,89 +93,85 @@ class Report:
         self.trackers.close()
 
 
-def write_result(
-        folder: Path,
-        search: AnySearch,
-        choices: Choices,
-        space: MBConvSpace,
-        evaluator: SuperNetEvaluator,
-        class_names: Sequence[str],
-        data_config: dict[str, Any],
-        calibration_batches: int,
-        init_from: Mapping[str, str] | None = None,
-) -> Accuracy:
+def write_result(setup: 'Setup', final: Finals, model: FPNAS) -> None:
     """Write the result of a finished search: `arch.txt`, `result.json`, the extracted model, pictures and report.
 
     Args:
-        folder: output folder.
-        search: the finished search.
-        choices: the resulting architecture.
-        space: the search space.
-        evaluator: the evaluator of the search.
-        class_names: names of the model's classes; empty if unknown.
-        data_config: timm's data config of the model (input size, mean, ..).
-        calibration_batches: number of batches for the batch-norm statistics of the extracted model.
-        init_from: name and license of the network that the supernet started from, if any.
-
-    Returns:
-        The accuracy of the extracted model, with its inherited weights, on the half that trains alpha.
+        setup: the finished search.
+        final: its final, at the end.
+        model: the network of the best finalist with its weights.
 
     Raises:
         RunError: the files cannot be written.
     """
-    target = search.config.target
-    arch = space.to_arch(choices)
+    folder, search, space, evaluator = setup.folder, setup.search, setup.space, setup.evaluator
+    target, finalists = search.config.target, final.finalists()
+    best, rows = finalists[0], [finalist.to_dict() for finalist in finalists]
     write_state(folder, search)
-    spent = evaluator.full_cost(arch)
-    model = evaluator.scored.extract(arch, evaluator.calibration_batches(calibration_batches))
-    accuracy = evaluator.accuracy(model)
     figures = {
-        'macs': spent.macs,
-        'params': spent.params,
+        'macs': best.macs,
+        'params': best.params,
         'target_macs': target,
-        'supernet_top1': round(accuracy.top1, 4),
-        'supernet_top1_images': accuracy.images,
-        **result_figures(search, choices),
+        'supernet_top1': round(best.inherited_top1, 4),
+        'supernet_top1_images': best.images,
+        **result_figures(search, final.candidates[final.ranked()[0]].choices),
         'seconds': sum(row['seconds'] for row in search.history),
+        'final_seconds': final.seconds,
         'date': f'{date.today()}',
     }
-    write_text(folder / 'arch.txt', f'{arch}\n')
-    note = {'weights': 'inherited from the supernet, not trained on their own', 'space': space.name, **figures}
-    training = {'search': note, **({'init_from': dict(init_from)} if init_from else {})}
-    export_model(model.cpu(), folder / EXTRACT, data_config, class_names, training)
+    write_text(folder / 'arch.txt', f'{best.arch}\n')
+    weights = 'inherited from the supernet, ' + (
+        f'then trained on for {best.rounds * final.epochs} epochs' if best.rounds else 'not trained on their own'
+    )
+    init_from = setup.record.get('init_from')
+    training = {
+        'search': {'weights': weights, 'space': space.name, **figures},
+        **({'init_from': dict(init_from)} if init_from else {}),
+    }
+    export_model(model.cpu(), folder / EXTRACT, setup.data_config, setup.class_names, training)
     try:
         if isinstance(search, CandidateSearch):
-            draw_candidates(
-                search.history, [(evaluator.cost(a), score) for a, score in search.scored], arch, folder, target
-            )
+            costs = [(evaluator.cost(a), score) for a, score in search.scored]
+            draw_candidates(search.history, costs, best.arch, folder, target)
         else:
-            draw_search(search.history, arch, folder, space.groups, target)
+            draw_search(search.history, best.arch, folder, space.groups, target)
+        draw_finalists(rows, folder / 'finalists.png', target)
     except ImportError:
         _logger.info("no pictures: pip install 'fpnas-timm[draw]'")
-    result = {'arch': str(arch), 'space': space.name, **figures}
+    result = {'arch': str(best.arch), 'space': space.name, **figures, 'finalists': rows}
     write_page(folder, search.history, result)
-    write_text(folder / RESULT, json.dumps(result, indent=1) + '\n')  # last: see saved_accuracy
+    write_text(folder / RESULT, json.dumps(result, indent=1) + '\n')  # last: see is_written
+    learns = search.distribution is not None
     _logger.info(
-        '%s multiply-adds, %s parameters; %s architectures %s in %.0f s; model: local-dir:%s',
-        f'{spent.macs:,}', f'{spent.params:,}', f'{search.num_samples:,}',
-        'sampled for alpha' if search.distribution is not None else 'scored', figures['seconds'], folder / EXTRACT,
+        '%s multiply-adds, %s parameters; %s architectures %s in %.0f s, final %.0f s; model: local-dir:%s',
+        f'{best.macs:,}', f'{best.params:,}', f'{search.num_samples:,}',
+        'sampled for alpha' if learns else 'scored', figures['seconds'], final.seconds, folder / EXTRACT,
     )
     _logger.info(
-        'accuracy with the inherited weights on the %s images that %s: %.2f %%', f'{accuracy.images:,}',
-        'train alpha' if search.distribution is not None else 'candidates are scored on', accuracy.top1,
+        'accuracy with the inherited weights on the %s images that %s: %.2f %%', f'{best.images:,}',
+        'train alpha' if learns else 'candidates are scored on', best.inherited_top1,
     )
-    return accuracy
 
 
-def saved_accuracy(folder: Path, search: AnySearch, arch: Arch) -> Accuracy | None:
-    """What `write_result` returned, if all files that it wrote for this architecture are there; else None."""
+def is_written(folder: Path, search: AnySearch, arch: Arch) -> bool:
+    """Whether all files that `write_result` wrote for this architecture are there."""
+    result = _written(folder, search)
+    return result is not None and result['arch'] == str(arch)
+
+
+def result_without_final(folder: Path, search: AnySearch) -> dict[str, Any] | None:
+    """The complete result that an earlier version, which held no final, wrote in this folder; None if there is none."""
+    result = _written(folder, search)
+    return None if result is None or 'finalists' in result else result
+
+
+def _written(folder: Path, search: AnySearch) -> dict[str, Any] | None:
     model = folder / EXTRACT
     files = [*(folder / name for name in state_files(search)), model / CONFIG_FILE, model / WEIGHTS_FILE]
-    if not all(file.exists() for file in files):
-        return None
     try:
         result = json.loads((folder / RESULT).read_text(encoding='utf-8'))
-        same = result['arch'] == str(arch) == (folder / 'arch.txt').read_text(encoding='utf-8').strip()
-        return Accuracy(float(result['supernet_top1']), int(result['supernet_top1_images'])) if same else None
+        same = result['arch'] == (folder / 'arch.txt').read_text(encoding='utf-8').strip()
+        float(result['supernet_top1']), int(result['supernet_top1_images'])
+        return result if same and all(file.exists() for file in files) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -24,71 +24,18 @@ from ..spaces import MBConvSpace
 from ..spaces.decode import InfeasibleError
 from .dataset import check_images
 from .distribution import Distribution
-from .evaluator import Accuracy
 from .folder import EXTRACT, HALVES, WORDS, check_same, check_stamp, lock_folder, stamp, write_start
 from .joined import join_images
 from .names import ARGS_FILE, CHECKPOINT, PREVIOUS, SPACE_FILE
 from .options import build_parser, search_options
-from .report import Report, saved_accuracy, write_result
+from .report import Report
+from .result import SearchResult, finish
 from .saved import changed_settings
 from .setup import Setup, set_up
 
 __all__ = ['SearchResult', 'run_search', 'search']
 
 _logger = logging.getLogger('search')
-
-
-@dataclass(frozen=True, repr=False)
-class SearchResult:
-    """The result of a search.
-
-    Attributes:
-        arch: the most probable architecture within the budget; `str(arch)` is its string.
-        macs: its multiply-adds, with `target_num_classes` classes.
-        params: its learnable parameters, with `target_num_classes` classes.
-        distribution: the learned P(A | alpha); None with the strategies `evolution` and `random`.
-        history: one dict per epoch: losses, K, entropy (nats), mean multiply-adds, probability of every choice; or
-            scores, see docs/search.md.
-        folder: the output folder of the search (docs/search.md).
-        supernet_top1: accuracy (%) of `arch` with the supernet's weights, batch norms recalibrated, on the images that
-            train alpha. It says whether the search learned anything, not how good the trained network will be.
-        supernet_top1_images: the number of these images.
-    """
-
-    arch: Arch
-    macs: int
-    params: int
-    distribution: Distribution | None
-    history: list[dict[str, Any]]
-    folder: Path
-    supernet_top1: float
-    supernet_top1_images: int
-
-    def __repr__(self) -> str:
-        return (
-            f"SearchResult('{self.arch}', macs={self.macs}, params={self.params}, "
-            f"supernet_top1={self.supernet_top1:.2f}, folder='{self.folder}')"
-        )
-
-    def __str__(self) -> str:
-        """What was found, in a few lines."""
-        return '\n'.join([
-            f'architecture   {self.arch}',
-            f'multiply-adds  {self.macs:,}',
-            f'parameters     {self.params:,}',
-            f"accuracy       {self.supernet_top1:.2f} % of {self.supernet_top1_images:,} images, with the supernet's "
-            'weights',
-            *([f'distribution   {self.distribution!r}'] if self.distribution is not None else []),
-            f'epochs         {len(self.history)}, {sum(row["seconds"] for row in self.history):.0f} s',
-            f'folder         {self.folder}',
-        ])
-
-    def model(self) -> nn.Module:
-        """Load the timm model of `arch` from `folder`, with weights inherited from the supernet, in eval mode.
-
-        The supernet's weights are shared by all architectures: train the model before you use it.
-        """
-        return timm.create_model(f'local-dir:{self.folder / EXTRACT}', pretrained=True).eval()
 
 
 def search(
@@ -169,7 +116,7 @@ def search(
     if result is not None:
         return result
     again = f'search(resume={str(setup.folder)!r}{"" if images is None else ", dataset=.."})'
-    message = f'stopped in epoch {setup.search.epoch + 1}; continue with {again}'
+    message = f'stopped {_place(setup)}; continue with {again}'
     raise KeyboardInterrupt(message) if stopped == signal.SIGINT else RunError(message)
 
 
@@ -226,16 +173,21 @@ def _run(setup: Setup) -> tuple[SearchResult | None, signal.Signals | None]:
         finally:
             if report is not None:
                 report.close()
-        if report is not None and not finished:
-            report.save(search)
-            _logger.warning('stopped in epoch %d; continue with --resume %s', search.epoch + 1, folder)
-        result = None
-        if finished:
-            result = _result(setup)
+        result = finish(setup, stop) if finished else None
+        if report is not None and result is None:
+            if not finished:
+                report.save(search)
+            _logger.warning('stopped %s; continue with --resume %s', _place(setup), folder)
     if setup.world_size > 1:
         dist.barrier()
         dist.destroy_process_group()
     return result, request.signal
+
+
+def _place(setup: Setup) -> str:
+    """Where a search is that was stopped."""
+    search = setup.search
+    return f'in epoch {search.epoch + 1}' if search.epoch < search.num_epochs else 'in the final'
 
 
 def _begin(setup: Setup, stack: contextlib.ExitStack) -> Report:
@@ -303,32 +255,3 @@ def _check_processes(setup: Setup) -> None:
                 f'process {rank} does not have the settings and data of the first process ({"; ".join(changed)}): use '
                 'the same on all machines'
             )
-
-
-def _result(setup: Setup) -> SearchResult:
-    """The result of a finished search; rank 0 writes its files.
-
-    Raises:
-        RunError: the learned distribution excludes every architecture within the budget, or the disk is full.
-    """
-    search, evaluator = setup.search, setup.evaluator
-    try:
-        choices = search.result()
-    except InfeasibleError as e:
-        raise RunError(str(e)) from None
-    arch = setup.space.to_arch(choices)
-    spent = evaluator.full_cost(arch)
-
-    def write() -> Accuracy:
-        if done := saved_accuracy(setup.folder, search, arch):
-            _logger.info('the search in %s is finished: there is nothing left to do', setup.folder)
-            return done
-        return write_result(
-            setup.folder, search, choices, setup.space, evaluator, setup.class_names, setup.data_config,
-            setup.calibration_batches, setup.record.get('init_from'),
-        )
-
-    top1, images = from_primary(write, setup.rank, setup.world_size)
-    return SearchResult(
-        arch, spent.macs, spent.params, search.distribution, search.history, setup.folder, top1, images
-    )

@@ -27,6 +27,8 @@ from ..spaces.decode import InfeasibleError, decode
 from .candidates import CandidateConfig
 from .distribution import Factorized
 from .evaluator import SuperNetEvaluator
+from .final_stage import check_finalists
+from .finalist_training import OpenOptimizer
 from .fitted import fitted
 from .folder import check_new, fingerprint_of, read_record
 from .halves import Halves
@@ -59,6 +61,9 @@ class Setup:
         class_names: names of the classes searched on; empty if unknown.
         data_config: timm's data config of the extracted model (input size, mean, ..).
         calibration_batches: number of batches for the batch-norm statistics of the extracted model.
+        finalists: number of finalists; None: the default, or as many as there are.
+        finalist_epochs: epochs of training in each round of the finalists; 0: no training.
+        open_optimizer: makes the optimizer of a finalist.
         log_interval: steps between log lines.
         open_trackers: opens TensorBoard and Weights & Biases; call it on rank 0.
         device: device of this process.
@@ -77,6 +82,9 @@ class Setup:
     class_names: list[str]
     data_config: dict[str, Any]
     calibration_batches: int
+    finalists: int | None
+    finalist_epochs: int
+    open_optimizer: OpenOptimizer
     log_interval: int
     open_trackers: Callable[[], Trackers]
     device: torch.device
@@ -123,11 +131,14 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
             config, args.temperature, args.alpha_lr, evaluator.steps_per_epoch,
             evaluator.val_loader.batches.images_per_step,
         )
+    search = create_search(args, space, evaluator, config)
+    if not args.resume:
+        check_finalists(search, args.finalists)
     images = fingerprint_of(dataset, read_record(Path(args.output)).get('images') if args.resume else None)
     return Setup(
         space=space,
         evaluator=evaluator,
-        search=create_search(args, space, evaluator, config),
+        search=search,
         folder=Path(args.output),
         resume=bool(args.resume),
         anew=args.anew,
@@ -140,6 +151,9 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
         class_names=names,
         data_config=data_config_of(args, space),
         calibration_batches=args.calibration_batches,
+        finalists=args.finalists,
+        finalist_epochs=args.finalist_epochs,
+        open_optimizer=lambda *given: open_optimizer(args, *given),
         log_interval=args.log_interval,
         open_trackers=lambda: open_trackers(args, settings),
         device=device,
@@ -236,15 +250,9 @@ def create_evaluator(
         args, space.img_size, dataset, halves.val, halves.classes, is_training=False,
         steps=train_loader.steps if isinstance(dataset, JoinedImages) else None,
     )
-    optimizer = make_optimizer(net, args.opt, lr=args.lr, weight_decay=args.weight_decay, momentum=args.momentum)
-    try:
-        scheduler, _ = create_scheduler_v2(
-            optimizer, sched=args.sched, num_epochs=args.epochs, warmup_epochs=args.warmup_lr_epochs,
-            warmup_lr=args.warmup_lr, min_lr=args.min_lr, step_on_epochs=False,
-            updates_per_epoch=min(train_loader.steps, val_loader.steps),
-        )
-    except (AssertionError, TypeError, ValueError) as e:
-        raise UsageError(f'--sched {args.sched}: cannot be used in a search: {one_line(e)}') from None
+    optimizer, scheduler = open_optimizer(
+        args, net, args.epochs, min(train_loader.steps, val_loader.steps), args.warmup_lr_epochs
+    )
     autocast, _ = low_precision(args.amp, args.amp_dtype, device)
     loss_fn: nn.Module = LabelSmoothingCrossEntropy(args.smoothing) if args.smoothing else nn.CrossEntropyLoss()
     if weights is not None:
@@ -271,3 +279,18 @@ def create_evaluator(
         weight_ema=args.weight_ema,
         seed=args.seed,
     )
+
+
+def open_optimizer(
+        args: Namespace, module: nn.Module, epochs: int, steps_per_epoch: int, warmup_epochs: int = 0
+) -> tuple[torch.optim.Optimizer, Any]:
+    """timm's optimizer and learning-rate schedule that the options name, over so many epochs."""
+    optimizer = make_optimizer(module, args.opt, lr=args.lr, weight_decay=args.weight_decay, momentum=args.momentum)
+    try:
+        scheduler, _ = create_scheduler_v2(
+            optimizer, sched=args.sched, num_epochs=epochs, warmup_epochs=warmup_epochs, warmup_lr=args.warmup_lr,
+            min_lr=args.min_lr, step_on_epochs=False, updates_per_epoch=steps_per_epoch,
+        )
+    except (AssertionError, TypeError, ValueError) as e:
+        raise UsageError(f'--sched {args.sched}: cannot be used in a search: {one_line(e)}') from None
+    return optimizer, scheduler

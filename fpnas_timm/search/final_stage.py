@@ -1,0 +1,115 @@
+"""The final of a search on images: which architectures take part, its state in the output folder, and its log lines."""
+import logging
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..arch import Arch
+from ..errors import RunError, UsageError
+from ..runs.checkpoints import load_checkpoint, save_checkpoint
+from ..runs.processes import Stop, from_primary, log_on_primary
+from ..spaces.decode import InfeasibleError
+from .evaluator import fingerprint
+from .finalists import Candidate, Finalist, Finals
+from .folder import stamp
+from .loop import Search
+from .names import DEFAULT_FINALISTS
+
+if TYPE_CHECKING:
+    from .setup import Setup
+
+__all__ = ['FINAL_STATE', 'check_finalists', 'hold_final', 'say_result']
+
+FINAL_STATE = 'finalists.pt'  # in the folder of the search
+
+_logger = logging.getLogger('search')
+
+
+def check_finalists(search: Search, count: int | None) -> None:
+    """Raise UsageError if there are fewer than `count` different networks within the budget (None: any number will do).
+
+    Args:
+        search: the search, before its first step: all architectures are equally probable.
+        count: the number that was asked for.
+    """
+    if count is None or (found := len(search.finalists(count))) == count:
+        return
+    target = search.config.target
+    within = f'the budget of {target:,.0f}' if target else f'space {search.space.name!r}'
+    raise UsageError(
+        f'--finalists {count}: there are only {found} different networks within {within}: expected at most {found}'
+    )
+
+
+def hold_final(setup: 'Setup', stop: Stop) -> Finals | None:
+    """Score, and if asked for train, the finalists of a finished search.
+
+    Args:
+        setup: its search is at the end of the last epoch.
+        stop: checked after every batch.
+
+    Returns:
+        The final; None if it was stopped, with its state saved.
+
+    Raises:
+        RunError: the learned distribution excludes every architecture within the budget, or the disk is full.
+    """
+    search, evaluator = setup.search, setup.evaluator
+    asked = setup.finalists or DEFAULT_FINALISTS
+    mark = {**stamp(setup.record, setup.settings), 'alpha': fingerprint(search.distribution.alpha)}
+
+    def begin() -> tuple[list[Candidate], dict[str, Any] | None]:
+        try:
+            archs = search.finalists(asked)
+        except InfeasibleError as e:
+            raise RunError(str(e)) from None
+        log_probs = search.distribution.log_prob(archs).tolist()
+        candidates = [Candidate(*candidate) for candidate in zip(archs, log_probs)]
+        return candidates, _saved_state(setup, candidates, mark)
+
+    candidates, state = from_primary(begin, setup.rank, setup.world_size)
+    final = Finals(
+        evaluator, candidates, setup.calibration_batches, setup.finalist_epochs, search.config.epochs,
+        setup.open_optimizer, shows_bar=setup.rank == 0 and sys.stderr.isatty(),
+    )
+    if state is not None:
+        final.load_state_dict(state)
+    if len(candidates) < asked:
+        log_on_primary(_logger, f'there are {len(candidates)} different networks within the budget: all are finalists')
+
+    def save() -> None:
+        if setup.rank == 0:
+            save_checkpoint(setup.folder / FINAL_STATE, {**final.state_dict(), **mark})
+
+    return final if final.run(stop, save) else None
+
+
+def _saved_state(setup: 'Setup', candidates: list[Candidate], mark: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The state of this final in the folder; None if there is none."""
+    path = setup.folder / FINAL_STATE
+    try:
+        state = load_checkpoint(path)
+    except FileNotFoundError:
+        return None
+    except RunError as e:
+        _logger.warning('%s: the finalists start anew', e)
+        return None
+    same = all(state.get(k) == v for k, v in mark.items())
+    if not same or [Candidate(*c) for c in state['candidates']] != candidates:
+        _logger.warning('%s: of other finalists than those of this search: they start anew', path)
+        return None
+    return state
+
+
+def say_result(finalists: list[Finalist], most_probable: Arch) -> None:
+    """Log which finalist is the result."""
+    best = finalists[0]
+    shown = f'{best.score:.2f} %'
+    if best.arch == most_probable:
+        log_on_primary(_logger, f'the most probable network is the best of {len(finalists)} finalists: {shown}')
+        return
+    other = next(f for f in finalists if f.arch == most_probable)
+    log_on_primary(_logger, (
+        f'the result is not the most probable network: of {len(finalists)} finalists, it has {shown}, the most '
+        f'probable one {other.score:.2f} % (standard error of each about {best.top1_se:.2f})'
+    ))

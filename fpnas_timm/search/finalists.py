@@ -1,0 +1,267 @@
+"""The finalists: the most probable networks within the budget, scored on many images; the best one is the result.
+
+During the search an architecture is scored on a batch, with batch norms that use its statistics. Each finalist is
+scored on the whole half that trains alpha, as the network that would be extracted. If asked for, finalists are trained
+on for some epochs from the weights that they inherit, in rounds: the worse half drops out after each (successive
+halving). Not in the paper.
+"""
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from ..arch import Arch
+from ..errors import NonFiniteError
+from ..model.network import FPNAS
+from ..runs.processes import Stop, log_on_primary
+from ..spaces import Choices
+from .evaluator import SuperNetEvaluator
+from .finalist_training import FinalistTraining, OpenOptimizer
+from .scoring import Score, Tick, calibrate, num_batches, score
+
+__all__ = ['Candidate', 'Finalist', 'Finals']
+
+_logger = logging.getLogger('search')
+
+
+class Candidate(NamedTuple):
+    """An architecture that takes part, and its log-probability (nats); None if there is no distribution."""
+
+    choices: Choices
+    log_prob: float | None
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A network of the final.
+
+    Attributes:
+        arch: the network; `str(arch)` is its string.
+        macs: its multiply-adds, with `target_num_classes` classes.
+        params: its learnable parameters, with `target_num_classes` classes.
+        log_prob: its log-probability (nats) under the learned distribution.
+        top1: its accuracy (%) on the images that train alpha, after its last round.
+        top1_se: the standard error of `top1` over the images, in percentage points.
+        log_likelihood: mean log-probability of the true class, nats per image, weighted as in the search.
+        log_likelihood_se: its standard error.
+        score: what finalists are compared by: `top1`, with the images weighted as in the search.
+        images: number of images.
+        rounds: rounds of training that it took part in; 0 if it has the supernet's weights.
+        inherited_top1: its accuracy (%) with the supernet's weights.
+    """
+
+    arch: Arch
+    macs: int
+    params: int
+    log_prob: float | None
+    top1: float
+    top1_se: float
+    log_likelihood: float
+    log_likelihood_se: float
+    score: float
+    images: int
+    rounds: int
+    inherited_top1: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in `result.json`."""
+        figures = {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(self).items() if k != 'arch'}
+        return {'arch': str(self.arch), **figures}
+
+
+class _Stopped(Exception):
+    """Raised between two batches to leave whatever is being done."""
+
+
+class Finals:
+    """The last stage of a search, and its complete state.
+
+    Attributes:
+        candidates: the architectures that take part, most probable first.
+        alive: positions of those that have not dropped out.
+        round: the current round; 0 scores the inherited weights, each further one trains all that are left first.
+        scores: for each candidate, its score in each round.
+        seconds: time spent.
+    """
+
+    def __init__(
+            self,
+            evaluator: SuperNetEvaluator,
+            candidates: Sequence[Candidate],
+            calibration_batches: int,
+            epochs: int,
+            first_epoch: int,
+            open_optimizer: OpenOptimizer,
+            shows_bar: bool = False,
+    ) -> None:
+        """
+        Args:
+            evaluator: the evaluator of the finished search.
+            candidates: the architectures, most probable first.
+            calibration_batches: number of batches for the batch-norm statistics.
+            epochs: epochs of training per round; 0: no training.
+            first_epoch: number of the first epoch, for order and augmentation of the images.
+            open_optimizer: makes the optimizer of a network.
+            shows_bar: show a progress bar, instead of nothing, until a finalist is scored.
+        """
+        self.evaluator, self.candidates = evaluator, list(candidates)
+        self.calibration_batches = calibration_batches
+        self.epochs, self.first_epoch, self.open_optimizer = epochs, first_epoch, open_optimizer
+        self.shows_bar = shows_bar
+        self.archs = [evaluator.net.space.to_arch(c.choices) for c in self.candidates]
+        self.alive = list(range(len(self.candidates)))
+        self.round = 0
+        self.scores: list[list[Score]] = [[] for _ in self.candidates]
+        self.seconds = 0.0
+        self._weights: dict[int, dict[str, torch.Tensor]] = {}  # of those that were trained, on the CPU
+        self._training: FinalistTraining | None = None
+        self._left: dict[str, Any] | None = None  # state of a training that was interrupted
+
+    def run(self, stop: Stop | None = None, save: Callable[[], None] = lambda: None) -> bool:
+        """Go on from the current state to the end.
+
+        Args:
+            stop: checked after every batch; once it is true, `run` saves and returns False.
+            save: called after every finalist, every epoch of training, and before `run` returns False.
+        """
+
+        def check() -> None:
+            if stop:
+                raise _Stopped
+
+        while (index := self._next()) is not None:
+            started = time.perf_counter()
+            stopped = False
+            try:
+                self._take(index, check, save)
+            except _Stopped:
+                stopped = True
+            self.seconds += time.perf_counter() - started
+            save()
+            if stopped:
+                return False
+        return True
+
+    def ranked(self) -> list[int]:
+        """Positions of all candidates, best first: those that dropped out later are better."""
+        return sorted(range(len(self.candidates)), key=lambda i: (len(self.scores[i]), self._merit(i)), reverse=True)
+
+    def finalists(self) -> list[Finalist]:
+        """All finalists, best first; once `run` has returned True."""
+        out = []
+        for i in self.ranked():
+            spent, last = self.evaluator.full_cost(self.archs[i]), self.scores[i][-1]
+            out.append(Finalist(
+                arch=self.archs[i], macs=spent.macs, params=spent.params, log_prob=self.candidates[i].log_prob,
+                **last._asdict(), rounds=len(self.scores[i]) - 1, inherited_top1=self.scores[i][0].top1,
+            ))
+        return out
+
+    def model(self) -> FPNAS:
+        """The network of the best finalist with its weights, batch norms calibrated; all processes must call it."""
+        return self._network(self.ranked()[0], lambda: None)
+
+    def _merit(self, index: int) -> tuple[float, float, float]:
+        last = self.scores[index][-1]
+        return last.score, last.log_likelihood, self.candidates[index].log_prob or 0.0
+
+    def _next(self) -> int | None:
+        """The next finalist of this round, or of the next one; None at the end."""
+        while True:
+            for i in self.alive:
+                if len(self.scores[i]) <= self.round:
+                    return i
+            if not self.epochs:
+                return None
+            if self.round:
+                self.alive = sorted(self.alive, key=self._merit, reverse=True)[: math.ceil(len(self.alive) / 2)]
+                self._weights = {i: w for i, w in self._weights.items() if i in self.alive}
+                if len(self.alive) == 1:
+                    return None
+            self.round += 1
+
+    def _take(self, index: int, check: Tick, save: Callable[[], None]) -> None:
+        """Train a finalist, unless this is round 0, and score it."""
+        evaluator, number = self.evaluator, self.alive.index(index) + 1
+        name = f'finalist {number}/{len(self.alive)}'
+        if self.round:
+            name = f'round {self.round}, {name}'
+        steps = self.epochs * evaluator.train_loader.steps if self.round else 0
+        with tqdm(
+            total=steps + num_batches(evaluator, self.calibration_batches), desc=name, leave=False,
+            disable=not self.shows_bar,
+        ) as bar:
+
+            def tick() -> None:
+                bar.update()
+                check()
+
+            if not self.round:
+                found = score(evaluator, self._network(index, tick), tick)
+            else:
+                model = evaluator.scored.extract(self.archs[index])
+                if index in self._weights:
+                    model.load_state_dict(self._weights[index])
+                try:
+                    self._train(model, name, bar, tick, save)
+                    calibrate(evaluator, model, self.calibration_batches, tick)
+                    found = score(evaluator, model, tick)
+                    self._weights[index] = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+                except NonFiniteError as e:
+                    log_on_primary(
+                        _logger, f'{name}: {e.what} is {e.values[0]}: it keeps the weights that it had before',
+                        logging.WARNING,
+                    )
+                    found = self.scores[index][-1]
+        self._training = self._left = None
+        self.scores[index].append(found)
+        spent = evaluator.full_cost(self.archs[index])
+        log_on_primary(_logger, (
+            f'{name}  {found.top1:.2f} ± {found.top1_se:.2f} %  log-likelihood {found.log_likelihood:.4f} ± '
+            f'{found.log_likelihood_se:.4f}  {spent.macs / 1e6:.2f}M multiply-adds'
+        ))
+
+    def _train(self, model: FPNAS, name: str, bar: tqdm, tick: Tick, save: Callable[[], None]) -> None:
+        first = self.first_epoch + (self.round - 1) * self.epochs
+        training = FinalistTraining(self.evaluator, model, self.open_optimizer, self.epochs, first)
+        if self._left is not None:
+            training.load_state_dict(self._left)
+        self._training, self._left = training, None
+        bar.update(training.steps_taken)
+
+        def on_epoch(loss: float) -> None:
+            save()
+            log_on_primary(_logger, f'{name}  epoch {training.epoch}/{self.epochs}  loss {loss:.3f}')
+
+        training.run(tick, on_epoch)
+
+    def _network(self, index: int, tick: Tick) -> FPNAS:
+        """The network of a candidate: with the weights that it was trained to, else with the supernet's."""
+        model = self.evaluator.scored.extract(self.archs[index])
+        if index in self._weights:
+            model.load_state_dict(self._weights[index])
+            return model.eval()
+        return calibrate(self.evaluator, model, self.calibration_batches, tick)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The complete state; its tensors are not copied: save them before the final continues."""
+        return {
+            'candidates': [(c.choices, c.log_prob) for c in self.candidates],
+            'alive': list(self.alive),
+            'round': self.round,
+            'scores': [[tuple(s) for s in scores] for scores in self.scores],
+            'seconds': self.seconds,
+            'weights': self._weights,
+            'training': self._training.state_dict() if self._training is not None else self._left,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore a state returned by `state_dict` of a final with the same candidates."""
+        self.alive, self.round, self.seconds = list(state['alive']), state['round'], state['seconds']
+        self.scores = [[Score(*s) for s in scores] for scores in state['scores']]
+        self._weights, self._training, self._left = dict(state['weights']), None, state['training']

@@ -1,0 +1,113 @@
+"""Scores a network on the whole half that trains alpha, after its batch norms were calibrated on the other half.
+
+Several processes share the images. Their sums are added, and batch-norm statistics averaged, in the same order on all
+of them: all end with the same network and the same score.
+"""
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..model.network import FPNAS
+from ..model.supernet import recalibrate
+from .evaluator import SuperNetEvaluator
+from .gather import gathered
+
+__all__ = ['Score', 'Tick', 'calibrate', 'num_batches', 'score']
+
+Tick = Callable[[], None]  # called after every batch, by all processes equally often; may raise to stop
+
+
+class Score(NamedTuple):
+    """What a network reaches on the images that train alpha, each of them once.
+
+    Attributes:
+        top1: share of the images whose class has the largest logit, in %.
+        top1_se: its standard error over the images, in percentage points.
+        log_likelihood: mean log-probability of the true class, nats per image. As in the search, images are weighted
+            where classes are (`--class-weights`, `--balanced-sampling`).
+        log_likelihood_se: its standard error over the images, nats.
+        score: the top-1 accuracy, in %, of images weighted as in `log_likelihood`; `top1` without weights.
+        images: number of images.
+    """
+
+    top1: float
+    top1_se: float
+    log_likelihood: float
+    log_likelihood_se: float
+    score: float
+    images: int
+
+
+def num_batches(evaluator: SuperNetEvaluator, calibration_batches: int) -> int:
+    """How often `calibrate` and `score` together call `tick`."""
+    world_size = evaluator.world_size
+    epoch = evaluator.train_loader.steps * evaluator.accum_steps
+    return min(math.ceil(calibration_batches / world_size), epoch) + evaluator.val_loader.rounds
+
+
+@torch.no_grad()
+def calibrate(evaluator: SuperNetEvaluator, model: FPNAS, count: int, tick: Tick) -> FPNAS:
+    """Set the batch-norm statistics of a network from `count` batches of the training half, those of all processes.
+
+    Returns:
+        The network, in eval mode.
+    """
+
+    def batches() -> Iterator[torch.Tensor]:
+        for images in evaluator.calibration_batches(math.ceil(count / evaluator.world_size)):
+            yield images
+            tick()
+
+    recalibrate(model, batches())
+    buffers = [b for m in model.modules() if isinstance(m, nn.BatchNorm2d) for b in (m.running_mean, m.running_var)]
+    kept = [b for b in buffers if b is not None]
+    mean = gathered(torch.cat(kept), evaluator.world_size).mean(0)
+    for buffer, part in zip(kept, mean.split([len(b) for b in kept])):
+        buffer.copy_(part)
+    return model
+
+
+@torch.no_grad()
+def score(evaluator: SuperNetEvaluator, model: FPNAS, tick: Tick) -> Score:
+    """The score of a network in eval mode."""
+    weights = _class_weights(evaluator)
+    batches = evaluator.val_loader.once()
+    sums = torch.zeros(8, dtype=torch.float64, device=evaluator.device)
+    for _ in range(evaluator.val_loader.rounds):
+        batch = next(batches, None)
+        if batch is not None:
+            images = batch[0].to(evaluator.device, non_blocking=True, memory_format=evaluator.memory_format)
+            target = batch[1].to(evaluator.device, non_blocking=True)
+            with evaluator.autocast():
+                logits = model(images)
+            found = -F.cross_entropy(logits.float(), target, reduction='none').double()
+            right, w = (logits.argmax(1) == target).double(), weights[target]
+            columns = torch.ones_like(w), right, w, w * right, w * found, w**2, w**2 * found, w**2 * found**2
+            sums += torch.stack(columns).sum(1)
+        tick()
+    count, right, w, w_right, w_ll, w2, w2_ll, w2_ll2 = gathered(sums, evaluator.world_size).sum(0).tolist()
+    top1, mean = right / count, w_ll / w
+    return Score(
+        top1=100 * top1,
+        top1_se=100 * math.sqrt(top1 * (1 - top1) / count),
+        log_likelihood=mean,
+        log_likelihood_se=math.sqrt(max(0.0, w2_ll2 - 2 * mean * w2_ll + mean**2 * w2)) / w,
+        score=100 * w_right / w,
+        images=int(count),
+    )
+
+
+def _class_weights(evaluator: SuperNetEvaluator) -> torch.Tensor:
+    """The weight of an image of each class, float64, shape (classes,): as the search weighs its log-likelihoods."""
+    half, targets = evaluator.val_loader.half, evaluator.val_loader.batches.targets
+    weights = torch.ones(evaluator.net.num_classes, dtype=torch.float64)
+    if evaluator.val_class_weights is not None:
+        weights = evaluator.val_class_weights.double()
+    elif targets is not None:  # drawn so that all classes are equally frequent
+        counts = torch.bincount(torch.tensor([half.class_index[t] for t in targets]), minlength=len(weights))
+        weights = 1 / counts.double().clamp(min=1)
+    return weights.to(evaluator.device)
