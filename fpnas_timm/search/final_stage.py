@@ -2,6 +2,7 @@
 import logging
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..arch import Arch
@@ -59,13 +60,14 @@ def hold_final(setup: 'Setup', stop: Stop) -> Finals | None:
     mark = {**stamp(setup.record, setup.settings), 'alpha': fingerprint(search.distribution.alpha)}
 
     def begin() -> tuple[list[Candidate], dict[str, Any] | None]:
+        if (state := _saved_state(setup.folder / FINAL_STATE, mark)) is not None:
+            return [Candidate(*candidate) for candidate in state['candidates']], state
         try:
             archs = search.finalists(asked)
         except InfeasibleError as e:
             raise RunError(str(e)) from None
         log_probs = search.distribution.log_prob(archs).tolist()
-        candidates = [Candidate(*candidate) for candidate in zip(archs, log_probs)]
-        return candidates, _saved_state(setup, candidates, mark)
+        return [Candidate(*candidate) for candidate in zip(archs, log_probs)], None
 
     candidates, state = from_primary(begin, setup.rank, setup.world_size)
     final = Finals(
@@ -75,7 +77,7 @@ def hold_final(setup: 'Setup', stop: Stop) -> Finals | None:
     if state is not None:
         final.load_state_dict(state)
     if len(candidates) < asked:
-        log_on_primary(_logger, f'there are {len(candidates)} different networks within the budget: all are finalists')
+        log_on_primary(_logger, f'different networks within the budget: {len(candidates)}, all of them finalists')
 
     def save() -> None:
         if setup.rank == 0:
@@ -84,9 +86,8 @@ def hold_final(setup: 'Setup', stop: Stop) -> Finals | None:
     return final if final.run(stop, save) else None
 
 
-def _saved_state(setup: 'Setup', candidates: list[Candidate], mark: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The state of this final in the folder; None if there is none."""
-    path = setup.folder / FINAL_STATE
+def _saved_state(path: Path, mark: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The state of the final at this path; None if there is none, or one of another search."""
     try:
         state = load_checkpoint(path)
     except FileNotFoundError:
@@ -94,8 +95,7 @@ def _saved_state(setup: 'Setup', candidates: list[Candidate], mark: Mapping[str,
     except RunError as e:
         _logger.warning('%s: the finalists start anew', e)
         return None
-    same = all(state.get(k) == v for k, v in mark.items())
-    if not same or [Candidate(*c) for c in state['candidates']] != candidates:
+    if any(state.get(k) != v for k, v in mark.items()):
         _logger.warning('%s: of other finalists than those of this search: they start anew', path)
         return None
     return state

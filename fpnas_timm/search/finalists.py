@@ -171,18 +171,15 @@ class Finals:
         return last.score, last.log_likelihood, self.candidates[index].log_prob or 0.0
 
     def _next(self) -> int | None:
-        """The next finalist of this round, or of the next one; None at the end."""
-        while True:
-            for i in self.alive:
-                if len(self.scores[i]) <= self.round:
-                    return i
-            if not self.epochs:
-                return None
-            if self.round:
-                self.alive = sorted(self.alive, key=self._merit, reverse=True)[: math.ceil(len(self.alive) / 2)]
-                self._weights = {i: w for i, w in self._weights.items() if i in self.alive}
-                if len(self.alive) == 1:
-                    return None
+        """The next finalist of this round; None at the end of the final."""
+        return next((i for i in self.alive if len(self.scores[i]) <= self.round), None)
+
+    def _end_round(self) -> None:
+        """Drop the worse half, if they were trained, and go to the next round, if there is one."""
+        if self.round:
+            self.alive = sorted(self.alive, key=self._merit, reverse=True)[: math.ceil(len(self.alive) / 2)]
+            self._weights = {i: w for i, w in self._weights.items() if i in self.alive}
+        if self.epochs and (not self.round or len(self.alive) > 1):
             self.round += 1
 
     def _take(self, index: int, check: Tick, save: Callable[[], None]) -> None:
@@ -225,6 +222,8 @@ class Finals:
             f'{name}  {found.top1:.2f} ± {found.top1_se:.2f} %  log-likelihood {found.log_likelihood:.4f} ± '
             f'{found.log_likelihood_se:.4f}  {spent.macs / 1e6:.2f}M multiply-adds'
         ))
+        if self._next() is None:
+            self._end_round()
 
     def _train(self, model: FPNAS, name: str, bar: tqdm, tick: Tick, save: Callable[[], None]) -> None:
         first = self.first_epoch + (self.round - 1) * self.epochs

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ['SearchResult', 'finish']
 
+SAME = 1e-4  # nats, between two that are equally probable, up to the tolerance of the solver
+
 _logger = logging.getLogger('search')
 
 
@@ -112,7 +114,12 @@ def finish(setup: 'Setup', stop: Stop) -> SearchResult | None:
 
 def _earlier_result(setup: 'Setup') -> dict[str, Any] | None:
     """The result of this search if an earlier version, which held no final, finished it."""
-    earlier = result_without_final(setup.folder)
-    if earlier is None or earlier['arch'] != setup.space.describe(setup.search.result()):
+    search, earlier = setup.search, result_without_final(setup.folder)
+    if earlier is None:
         return None
-    return earlier
+    try:
+        found = setup.space.from_arch(Arch.parse(earlier['arch']))
+    except ValueError:
+        return None
+    was, best = search.distribution.log_prob([found, search.result()]).tolist()
+    return earlier if was > best - SAME else None

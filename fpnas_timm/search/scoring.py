@@ -63,11 +63,14 @@ def calibrate(evaluator: SuperNetEvaluator, model: FPNAS, count: int, tick: Tick
             tick()
 
     recalibrate(model, batches())
-    buffers = [b for m in model.modules() if isinstance(m, nn.BatchNorm2d) for b in (m.running_mean, m.running_var)]
-    kept = [b for b in buffers if b is not None]
-    mean = gathered(torch.cat(kept), evaluator.world_size).mean(0)
-    for buffer, part in zip(kept, mean.split([len(b) for b in kept])):
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    buffers = [b for norm in norms for b in (norm.running_mean, norm.running_var) if b is not None]
+    mean = gathered(torch.cat(buffers), evaluator.world_size).mean(0)
+    for buffer, part in zip(buffers, mean.split([len(b) for b in buffers])):
         buffer.copy_(part)
+    for norm in norms:  # says nothing about these statistics, and would differ after an interruption
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.zero_()
     return model
 
 

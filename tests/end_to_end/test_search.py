@@ -125,6 +125,15 @@ def test_two_processes_are_one_with_accumulation(options: list[str], tmp_path: P
     alphas = [load_distribution(tmp_path / n / 'distribution.safetensors').alpha for n in ('one', 'two')]
     torch.testing.assert_close(*alphas, rtol=0, atol=1e-5)
     assert alphas[0].abs().max() > 0.05
+    ones, twos = ({f['arch']: f for f in json.loads((tmp_path / n / 'result.json').read_text())['finalists']}
+                  for n in ('one', 'two'))
+    assert len(set(ones) & set(twos)) > 4  # equally probable ones may differ
+    for arch in set(ones) & set(twos):
+        a, b = ones[arch], twos[arch]
+        assert a['images'] == b['images'] == 18  # shared, each of them once
+        assert a['log_likelihood'] == pytest.approx(b['log_likelihood'], rel=1e-3)
+        assert a['log_likelihood_se'] == pytest.approx(b['log_likelihood_se'], rel=1e-2)
+        assert a['top1'] == pytest.approx(b['top1'], abs=100 / 18 + 1e-6)
 
 
 def test_an_unreadable_image_of_one_of_two_processes(options: list[str], tiny_images: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 Signals are sent when the process has written a certain line, so that they come where they are meant to.
 """
 
+import json
 import os
 import re
 import signal
@@ -34,16 +35,21 @@ def workers_of(process: subprocess.Popen) -> list[int]:
 def test_killed_several_times_and_resumed(whole: Path, options: list[str], start, same_result, tmp_path: Path) -> None:
     out = tmp_path / 'killed'
     args = [*options, '--output', str(out)]
-    # before the first checkpoint; as soon as an epoch is written; in the middle of an epoch
-    for line in ('epoch 1 step 2/4', 'epoch 2/6', 'epoch 4 step 3/4'):
+    # before the first checkpoint; as soon as an epoch is written; in the middle of an epoch; in the final
+    for line in ('epoch 1 step 2/4', 'epoch 2/6', 'epoch 4 step 3/4', 'finalist 3/8'):
         process = start(*args, '--log-interval', '1')
         wait_for(process, line)
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         args = ['--resume', str(out), '--workers', '1']  # the number of workers makes no difference
+    assert 2 <= sum(map(len, torch.load(out / 'finalists.pt', weights_only=True)['scores'])) <= 8
+    assert not (out / 'result.json').exists()
     assert search_main(args) == 0
     assert same_result(out, whole)
+    first, second = (json.loads((o / 'result.json').read_text())['finalists'] for o in (out, whole))
+    assert first == second
+    assert len(first) == 8
 
 
 def test_terminated_in_the_middle_of_an_epoch(
