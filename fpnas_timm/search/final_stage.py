@@ -5,16 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ..arch import Arch
 from ..errors import RunError, UsageError
 from ..runs.checkpoints import load_checkpoint, save_checkpoint
 from ..runs.processes import Stop, from_primary, log_on_primary
 from ..spaces.decode import InfeasibleError
+from .candidates import CandidateSearch
 from .evaluator import fingerprint
 from .finalists import Candidate, Finalist, Finals
 from .folder import stamp
-from .loop import Search
 from .names import DEFAULT_FINALISTS
+from .strategies import AnySearch
 
 if TYPE_CHECKING:
     from .setup import Setup
@@ -26,14 +29,24 @@ FINAL_STATE = 'finalists.pt'  # in the folder of the search
 _logger = logging.getLogger('search')
 
 
-def check_finalists(search: Search, count: int | None) -> None:
+def check_finalists(search: AnySearch, count: int | None) -> None:
     """Raise UsageError if there are fewer than `count` different networks within the budget (None: any number will do).
 
     Args:
         search: the search, before its first step: all architectures are equally probable.
         count: the number that was asked for.
     """
-    if count is None or (found := len(search.finalists(count))) == count:
+    if count is None:
+        return
+    if isinstance(search, CandidateSearch):
+        if count > search.config.evaluations:
+            raise UsageError(
+                f'--finalists {count}: expected at most --evaluations, {search.config.evaluations}: finalists are the '
+                'best of the architectures that were scored'
+            )
+        return
+    found = len(search.finalists(count))
+    if found == count:
         return
     target = search.config.target
     within = f'the budget of {target:,.0f}' if target else f'space {search.space.name!r}'
@@ -57,7 +70,7 @@ def hold_final(setup: 'Setup', stop: Stop) -> Finals | None:
     """
     search, evaluator = setup.search, setup.evaluator
     asked = setup.finalists or DEFAULT_FINALISTS
-    mark = {**stamp(setup.record, setup.settings), 'alpha': fingerprint(search.distribution.alpha)}
+    mark = {**stamp(setup.record, setup.settings), 'search': _fingerprint(search)}
 
     def begin() -> tuple[list[Candidate], dict[str, Any] | None]:
         if (state := _saved_state(setup.folder / FINAL_STATE, mark)) is not None:
@@ -66,6 +79,8 @@ def hold_final(setup: 'Setup', stop: Stop) -> Finals | None:
             archs = search.finalists(asked)
         except InfeasibleError as e:
             raise RunError(str(e)) from None
+        if search.distribution is None:
+            return [Candidate(arch, None) for arch in archs], None
         log_probs = search.distribution.log_prob(archs).tolist()
         return [Candidate(*candidate) for candidate in zip(archs, log_probs)], None
 
@@ -86,6 +101,13 @@ def hold_final(setup: 'Setup', stop: Stop) -> Finals | None:
     return final if final.run(stop, save) else None
 
 
+def _fingerprint(search: AnySearch) -> int:
+    """A number that tells what a search learned: from alpha, or from the scores of the candidates."""
+    if isinstance(search, CandidateSearch):
+        return fingerprint(torch.tensor([score for _, score in search.scored], dtype=torch.float64))
+    return fingerprint(search.distribution.alpha)
+
+
 def _saved_state(path: Path, mark: Mapping[str, Any]) -> dict[str, Any] | None:
     """The state of the final at this path; None if there is none, or one of another search."""
     try:
@@ -101,15 +123,15 @@ def _saved_state(path: Path, mark: Mapping[str, Any]) -> dict[str, Any] | None:
     return state
 
 
-def say_result(finalists: list[Finalist], most_probable: Arch) -> None:
-    """Log which finalist is the result."""
+def say_result(finalists: list[Finalist], first: Arch) -> None:
+    """Log which finalist is the result; `first` is what it would be without a final."""
     best = finalists[0]
-    shown = f'{best.score:.2f} %'
-    if best.arch == most_probable:
-        log_on_primary(_logger, f'the most probable network is the best of {len(finalists)} finalists: {shown}')
+    name = 'the best candidate' if best.log_prob is None else 'the most probable network'
+    if best.arch == first:
+        log_on_primary(_logger, f'{name} is the best of {len(finalists)} finalists: {best.score:.2f} %')
         return
-    other = next(f for f in finalists if f.arch == most_probable)
+    other = next(f for f in finalists if f.arch == first)
     log_on_primary(_logger, (
-        f'the result is not the most probable network: of {len(finalists)} finalists, it has {shown}, the most '
-        f'probable one {other.score:.2f} % (standard error of each about {best.top1_se:.2f})'
+        f'the result is not {name}: of {len(finalists)} finalists, it has {best.score:.2f} %, {name} '
+        f'{other.score:.2f} % (standard error of each about {best.top1_se:.2f})'
     ))

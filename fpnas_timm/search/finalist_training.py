@@ -8,7 +8,6 @@ from torch import nn
 
 from ..errors import NonFiniteError
 from .evaluator import SuperNetEvaluator
-from .gather import gathered, sum_gradients
 from .scoring import Tick
 
 __all__ = ['FinalistTraining', 'OpenOptimizer']
@@ -75,7 +74,7 @@ class FinalistTraining:
 
     def _take_step(self, batches: Iterator) -> None:
         """One update with the gradient of one step's images, of all processes."""
-        evaluator = self.evaluator
+        evaluator, split = self.evaluator, self.evaluator.split
         total = torch.zeros((), device=evaluator.device)
         self.optimizer.zero_grad()
         for _ in range(evaluator.accum_steps):
@@ -83,12 +82,12 @@ class FinalistTraining:
             images = images.to(evaluator.device, non_blocking=True, memory_format=evaluator.memory_format)
             with evaluator.autocast():
                 loss = evaluator.loss_fn(self.model(images), target.to(evaluator.device, non_blocking=True))
-            self.scaler.scale(loss / (evaluator.accum_steps * evaluator.world_size)).backward()
+            self.scaler.scale(loss / (evaluator.accum_steps * split.world_size)).backward()
             total += loss.detach() / evaluator.accum_steps
-        mean = gathered(total, evaluator.world_size).mean().item()
+        mean = split.gathered(total).mean().item()
         if not math.isfinite(mean):
             raise NonFiniteError('the training loss', [mean])
-        sum_gradients(self.model.parameters(), evaluator.world_size)
+        split.sum_gradients(self.model.parameters())
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), evaluator.clip_grad or math.inf).item()
         if not self.scaler.is_enabled() and not math.isfinite(norm):  # an enabled scaler skips such a step

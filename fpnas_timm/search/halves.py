@@ -252,16 +252,15 @@ class HalfLoader:
         self._running = start_workers(self.loader)
         return self._running
 
-    @property
-    def rounds(self) -> int:
+    def rounds(self, world_size: int = 1) -> int:
         """Number of batches of `once`, of the process that has most of them."""
-        return math.ceil(len(self.half) / (self.batches.batch_size * self.batches.world_size))
+        return math.ceil(len(self.half) / (self.batches.batch_size * world_size))
 
-    def once(self) -> Iterator[Any]:
+    def once(self, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
         """Every image of the half once, in order; each process has every n-th batch. The last batch may be smaller."""
         self.close()
         self.half.epoch = 0
-        size, rank, world_size = self.batches.batch_size, self.batches.rank, self.batches.world_size
+        size = self.batches.batch_size
         starts = range(rank * size, len(self.half), world_size * size)
         loader: DataLoader = DataLoader(
             self.half,

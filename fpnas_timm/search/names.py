@@ -1,8 +1,8 @@
 """Names used by both the options of a search and its code. Does not import torch, so that `--help` is fast."""
 
 __all__ = [
-    'ARGS_FILE', 'AROUND', 'CANDIDATES', 'CHECKPOINT', 'COST_FORMS', 'DEFAULT_FINALISTS', 'HISTORY', 'PREVIOUS', 'RECORD', 'REPORT',
-    'RESULT', 'SPACE_FILE', 'STRATEGIES', 'WEIGHT_ARCHS', 'WEIGHT_DRAWS', 'WORK_SPLITS',
+    'ARGS_FILE', 'AROUND', 'CANDIDATES', 'CHECKPOINT', 'COST_FORMS', 'DEFAULT_FINALISTS', 'HISTORY', 'PREVIOUS',
+    'RECORD', 'REPORT', 'RESULT', 'SPACE_FILE', 'STRATEGIES', 'WEIGHT_ARCHS', 'WEIGHT_DRAWS', 'WORK_SPLITS',
 ]
 
 ARGS_FILE = 'args.yaml'  # the options of a search, in its folder

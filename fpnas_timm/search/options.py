@@ -14,9 +14,9 @@ from ..runs.options import OptionGroup
 from ..runs.parser import Parser, check_order, default_workers, known_options, load_yaml, set_options
 from ..runs.values import Range
 from ..spaces.budgets import quantity
-from .names import AROUND, COST_FORMS, DEFAULT_FINALISTS, STRATEGIES, WEIGHT_ARCHS, WEIGHT_DRAWS, WORK_SPLITS
+from .names import AROUND, COST_FORMS, STRATEGIES, WEIGHT_ARCHS, WEIGHT_DRAWS, WORK_SPLITS
 from .saved import AUTO, folder_to_resume, resumed
-from .strategy_options import FP_NAS, ONLY, add_strategy_options, check_strategy
+from .strategy_options import FP_NAS, ONLY, add_final_options, add_strategy_options, check_strategy
 
 __all__ = ['PRESETS', 'build_parser', 'parse_search_args', 'search_options']
 
@@ -91,10 +91,7 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add('--no-baseline', False, 'do not subtract the mean weight of the samples')
     add('--alpha-lr', None, 'learning rate of alpha (Adam); the presets use 0.01', type=float,
         otherwise='0.05 to 0.01, by the number of steps')
-    add('--finalists', None, 'number of most probable networks (or best candidates) that are scored on all images that '
-        'train alpha; the best one is the result', type=int, otherwise=f'{DEFAULT_FINALISTS}, or as many as there are')
-    add('--finalist-epochs', 0, 'train the finalists on in rounds of this many epochs, after each of which the worse '
-        'half drops out; 0: no training')
+    add_final_options(parser)
     add_strategy_options(parser)
 
     _add_images(parser)

@@ -100,7 +100,7 @@ def finish(setup: 'Setup', stop: Stop) -> SearchResult | None:
             return None
         finalists = final.finalists()
         arch, figures = finalists[0].arch, (finalists[0].inherited_top1, finalists[0].images)
-        if from_primary(lambda: is_written(setup.folder, arch), setup.rank, setup.world_size):
+        if from_primary(lambda: is_written(setup.folder, search, arch), setup.rank, setup.world_size):
             log_on_primary(_logger, f'the search in {setup.folder} is finished: there is nothing left to do')
         else:
             say_result(finalists, space.to_arch(final.candidates[0].choices))
@@ -114,9 +114,12 @@ def finish(setup: 'Setup', stop: Stop) -> SearchResult | None:
 
 def _earlier_result(setup: 'Setup') -> dict[str, Any] | None:
     """The result of this search if an earlier version, which held no final, finished it."""
-    search, earlier = setup.search, result_without_final(setup.folder)
+    search = setup.search
+    earlier = result_without_final(setup.folder, search)
     if earlier is None:
         return None
+    if search.distribution is None:
+        return earlier if earlier['arch'] == search.space.describe(search.result()) else None
     try:
         found = setup.space.from_arch(Arch.parse(earlier['arch']))
     except ValueError:

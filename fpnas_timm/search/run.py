@@ -4,27 +4,21 @@ import logging
 import signal
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch.distributed as dist
 import yaml
-from torch import nn
 from torch.utils.data import Dataset
 
-from ..arch import Arch
 from ..errors import RunError, UsageError, one_line
 from ..runs.checkpoints import load_checkpoint
 from ..runs.files import write_text
 from ..runs.parser import pythons_words
 from ..runs.processes import SharedStop, explain_lost_workers, from_primary, on_primary, stop_on_signal
 from ..spaces import MBConvSpace
-from ..spaces.decode import InfeasibleError
 from .dataset import check_images
-from .distribution import Distribution
-from .folder import EXTRACT, HALVES, WORDS, check_same, check_stamp, lock_folder, stamp, write_start
+from .folder import HALVES, WORDS, check_same, check_stamp, lock_folder, stamp, write_start
 from .joined import join_images
 from .names import ARGS_FILE, CHECKPOINT, PREVIOUS, SPACE_FILE
 from .options import build_parser, search_options

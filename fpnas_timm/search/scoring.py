@@ -14,7 +14,6 @@ from torch import nn
 from ..model.network import FPNAS
 from ..model.supernet import recalibrate
 from .evaluator import SuperNetEvaluator
-from .gather import gathered
 
 __all__ = ['Score', 'Tick', 'calibrate', 'num_batches', 'score']
 
@@ -44,9 +43,9 @@ class Score(NamedTuple):
 
 def num_batches(evaluator: SuperNetEvaluator, calibration_batches: int) -> int:
     """How often `calibrate` and `score` together call `tick`."""
-    world_size = evaluator.world_size
     epoch = evaluator.train_loader.steps * evaluator.accum_steps
-    return min(math.ceil(calibration_batches / world_size), epoch) + evaluator.val_loader.rounds
+    own = math.ceil(calibration_batches / evaluator.split.data_parts)
+    return min(own, epoch) + evaluator.val_loader.rounds(evaluator.split.world_size)
 
 
 @torch.no_grad()
@@ -58,14 +57,14 @@ def calibrate(evaluator: SuperNetEvaluator, model: FPNAS, count: int, tick: Tick
     """
 
     def batches() -> Iterator[torch.Tensor]:
-        for images in evaluator.calibration_batches(math.ceil(count / evaluator.world_size)):
+        for images in evaluator.calibration_batches(math.ceil(count / evaluator.split.data_parts)):
             yield images
             tick()
 
     recalibrate(model, batches())
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     buffers = [b for norm in norms for b in (norm.running_mean, norm.running_var) if b is not None]
-    mean = gathered(torch.cat(buffers), evaluator.world_size).mean(0)
+    mean = evaluator.split.gathered(torch.cat(buffers)).mean(0)
     for buffer, part in zip(buffers, mean.split([len(b) for b in buffers])):
         buffer.copy_(part)
     for norm in norms:  # says nothing about these statistics, and would differ after an interruption
@@ -78,9 +77,10 @@ def calibrate(evaluator: SuperNetEvaluator, model: FPNAS, count: int, tick: Tick
 def score(evaluator: SuperNetEvaluator, model: FPNAS, tick: Tick) -> Score:
     """The score of a network in eval mode."""
     weights = _class_weights(evaluator)
-    batches = evaluator.val_loader.once()
+    loader, split = evaluator.val_loader, evaluator.split
+    batches = loader.once(split.rank, split.world_size)
     sums = torch.zeros(8, dtype=torch.float64, device=evaluator.device)
-    for _ in range(evaluator.val_loader.rounds):
+    for _ in range(loader.rounds(split.world_size)):
         batch = next(batches, None)
         if batch is not None:
             images = batch[0].to(evaluator.device, non_blocking=True, memory_format=evaluator.memory_format)
@@ -92,7 +92,7 @@ def score(evaluator: SuperNetEvaluator, model: FPNAS, tick: Tick) -> Score:
             columns = torch.ones_like(w), right, w, w * right, w * found, w**2, w**2 * found, w**2 * found**2
             sums += torch.stack(columns).sum(1)
         tick()
-    count, right, w, w_right, w_ll, w2, w2_ll, w2_ll2 = gathered(sums, evaluator.world_size).sum(0).tolist()
+    count, right, w, w_right, w_ll, w2, w2_ll, w2_ll2 = evaluator.split.gathered(sums).sum(0).tolist()
     top1, mean = right / count, w_ll / w
     return Score(
         top1=100 * top1,

@@ -1,13 +1,16 @@
-"""The options that only some of the search strategies have. Does not import torch, so that `--help` is fast."""
+"""The options of the final, and those that only some search strategies have.
+
+Does not import torch, so that `--help` is fast.
+"""
 import argparse
 from collections.abc import Mapping, Set
 from typing import Any
 
 from ..errors import UsageError
 from ..runs.options import OptionGroup
-from .names import STRATEGIES
+from .names import DEFAULT_FINALISTS, STRATEGIES
 
-__all__ = ['ONLY', 'add_strategy_options', 'check_strategy']
+__all__ = ['ONLY', 'add_final_options', 'add_strategy_options', 'check_strategy']
 
 FP_NAS, EVOLUTION, RANDOM = STRATEGIES
 # Option -> the strategies in which it means something; all others mean something in each.
@@ -19,6 +22,15 @@ ONLY: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(('evaluations', 'score_batches'), (EVOLUTION, RANDOM)),
     **dict.fromkeys(('population', 'tournament', 'crossover'), (EVOLUTION,)),
 }
+
+
+def add_final_options(parser: argparse.ArgumentParser) -> None:
+    """The group of options of the final."""
+    add = OptionGroup(parser, 'finalists')
+    add('--finalists', None, 'number of most probable networks (or best candidates) that are scored on all images that '
+        'train alpha; the best one is the result', type=int, otherwise=f'{DEFAULT_FINALISTS}, or as many as there are')
+    add('--finalist-epochs', 0, 'train the finalists on in rounds of this many epochs, after each of which the worse '
+        'half drops out; 0: no training')
 
 
 def add_strategy_options(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from fpnas_timm.draw.search import final as draw_final
+from fpnas_timm.draw.finalists import finalists_figure
 from fpnas_timm.errors import UsageError
 from fpnas_timm.runs.checkpoints import load_checkpoint
 from fpnas_timm.search import finalists as finalists_module
@@ -64,7 +64,7 @@ def test_what_a_search_says_of_its_finalists(found: SearchResult, caplog: pytest
     assert sorted(row['log_prob'] for row in rows) == pytest.approx(sorted(inside.values())[-5:], abs=3e-6)
     assert (found.finalists[0].top1, found.finalists[0].images) == (found.supernet_top1, found.supernet_top1_images)
     assert (found.folder / 'finalists.png').read_bytes().startswith(b'\x89PNG')
-    figure = draw_final(rows, 30e3)
+    figure = finalists_figure(rows, 30e3)
     assert len(figure.axes[0].containers) == 5
     caplog.set_level(logging.INFO, 'search')
     again = search(resume=found.folder, dataset=Colours())
@@ -219,7 +219,7 @@ def test_interrupted_and_resumed_ends_the_same(
 
 
 def test_training_changes_the_weights_and_the_extracted_model_has_them(tmp_path: Path) -> None:
-    given = dict(output=tmp_path / 'out', finalists=2, finalist_epochs=8, opt='adamw', lr=1e-2, **GIVEN)
+    given = dict(output=tmp_path / 'out', finalists=2, finalist_epochs=24, opt='adamw', lr=1e-2, **GIVEN)
     found = search(SPACE, Colours(), **given)
     best, other = found.finalists
     assert (best.rounds, other.rounds) == (1, 1)
@@ -229,7 +229,7 @@ def test_training_changes_the_weights_and_the_extracted_model_has_them(tmp_path:
     loaded = found.model().state_dict()
     assert all(torch.equal(loaded[k], v) for k, v in weights.items())
     config = json.loads((found.folder / 'extract' / 'config.json').read_text())
-    assert config['training']['search']['weights'] == 'inherited from the supernet, then trained on for 8 epochs'
+    assert config['training']['search']['weights'] == 'inherited from the supernet, then trained on for 24 epochs'
     assert found.supernet_top1 == best.inherited_top1
     net = load_checkpoint(found.folder / 'last.pt')['evaluator']['net']
     assert not torch.equal(loaded['classifier.weight'], net['classifier.weight'])
@@ -288,7 +288,7 @@ def test_a_damaged_state_or_one_of_another_final_starts_anew(
     (out / 'result.json').unlink()
     assert search(resume=out, dataset=Colours()).finalists == found.finalists
     assert 'no good checkpoint is left: the finalists start anew' in caplog.text
-    torch.save({**state, 'alpha': 5, 'scores': [[(99.0, *s[0][1:])] for s in state['scores']]}, out / 'finalists.pt')
+    torch.save({**state, 'search': 5, 'scores': [[(99.0, *s[0][1:])] for s in state['scores']]}, out / 'finalists.pt')
     (out / 'result.json').unlink()
     assert search(resume=out, dataset=Colours()).finalists == found.finalists
     assert 'of other finalists than those of this search: they start anew' in caplog.text
