@@ -17,6 +17,7 @@ from .candidates import Draw
 __all__ = ['Evolution', 'EvolutionConfig']
 
 TRIES = 50  # per number of changes
+MOST_CHANGES = 10  # variables of a mutation that differ, at most
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Evolution:
         changed = self._changed(arch, places[:1], generator)
         if self.allowed(changed):
             return changed
-        for more in range(1, min(4, len(places))):
+        for more in range(1, min(MOST_CHANGES, len(places))):
             for _ in range(TRIES):
                 others = torch.randperm(len(places) - 1, generator=generator)[:more].tolist()
                 child = self._changed(changed, [places[1 + i] for i in others], generator)
