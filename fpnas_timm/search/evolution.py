@@ -12,7 +12,7 @@ import torch
 
 from ..errors import UsageError
 from ..spaces import Choices, SearchSpace
-from .candidates import Draw
+from .within import Draw
 
 __all__ = ['Evolution', 'EvolutionConfig']
 
@@ -57,16 +57,17 @@ class Evolution:
     name = 'evolution'
 
     def __init__(
-            self, space: SearchSpace, allowed: Callable[[Choices], bool], draw: Draw, config: EvolutionConfig
+            self, space: SearchSpace, allowed: Callable[[Choices], bool] | None, draw: Draw, config: EvolutionConfig
     ) -> None:
         """
         Args:
             space: the search space.
-            allowed: whether an architecture is within the budget.
+            allowed: whether an architecture is within the budget; None: there is none.
             draw: returns an architecture within the budget.
             config: the settings.
         """
-        self.space, self.allowed, self.draw, self.config = space, allowed, draw, config
+        self.space, self.draw, self.config = space, draw, config
+        self.allowed = allowed or (lambda arch: True)
         self.population: deque[tuple[Choices, float]] = deque()
         self._places = [
             (group, variable, len(choices))

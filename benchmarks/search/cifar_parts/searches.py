@@ -13,7 +13,7 @@ from fpnas_timm.search.evolution import Evolution, EvolutionConfig
 from fpnas_timm.search.fitted import fitted
 from fpnas_timm.search.loop import Search, SearchConfig
 from fpnas_timm.search.scores import FixedScores
-from fpnas_timm.search.within import WindowSampler
+from fpnas_timm.search.within import network_sampler
 
 from .data import Images, stratified
 from .problem import CLASSES, TARGET, TOLERANCE, add_result, log, macs_of
@@ -52,7 +52,7 @@ def create_search(evaluator: Counting, settings: dict[str, Any], seed: int) -> S
         config = fitted(config, temperature, alpha_lr, evaluator.steps_per_epoch, evaluator.val_loader.batch)
         return Search(space, evaluator, config, seed, evaluator.decode)
     candidates = CandidateConfig(EPOCHS, EVALUATIONS, given['weight_samples'], TARGET, TOLERANCE)
-    draw = WindowSampler(space, (math.ceil(TARGET * (1 - TOLERANCE)), TARGET), CLASSES, 3)
+    draw = network_sampler(space, (math.ceil(TARGET * (1 - TOLERANCE)), TARGET), None, CLASSES, 3)
     proposes = RandomDraws(draw)
     if strategy == 'evolution':
         proposes = Evolution(space, lambda arch: candidates.allows(evaluator.cost(arch)), draw, EvolutionConfig())
