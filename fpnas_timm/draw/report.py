@@ -127,8 +127,10 @@ def _finalists(run: Searched) -> str:
     chosen = (run.result or {}).get('arch')
     columns = [k for k in dict.fromkeys(k for f in found for k in f) if not k.endswith('_se')
                and any(finite(f.get(k)) for f in found)]
-    same = {k: found[0].get(k) for k in ('images', 'rounds') if len({f.get(k) for f in found}) == 1}
-    columns = [k for k in columns if k not in same and not (k == 'score' and all(f[k] == f.get('top1') for f in found))]
+    same = {k: found[0].get(k) for k in ('images', 'rounds') if all(f.get(k) == found[0].get(k) for f in found)}
+    if all(f.get('score') == f.get('top1') for f in found):
+        same['score'] = None
+    columns = [k for k in columns if k not in same]
     rows, kinds = [], []
     for i, f in enumerate(found, 1):
         cells = {k: _cell(f.get(k)) for k in columns}
@@ -162,7 +164,7 @@ def _go_on(run: Searched) -> str:
                  ('Write this page again', say(['fpnas', 'report', folder]))]
         return ''.join(f'<h3>{escape(title)}</h3>{code(text, title)}' for title, text in parts)
     data = [] if settings.get('dataset') and not settings.get('data_dir') else [
-        '--data-dir', settings.get('data_dir') or 'DIR']
+        '--data-dir', str(settings.get('data_dir') or 'DIR')]
     if not settings.get('search_classes') and run.classes:
         data += ['--num-classes', str(len(run.classes))]
     for name in SHARED:

@@ -93,7 +93,8 @@ class Searched:
     @property
     def num_classes(self) -> int | None:
         """The number of classes that multiply-adds are counted for; None if it is not known."""
-        return self.settings.get('target_num_classes') or len(self.classes) or None
+        counted = self.settings.get('target_num_classes')
+        return counted if type(counted) is int else len(self.classes) or None
 
     @property
     def finalists(self) -> list[Mapping[str, Any]]:
