@@ -69,8 +69,16 @@ class Searched:
     @property
     def target(self) -> float | None:
         """The budget of multiply-adds, if there is one."""
-        target = self.settings.get('target_macs')
-        return float(target) if finite(target) else None
+        return self._budget('target_macs')
+
+    @property
+    def target_params(self) -> float | None:
+        """The budget of parameters, if there is one."""
+        return self._budget('target_params')
+
+    def _budget(self, name: str) -> float | None:
+        target = self.settings.get(name)
+        return float(target) if finite(target) and target > 0 else None
 
     @property
     def epochs(self) -> int:

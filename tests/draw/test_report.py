@@ -131,11 +131,40 @@ def test_another_number_of_the_history_has_a_chart(tmp_path: Path) -> None:
     """Such as the multiplier of a budget, or what another strategy notes; one that never changes has none."""
     folder = make_search(tmp_path / 'out')
     history, _ = files(folder)
-    rows_ = [{**row, 'multiplier': 0.5 * row['epoch'], 'constant': 3} for row in history]
+    rows_ = [{**row, 'speed': 0.5 * row['epoch'], 'constant': 3} for row in history]
     (folder / 'history.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows_))
     page = check_file(write_report(folder).read_text())
     titles = [c.content for c in section(page, 'course').all('figcaption')]
-    assert titles[4:] == ['multiplier']
+    assert titles[4:] == ['speed']
+
+
+def test_budgets_and_their_multipliers(tmp_path: Path) -> None:
+    """Exact expectations are shown beside the mean of the samples, with their targets, and what met them."""
+    folder = make_search(tmp_path / 'out', target_params=20_000.0)
+    history, _ = files(folder)
+    found = [{'expected_macs': 260_000.5 - row['epoch'], 'expected_params': 30_000 - 1000 * row['epoch'],
+              'multiplier_macs': 0.25 * row['epoch'], 'multiplier_params': -0.5 * row['epoch'],
+              'mode_moved': row['epoch']}
+             for row in history]
+    (folder / 'history.jsonl').write_text(''.join(json.dumps({**r, **f}) + '\n' for r, f in zip(history, found)))
+    page = check_file(write_report(folder).read_text())
+    charts = {f.all('figcaption')[0].content: f for f in section(page, 'course').all('figure')}
+    assert list(charts)[2:] == ['multiply-adds', 'K, architectures per step', 'expected parameters',
+                                'multiplier of the budget']
+    shown = {title: {name: [y for _, y in points] for name, points in json.loads(f.all('script')[0].text)['series']}
+             for title, f in charts.items()}
+    assert shown['multiply-adds']['expected'] == [f['expected_macs'] / 1e6 for f in found]
+    assert shown['multiply-adds']['mean of the samples'] == [row['cost'] / 1e6 for row in history]
+    assert shown['expected parameters'] == {'expected': [f['expected_params'] / 1e6 for f in found]}
+    assert 'target' in [t.content for t in charts['expected parameters'].all('text')]
+    assert shown['multiplier of the budget'] == {k: [f[f'multiplier_{k}'] for f in found] for k in ('macs', 'params')}
+    cards = [card.content for card in page.root.all('div', kind='card')]
+    assert f'parameters12,345{12_345 / 200:.1f} % of the target, 20,000' in cards
+    other = make_search(tmp_path / 'other', seed=1)
+    compared = Page(write_comparison([folder, other], tmp_path / 'c.html').read_text())
+    lines = data(compared, 'course-2')['series']
+    assert [y for _, y in lines[0][1]] == [f['expected_macs'] / 1e6 for f in found]
+    assert [y for _, y in lines[1][1]] == [row['cost'] / 1e6 for row in files(other)[0]]
 
 
 def test_the_heat_map(folder: Path, page: Page) -> None:
