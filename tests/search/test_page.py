@@ -10,8 +10,8 @@ import pytest
 from fpnas_timm.cli import main
 from fpnas_timm.draw.compare import short_names
 
+from ..draw.pages import check_file, data, rows, section
 from ..draw.searches import make_search
-from ..draw.test_report import check_file, data, rows, section
 
 
 def edit(path: Path, change: Callable[[list[str]], list[str]]) -> None:
