@@ -19,7 +19,7 @@ from .data import Images
 from .problem import add_result, cifar_space, log, near_target, random_archs
 from .supernets import create_evaluator, score
 
-PASSES = 6000  # of a setting, unless it says otherwise
+PASSES = 4500  # of a setting
 BATCH = 128
 PARTS = 3  # scored after each third
 
@@ -31,14 +31,12 @@ SETTINGS: dict[str, tuple[int, str, dict[str, Any]]] = {
     'sandwich-distilled': (2, 'space', {**SANDWICH, 'distill': 0.5}),
     'near-target': (2, 'target', BASE),
     'lr-6e-3': (2, 'space', {'lr': 6e-3}),
-    'sandwich': (2, 'space', SANDWICH),
     'one': (1, 'space', BASE),
+    'sandwich': (2, 'space', SANDWICH),
     'four': (4, 'space', BASE),
     'lr-1e-3': (2, 'space', {'lr': 1e-3}),
-    'batch-256': (2, 'space', {**BASE, 'batch': 256}),
-    'largest-distilled': (2, 'space', {**BASE, 'weight_archs': 'largest', 'distill': 0.5}),
-    'sandwich-distilled-all': (2, 'space', {**SANDWICH, 'distill': 1.0}),
-    'near-target-lr-4e-3': (2, 'target', {'lr': 4e-3}),
+    'smoothing': (2, 'space', {**BASE, 'smoothing': 0.1}),
+    'largest-distilled-all': (2, 'space', {**BASE, 'weight_archs': 'largest', 'distill': 1.0}),
 }
 EMA = 0.998  # every setting is scored with and without an average of the weights
 
@@ -59,7 +57,7 @@ def rank(
         name: str,
         data: dict[str, Images],
         seed: int = 0,
-        passes: int = PASSES,
+        scale: float = 1.0,
         deadline: float = math.inf,
         calibration: int = 2500,
         **more: Any,
@@ -71,7 +69,7 @@ def rank(
         name: of `SETTINGS`.
         data: images on the device: 'train' trains the weights, 'held' scores.
         seed: of the supernet.
-        passes: architectures times batches, forward and backward.
+        scale: of its length.
         deadline: time at which it stops; what was scored until then stays.
         calibration: images for the statistics of the batch norms.
         more: options of the supernet in every setting, such as `bf16`.
@@ -81,7 +79,7 @@ def rank(
     space = cifar_space()
     extra = {'sandwich': 2, 'largest': 1}.get(options.get('weight_archs', ''), 0)
     usual = more.get('batch', BATCH)
-    updates = max(PARTS, passes * usual // ((sampled + extra) * options.get('batch', usual)))
+    updates = max(PARTS, int(scale * PASSES) * usual // ((sampled + extra) * options.get('batch', usual)))
     evaluator = create_evaluator(
         data['train'], data['held'], updates, updates, seed, weight_ema=EMA, **options
     )

@@ -143,3 +143,16 @@ def score(net: SuperNet, archs: Sequence[Any], images: Images, calibration: Imag
         found['log_likelihood'].append(round(float(total) / count, 5))
         found['top1'].append(round(100 * float(correct) / count, 3))
     return found
+
+
+def seconds_a_pass(data: dict[str, Images], seconds: float, batch: int) -> float:
+    """How long a pass of training takes, by the last third of so many seconds: two random architectures a step."""
+    evaluator = create_evaluator(data['train'], data['held'], 10_000, 10_000, 0, batch=batch)
+    evaluator.start_epoch(0, 0)
+    rng = torch.Generator().manual_seed(0)
+    start, times = time.perf_counter(), list[float]()
+    while (now := time.perf_counter()) < start + seconds or len(times) < 3:
+        evaluator.train_step([evaluator.net.space.sample(rng) for _ in range(2)])
+        times.append((time.perf_counter() - now) / 2)
+    late = times[-max(1, len(times) // 3):]
+    return sum(late) / len(late)
