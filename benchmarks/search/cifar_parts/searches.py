@@ -10,6 +10,7 @@ import torch
 
 from fpnas_timm.search.candidates import CandidateConfig, CandidateSearch, RandomDraws
 from fpnas_timm.search.evolution import Evolution, EvolutionConfig
+from fpnas_timm.search.finalists import Candidate, Finals
 from fpnas_timm.search.fitted import fitted
 from fpnas_timm.search.loop import Search, SearchConfig
 from fpnas_timm.search.scores import FixedScores
@@ -17,11 +18,12 @@ from fpnas_timm.search.within import network_sampler
 
 from .data import Images, stratified
 from .problem import CLASSES, TARGET, TOLERANCE, add_result, log, macs_of
-from .supernets import Counting, create_evaluator, score
+from .supernets import Counting, create_evaluator
 
 STEPS = 1000  # of a search, unless it says otherwise
 EPOCHS = 10
 FINALISTS = 10  # the most probable networks within the budget, scored on all images that train alpha
+CALIBRATION = 20  # batches
 EVALUATIONS, SCORE_BATCHES = 0.35, 10  # of evolution and random, a step: about as many forward passes as the method's
 COMMON: dict[str, Any] = {
     'warmup_epochs': 3, 'joint_epoch': 7, 'lam': 0.25, 'weight_samples': 2, 'beta': 0.5, 'cost_form': 'two-sided',
@@ -115,14 +117,15 @@ def search(
 
     finished = running.run(Late(), None, on_epoch)
     searched = time.time() - started
-    archs = [evaluator.net.space.to_arch(choices) for choices in running.finalists(FINALISTS)]
-    calibrating = data['train'].pick(first[:2500])
-    finals = score(evaluator.scored, archs, val, calibrating) if time.time() < deadline + 5 else {'top1': [0.0]}
-    found = str(archs[max(range(len(finals['top1'])), key=lambda i: finals['top1'][i])])
+    candidates = [Candidate(choices, None) for choices in running.finalists(FINALISTS if finished else 1)]
+    final = Finals(evaluator, candidates, CALIBRATION, 0, EPOCHS, lambda *_: (None, None))  # they are not trained on
+    final.run()
+    finalists = final.finalists()
+    found, first_of_all = str(finalists[0].arch), final.archs[0]
     mode = evaluator.net.space.describe(running.distribution.most_probable()) if running.distribution else found
     add_result(
         out, kind='search', name=name, seed=seed, arch=found, macs=macs_of(found), mode=mode, mode_macs=macs_of(mode),
-        finalists=list(map(str, archs)), finals=finals, finished=finished, epoch=running.epoch,
+        likeliest=str(first_of_all), finalists=[f.to_dict() for f in finalists], finished=finished, epoch=running.epoch,
         steps=per_epoch * EPOCHS, samples=running.num_samples, trained_passes=evaluator.trained,
         scored_passes=evaluator.scored_passes, spent_macs=evaluator.macs, scored_macs=evaluator.scored_macs,
         seconds=round(time.time() - started, 1), search_seconds=round(searched, 1),
@@ -130,7 +133,8 @@ def search(
         threads=torch.get_num_threads(), settings=settings_of(running.config), weights=weights,
         history=list(short(running.history)),
     )
-    log(f'search {name} seed {seed}: finalist {archs.index(next(a for a in archs if str(a) == found)) + 1}: {found}')
+    log(f'search {name} seed {seed}: finalist {final.ranked()[0] + 1}, {finalists[0].top1:.2f} % of the images of '
+        f'alpha: {found}')
 
 
 def settings_of(config: Any) -> dict[str, Any]:

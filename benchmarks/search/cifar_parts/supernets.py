@@ -9,6 +9,7 @@ from torch import nn
 
 from fpnas_timm.model.supernet import SuperNet
 from fpnas_timm.search.evaluator import SuperNetEvaluator
+from fpnas_timm.search.weight_training import StepArchs
 from fpnas_timm.spaces import Choices
 
 from .data import Images, MemoryLoader, precision
@@ -33,6 +34,17 @@ class WarmCosine:
             group['lr'] = self.peak * min(at / rising, 0.5 * (1 + math.cos(math.pi * along)))
 
 
+class Noted:
+    """The rule of which architectures a step trains; remembers those of the last step."""
+
+    def __init__(self, rule: StepArchs) -> None:
+        self.rule, self.last = rule, list[Choices]()
+
+    def __call__(self, sampled: Sequence[Choices]) -> list[Choices]:
+        self.last = self.rule(sampled)
+        return self.last
+
+
 class Counting(SuperNetEvaluator):
     """The product's evaluator; it counts what its passes cost, as if each architecture ran on its own.
 
@@ -46,13 +58,16 @@ class Counting(SuperNetEvaluator):
     macs = scored_macs = 0
     seconds = 0.0
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.noted = self.step_archs = Noted(self.step_archs)  # type: ignore[assignment]
+
     def train_step(self, archs: Sequence[Choices]) -> float:
         start = time.perf_counter()
         loss = super().train_step(archs)
         self.seconds += time.perf_counter() - start
-        beside = [c for c in (self.step_archs.largest, self.step_archs.smallest) if c is not None]
-        self.trained += len(archs) + len(beside)
-        self.macs += 3 * self.train_loader.batch * sum(map(self.cost, [*archs, *beside]))
+        self.trained += len(self.noted.last)
+        self.macs += 3 * self.train_loader.batch * sum(map(self.cost, self.noted.last))
         return loss
 
     def log_likelihoods(self, archs: Sequence[Choices]) -> torch.Tensor:
