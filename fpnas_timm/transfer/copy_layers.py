@@ -149,7 +149,7 @@ def _copy_attention(source: MBConv, target: MBConv, attention: SplitAttention, h
         if count == 1:  # a gate that starts out constant
             nn.init.zeros_(attention.fc2.weight)
             nn.init.constant_(attention.fc2.bias, NEW_GATE)
-            _scale_projection(target.conv_pwl, torch.full((chs,), 1 / torch.tensor(NEW_GATE).sigmoid().item()))
+            target.conv_pwl.conv.weight.mul_(1 + math.exp(-NEW_GATE))  # 1 / sigmoid(NEW_GATE)
         return  # equal maps: any softmax over them gives the same sum, so its random weights stay
     units = _copy_reduction(theirs, attention, hidden, 1 if theirs.splits == 1 else count / theirs.splits)
     weight = attention.fc2.weight.view(count, chs, -1)
