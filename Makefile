@@ -27,7 +27,7 @@ test-timm: .venv/test/.complete
 
 # On a machine with a CUDA GPU; elsewhere all are skipped. FPNAS_GPU_TESTS=cpu rehearses them on the CPU.
 test-gpu: .venv/test/.complete
-	.venv/test/bin/python -m pytest -n 4 --dist worksteal --durations=10 tests/gpu
+	.venv/test/bin/python -m pytest -n 8 --dist worksteal --durations=10 tests/gpu
 
 bench: .venv/test/.complete
 	.venv/test/bin/python benchmarks/inference.py

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 DEVICE = os.environ.get('FPNAS_GPU_TESTS', 'cuda')
 ON_GPU = DEVICE.startswith('cuda')
 ARCH = 'i16-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s1_e2_c8_nre_sp1-ir_r2_k3_s2_e2_c16_nsw_sp2-cn_r1_k1_s1_c32_nsw'
+SMALL_ARCH = 'i16-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s2_e2_c16_nsw_sp2-cn_r1_k1_s1_c32_nsw'
 TRAIN = [
     '--model', 'fpnas', '--num-classes', '3', '--device', DEVICE, '-b', '8', '-vb', '12', '-j', '0', '--no-aug',
     '--opt', 'adamw', '--lr', '0.01', '--warmup-epochs', '0', '--model-kwargs', f'arch={ARCH}',
@@ -24,16 +25,24 @@ Model = TypeVar('Model', bound=nn.Module)
 
 def lively(model: Model, seed: int = 0) -> Model:
     """Random weights that keep the scale, and batch norms that are no identities; in place."""
-    generator = torch.Generator().manual_seed(seed)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5, generator=generator)
-            nn.init.normal_(module.bias, 0, 0.2, generator=generator)
-            if module.running_mean is not None:
-                nn.init.normal_(module.running_mean, 0, 0.2, generator=generator)
-                nn.init.uniform_(module.running_var, 0.5, 1.5, generator=generator)
-        elif isinstance(module, (nn.Conv2d, nn.Linear)):
-            nn.init.normal_(module.weight, 0, module.weight[0].numel() ** -0.5, generator=generator)
+    generator = torch.Generator().manual_seed(seed)  # of the CPU, also for a model on the GPU: the same weights there
+
+    def normal(values: torch.Tensor, std: float) -> None:
+        values.copy_(torch.empty(values.shape, dtype=values.dtype).normal_(0, std, generator=generator))
+
+    def uniform(values: torch.Tensor) -> None:
+        values.copy_(torch.empty(values.shape, dtype=values.dtype).uniform_(0.5, 1.5, generator=generator))
+
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                uniform(module.weight)
+                normal(module.bias, 0.2)
+                if module.running_mean is not None and module.running_var is not None:
+                    normal(module.running_mean, 0.2)
+                    uniform(module.running_var)
+            elif isinstance(module, (nn.Conv2d, nn.Linear)):
+                normal(module.weight, module.weight[0].numel() ** -0.5)
     return model
 
 

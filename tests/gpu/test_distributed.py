@@ -14,6 +14,25 @@ from fpnas_timm.runs.processes import SharedStop, StopRequest, check_same_on_all
 from .common import DEVICE, ON_GPU, TRAIN, at, python
 
 
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize('command', ['train', 'search'])
+def test_torchrun(space_file: Path, tiny_images: Path, tmp_path: Path, command: str) -> None:
+    """First, since it takes longest: two more starts of Python and torch."""
+    count = min(torch.cuda.device_count(), 2) if ON_GPU else 1
+    argv = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(count), f'{command}.py']
+    if command == 'train':
+        argv += [*TRAIN, '--data-dir', str(tiny_images), '--epochs', '2', *at(tmp_path)]
+    else:
+        argv += ['--space', str(space_file), '--data-dir', str(tiny_images), '--epochs', '2', '--warmup-epochs', '1']
+        argv += ['--batch-size', '4', '--workers', '0', '--device', DEVICE, '--amp', '--amp-dtype', 'bfloat16']
+        argv += ['--output', str(tmp_path / 'run')]
+    run = python(*argv)
+    said = run.communicate(timeout=150)[0]
+    assert run.returncode == 0, said
+    result = tmp_path / 'run' / ('export/config.json' if command == 'train' else 'arch.txt')
+    assert result.exists()
+
+
 @pytest.fixture
 def process(gpu: torch.device) -> Iterator[Process]:
     """The only process of a group."""
@@ -46,21 +65,3 @@ def test_what_processes_tell_each_other(process: Process) -> None:
     assert not stop
     request.signal = 15
     assert stop
-
-
-@pytest.mark.timeout(200)
-@pytest.mark.parametrize('command', ['train', 'search'])
-def test_torchrun(space_file: Path, tiny_images: Path, tmp_path: Path, command: str) -> None:
-    count = min(torch.cuda.device_count(), 2) if ON_GPU else 1
-    argv = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(count), f'{command}.py']
-    if command == 'train':
-        argv += [*TRAIN, '--data-dir', str(tiny_images), '--epochs', '2', *at(tmp_path)]
-    else:
-        argv += ['--space', str(space_file), '--data-dir', str(tiny_images), '--epochs', '2', '--warmup-epochs', '1']
-        argv += ['--batch-size', '4', '--workers', '0', '--device', DEVICE, '--amp', '--amp-dtype', 'bfloat16']
-        argv += ['--output', str(tmp_path / 'run')]
-    run = python(*argv)
-    said = run.communicate(timeout=150)[0]
-    assert run.returncode == 0, said
-    result = tmp_path / 'run' / ('export/config.json' if command == 'train' else 'arch.txt')
-    assert result.exists()

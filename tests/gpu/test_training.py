@@ -9,7 +9,7 @@ import torch
 from fpnas_timm.cli.runs import train_main, validate_main
 from fpnas_timm.train.run import train
 
-from .common import ARCH, DEVICE, ON_GPU, TRAIN, at, python, same_weights, weights_of
+from .common import DEVICE, ON_GPU, SMALL_ARCH, TRAIN, at, python, same_weights, weights_of
 
 WAYS = {
     'float32': [],
@@ -105,7 +105,7 @@ def test_the_loss_is_not_finite(
 def test_compiled(tiny_images: Path, tmp_path: Path) -> None:
     """torch.compile with its own backend; the losses are those of eager mode."""
     given = dict(
-        arch=ARCH, num_classes=3, data_dir=tiny_images, epochs=2, output=tmp_path, device=DEVICE, batch_size=12,
+        arch=SMALL_ARCH, num_classes=3, data_dir=tiny_images, epochs=2, output=tmp_path, device=DEVICE, batch_size=12,
         validation_batch_size=12, workers=0, no_aug=True, opt='adamw', lr=0.005, warmup_epochs=0, amp=True,
         amp_dtype='bfloat16', channels_last=True,
     )
