@@ -185,6 +185,8 @@ def main() -> None:
     args, options = parser.parse_known_args()
     torch.set_num_threads(1)
     if args.device:
+        if args.device.startswith('cuda') and not torch.cuda.is_available():
+            parser.error(f'--device {args.device}: torch has no such device on this machine')
         from kernels import measure
 
         measure(torch.device(args.device), args.results, args.compile)
