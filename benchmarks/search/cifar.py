@@ -1,6 +1,6 @@
 """The search on CIFAR-10: what its results are worth beside random architectures, and supernets that rank.
 
-    python benchmarks/search/cifar.py all --device cuda --minutes 7 --procs 12 --data ../shared/data/cifar10_jpeg.tar.xz
+    python benchmarks/search/cifar.py all --device cuda --minutes 7 --mps --data ../shared/data/cifar10_jpeg.tar.xz
     python benchmarks/search/cifar.py report
 
 `all` does everything within the given minutes on one GPU: it trains the 30 random architectures, runs the searches and
@@ -10,8 +10,9 @@ parts, in one process and on any device (on a CPU set OMP_NUM_THREADS=1; each ca
     python benchmarks/search/cifar.py train                   # all that has not been trained: random, peers, found
     python benchmarks/search/cifar.py rank plain sandwich     # ranking study, by setting
     python benchmarks/search/cifar.py search default --seeds 0 1 2
+    python benchmarks/search/cifar.py work                    # all searches and rankings, one after another
     python benchmarks/search/cifar.py time                    # seconds of a search and a training on a CPU thread
-    python benchmarks/search/cifar.py smoke --device cuda     # a minute: does everything run, and how fast?
+    python benchmarks/search/cifar.py smoke --device cuda     # two minutes: does everything run, and how fast?
 
 Everything is appended to `results.jsonl` in `--output`, as soon as it is there; what is there is not done again.
 """
@@ -21,20 +22,21 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
-from cifar_parts import data, driver, problem, report
-from cifar_parts.problem import log
-from cifar_parts.ranking import PASSES, SETTINGS, rank
-from cifar_parts.searches import SEARCHES, STEPS, search
+from cifar_parts import data, driver, problem, report, smoke
+from cifar_parts.ranking import SETTINGS
+from cifar_parts.searches import SEARCHES
 
 ROOT = Path(__file__).parents[2]
 
 
+WHAT = ('all', 'smoke', 'train', 'rank', 'search', 'work', 'time', 'peers', 'report')
+
+
 def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('what', choices=('all', 'smoke', 'train', 'rank', 'search', 'time', 'peers', 'report'))
+    parser.add_argument('what', choices=WHAT)
     parser.add_argument('names', nargs='*', help=f'of rank: {", ".join(SETTINGS)}; of search: {", ".join(SEARCHES)}')
     parser.add_argument('--data', type=Path, default=ROOT.parent / 'shared' / 'data' / 'cifar10_jpeg.tar.xz',
                         help='the tar file or a folder with train/<class>/*.jpg and test/<class>/*.jpg')
@@ -45,18 +47,21 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument('--minutes', type=float, help='`all`: stop after this time (default: 7; within `smoke`: 1.1)')
     parser.add_argument('--share', type=float, default=0.6, help='`all`: of the time, for searches and rankings')
     parser.add_argument('--plan', type=int, help='`all`: only the first N searches and rankings')
-    parser.add_argument('--procs', type=int, default=12, help='`all`: searches and rankings at once')
-    parser.add_argument('--trainers', type=int, default=2, help='`all`: processes that train networks')
+    parser.add_argument('--procs', type=int, default=14, help='`all`: searches and rankings at once')
+    parser.add_argument('--trainers', type=int, default=3, help='`all`: processes that train networks')
     parser.add_argument('--streams', type=int, default=4, help='networks that one process trains at once')
     parser.add_argument('--until', type=float, default=float('inf'), help='stop at this time (seconds since 1970)')
-    parser.add_argument('--scale', type=float, help='multiplies the length of searches and rankings')
+    parser.add_argument('--scale', type=float, help='multiplies the length of searches and rankings (`all`: what'
+                        'fits')
     parser.add_argument('--epochs', type=int, default=problem.RECIPE.epochs, help='of training')
     parser.add_argument('--steps', type=int, help='of training, instead of --epochs: for a quick try')
-    parser.add_argument('--batch', type=int, help='instead of 128: for a quick try')
+    parser.add_argument('--batch', type=int, help='images of all batches: for a quick try')
     parser.add_argument('--limit', type=int, help='use only so many images of each part: for a quick try')
     parser.add_argument('--eager', action='store_true', help='no CUDA graphs')
-    parser.add_argument('--bf16', action=argparse.BooleanOptionalAction, default=False, help='train in bfloat16')
-    parser.add_argument('--channels-last', action=argparse.BooleanOptionalAction, help='in training; always on a CPU')
+    parser.add_argument('--bf16', action=argparse.BooleanOptionalAction, help='in training (default: on a GPU)')
+    parser.add_argument('--channels-last', action=argparse.BooleanOptionalAction, default=True, help='in training')
+    parser.add_argument('--mps', action='store_true', help="`all`: try NVIDIA's MPS, which runs kernels of several "
+                        'processes at once')
     parser.add_argument('--supernet-bf16', action=argparse.BooleanOptionalAction, default=False)
     parser.add_argument('--benchmark', action='store_true', help='let cuDNN try algorithms, in training')
     return parser
@@ -68,34 +73,14 @@ def images(args: argparse.Namespace) -> dict[str, data.Images]:
     return {part: i.to(torch.device(args.device)) for part, i in data.load(args.cache, args.limit).items()}
 
 
-def each(args: argparse.Namespace, run) -> int:
-    """Rankings or searches in this process; exit status 1 if one failed."""
-    failed, loaded = 0, images(args)
-    log(args.what, *args.names, 'images loaded')
-    for seed in args.seeds:
-        for name in args.names:
-            if any((r['name'], r['seed']) == (name, seed) for r in problem.results(args.output, KINDS[args.what])):
-                continue
-            try:
-                run(name, loaded, seed, args.until)
-            except Exception as e:  # the others may still work
-                log(f'{args.what} {name} seed {seed} failed: {type(e).__name__}: {e}')
-                failed = 1
-    return failed
-
-
-KINDS = {'rank': 'ranking', 'search': 'search'}
-
-
 def main() -> int:
     args = options().parse_args()
     args.cache = args.cache or args.output
-    args.scale = args.scale or (0.1 if args.what == 'smoke' else 1.0)
     args.minutes = args.minutes or (1.1 if args.what == 'smoke' else 7)
     args.output.mkdir(parents=True, exist_ok=True)
     args.cache.mkdir(parents=True, exist_ok=True)
-    if args.channels_last is None:
-        args.channels_last = args.device == 'cpu'
+    if args.bf16 is None:
+        args.bf16 = args.device != 'cpu'
     warnings.filterwarnings('ignore', message='.*capturable.*')
     if args.what == 'all':
         return driver.run_all(args, Path(__file__), sys.argv[1:])
@@ -107,18 +92,18 @@ def main() -> int:
         report.report(args.output)
         return 0
     if args.what == 'smoke':
-        return driver.smoke(args, images(args))
+        return smoke.smoke(args, images(args))
     if args.what == 'time':
-        driver.time_on_cpu(args, images(args))
+        smoke.time_on_cpu(args, images(args))
         return 0
     if args.what == 'train':
         return driver.train(args, images(args))
-    supernet: dict[str, Any] = {'bf16': args.supernet_bf16, **({'batch': args.batch} if args.batch else {})}
-    if args.what == 'rank':
-        return each(args, lambda name, loaded, seed, deadline: rank(
-            args.output, name, loaded, seed, int(PASSES * args.scale), deadline, **supernet))
-    return each(args, lambda name, loaded, seed, deadline: search(
-        args.output, name, loaded, seed, int(STEPS * args.scale), deadline, **supernet))
+    if args.what == 'work':
+        return driver.work(args, images(args))
+    loaded = images(args)
+    scale = args.scale or 1.0
+    went = [driver.run_one(args, loaded, args.what, name, seed, scale) for seed in args.seeds for name in args.names]
+    return int(not all(went))
 
 
 if __name__ == '__main__':

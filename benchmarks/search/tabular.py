@@ -98,7 +98,7 @@ def baseline(rows, space, seed, evaluations, name='random', population=100, tour
     table, config = Table(rows, seed), CandidateConfig(epochs=0, evaluations=evaluations, repeats=True)
     strategy: Strategy = RandomDraws(space.sample)
     if name == 'evolution':
-        strategy = Evolution(space, lambda arch: True, space.sample, EvolutionConfig(population, tournament))
+        strategy = Evolution(space, None, space.sample, EvolutionConfig(population, tournament))
     found = CandidateSearch(space, table, config, strategy, space.sample, seed + 10**6)  # not the table's noise
     found.run()
     return found.result()

@@ -12,20 +12,24 @@ MILLION = 1e6
 # Columns of the history with a chart of their own, or without one; any other number that changes gets one too.
 KNOWN = {
     'epoch', 'seconds', 'num_samples', 'entropy', 'k', 'cost', 'most_probable_cost', 'best_cost', 'train_loss',
-    'log_likelihood', 'score', 'best_score',
+    'log_likelihood', 'score', 'best_score', 'mode_moved',
 }
+EXPECTED, MULTIPLIER = 'expected_', 'multiplier_'  # before the name of a budget's cost: what the cost form found
 
 
 def course_charts(run: Searched) -> str:
     """The losses, entropy, K, multiply-adds, and whatever else the history has, over the epochs."""
-    images = run.images_per_step
+    images, exact = run.images_per_step, run.column(f'{EXPECTED}macs', MILLION)
     likelihood = [(x, -y) for x, y in run.column('log_likelihood', images)]
+    sampled = 'mean of the samples' if exact else 'expected (mean of the samples)' if run.has_marginals else 'mean'
     macs = [
-        Series('expected (mean of the samples)' if run.has_marginals else 'mean', run.column('cost', MILLION)),
+        Series('expected', exact),
+        Series(sampled, run.column('cost', MILLION), 2 if exact else 0, 2 if exact else 0),
         Series('most probable', run.column('most_probable_cost', MILLION), 1, 1),
         Series('best so far', run.column('best_cost', MILLION), 1, 1),
     ]
     level = (run.target / MILLION, 'target') if run.target else None
+    params = (run.target_params / MILLION, 'target') if run.target_params else None
     charts = [
         ('loss', 'nats per image', [
             Series('training, images of the weights', run.column('train_loss')),
@@ -37,12 +41,20 @@ def course_charts(run: Searched) -> str:
         ('entropy of the distribution', 'nats', [Series('entropy', run.column('entropy'))], None),
         ('multiply-adds', 'millions', macs, level),
         ('K, architectures per step', 'K', [Series('K', run.column('k'))], None),
+        ('expected parameters', 'millions', [Series('expected', run.column(f'{EXPECTED}params', MILLION))], params),
+        ('multiplier of the budget', 'nats per target', _multipliers(run), None),
     ]
     charts += [(name, name, [Series(name, run.column(name))], None) for name in _other_columns([run])]
     return _grid(
         _over_epochs(f'course-{i}', name, unit, series, run.epochs, line, _phases(run))
         for i, (name, unit, series, line) in enumerate(charts) if any(s.points for s in series)
     )
+
+
+def _multipliers(run: Searched) -> list[Series]:
+    """A line for the multiplier of each budget."""
+    names = dict.fromkeys(k for row in run.history for k in row if k.startswith(MULTIPLIER))
+    return [Series(k.removeprefix(MULTIPLIER), run.column(k), i, i % 3) for i, k in enumerate(names)]
 
 
 def overlaid_charts(runs: Sequence[Searched], names: Sequence[str]) -> str:
@@ -52,13 +64,18 @@ def overlaid_charts(runs: Sequence[Searched], names: Sequence[str]) -> str:
         ('training loss', 'nats per image', 'train_loss', 1.0), ('entropy of the distribution', 'nats', 'entropy', 1.0),
         ('expected multiply-adds', 'millions', 'cost', MILLION), ('K, architectures per step', 'K', 'k', 1.0),
         ('best score so far', 'nats per image', 'best_score', 1.0),
+        ('expected parameters', 'millions', f'{EXPECTED}params', MILLION),
+        *((f'multiplier of the budget of {name}', 'nats per target', f'{MULTIPLIER}{name}', 1.0)
+          for name in ('macs', 'params')),
         *((name, name, name, 1.0) for name in _other_columns(runs)),
     ]
     charts = []
     targets = {run.target for run in runs}
     target = targets.pop() if len(targets) == 1 else None
     for i, (title, unit, column, scale) in enumerate(columns):
-        series = [Series(name, run.column(column, scale), j, j % 3) for j, (run, name) in enumerate(zip(runs, names))]
+        exact = [run.column(f'{EXPECTED}macs', scale) if column == 'cost' else [] for run in runs]
+        series = [Series(name, found or run.column(column, scale), j, j % 3)
+                  for j, (run, name, found) in enumerate(zip(runs, names, exact))]
         level = (target / MILLION, 'target') if target and column == 'cost' else None
         if any(s.points for s in series):
             charts.append(_over_epochs(f'course-{i}', title, unit, series, epochs, level, [], named=True))
@@ -71,7 +88,7 @@ def _other_columns(runs: Sequence[Searched]) -> list[str]:
     for run in runs:
         for row in run.history:
             for name, value in row.items():
-                if name not in KNOWN and finite(value):
+                if name not in KNOWN and not name.startswith((EXPECTED, MULTIPLIER)) and finite(value):
                     values.setdefault(name, set()).add(value)
     return [name for name, found in values.items() if len(found) > 1]
 

@@ -54,10 +54,9 @@ def _numbers(run: Searched) -> str:
     last, result = run.history[-1], run.result or {}
     macs, shown = run.macs, []
     if finite(macs):
-        note = f'{100 * macs / run.target:.1f} % of the target, {run.target:,.0f}' if run.target else 'no target'
-        shown.append(card('multiply-adds', f'{macs:,}', note))
+        shown.append(card('multiply-adds', f'{macs:,}', _of_target(macs, run.target) or 'no target'))
     if finite(result.get('params')):
-        shown.append(card('parameters', f'{result["params"]:,}'))
+        shown.append(card('parameters', f'{result["params"]:,}', _of_target(result['params'], run.target_params)))
     top1, images = result.get('supernet_top1'), result.get('supernet_top1_images')
     if finite(top1) and type(images) is int:
         error = standard_error(top1, images)
@@ -70,8 +69,13 @@ def _numbers(run: Searched) -> str:
         what = ('architectures sampled', 'for alpha') if run.has_marginals else ('architectures scored', '')
         shown.append(card(what[0], f'{last["num_samples"]:,}', what[1]))
     seconds = sum(row['seconds'] for row in run.history if finite(row.get('seconds')))
-    shown.append(card('time', _duration(seconds), f'{len(run.history)} epochs'))
+    final = f', final {_duration(result["final_seconds"])}' if finite(result.get('final_seconds')) else ''
+    shown.append(card('time', _duration(seconds), f'{len(run.history)} epochs{final}'))
     return cards(shown)
+
+
+def _of_target(value: float, target: float | None) -> str:
+    return f'{100 * value / target:.1f} % of the target, {target:,.0f}' if target else ''
 
 
 def _duration(seconds: float) -> str:
@@ -127,8 +131,10 @@ def _finalists(run: Searched) -> str:
     chosen = (run.result or {}).get('arch')
     columns = [k for k in dict.fromkeys(k for f in found for k in f) if not k.endswith('_se')
                and any(finite(f.get(k)) for f in found)]
-    same = {k: found[0].get(k) for k in ('images', 'rounds') if len({f.get(k) for f in found}) == 1}
-    columns = [k for k in columns if k not in same and not (k == 'score' and all(f[k] == f.get('top1') for f in found))]
+    same = {k: found[0].get(k) for k in ('images', 'rounds') if all(f.get(k) == found[0].get(k) for f in found)}
+    if all(f.get('score') == f.get('top1') for f in found):
+        same['score'] = None
+    columns = [k for k in columns if k not in same]
     rows, kinds = [], []
     for i, f in enumerate(found, 1):
         cells = {k: _cell(f.get(k)) for k in columns}
@@ -141,7 +147,9 @@ def _finalists(run: Searched) -> str:
     head = ['', *(FINALIST.get(k, k.replace('_', ' ')) for k in columns), 'architecture']
     said = 'The result is marked. ' if 'chosen' in kinds else ''
     said += f'Measured on {same["images"]:,} images. ' if finite(same.get('images')) else ''
-    return f'<p>{said}\u00b1: standard error.</p>{table(head, rows, "finalists", kinds)}'
+    said += '\u00b1: standard error. These scores are too high, for all alike, since the search chose networks by ' \
+            'the same images: compare finalists with each other only.'
+    return f'<p>{said}</p>{table(head, rows, "finalists", kinds)}'
 
 
 def option(name: str) -> str:
@@ -162,7 +170,7 @@ def _go_on(run: Searched) -> str:
                  ('Write this page again', say(['fpnas', 'report', folder]))]
         return ''.join(f'<h3>{escape(title)}</h3>{code(text, title)}' for title, text in parts)
     data = [] if settings.get('dataset') and not settings.get('data_dir') else [
-        '--data-dir', settings.get('data_dir') or 'DIR']
+        '--data-dir', str(settings.get('data_dir') or 'DIR')]
     if not settings.get('search_classes') and run.classes:
         data += ['--num-classes', str(len(run.classes))]
     for name in SHARED:
@@ -209,6 +217,8 @@ def _decode_code(run: Searched) -> str:
     """Python code that decodes the learned distribution within another budget."""
     macs = (run.result or {}).get('macs') or 1_000_000
     counted = f', num_classes={run.num_classes}' if run.num_classes else ''
+    if run.target_params:
+        counted = f', params={run.target_params:.0f}{counted}'
     if run.settings.get('in_chans') not in (None, 3):
         counted += f', in_chans={run.settings["in_chans"]}'
     lines = [

@@ -69,8 +69,16 @@ class Searched:
     @property
     def target(self) -> float | None:
         """The budget of multiply-adds, if there is one."""
-        target = self.settings.get('target_macs')
-        return float(target) if finite(target) else None
+        return self._budget('target_macs')
+
+    @property
+    def target_params(self) -> float | None:
+        """The budget of parameters, if there is one."""
+        return self._budget('target_params')
+
+    def _budget(self, name: str) -> float | None:
+        target = self.settings.get(name)
+        return float(target) if finite(target) and target > 0 else None
 
     @property
     def epochs(self) -> int:
@@ -93,7 +101,8 @@ class Searched:
     @property
     def num_classes(self) -> int | None:
         """The number of classes that multiply-adds are counted for; None if it is not known."""
-        return self.settings.get('target_num_classes') or len(self.classes) or None
+        counted = self.settings.get('target_num_classes')
+        return counted if type(counted) is int else len(self.classes) or None
 
     @property
     def finalists(self) -> list[Mapping[str, Any]]:

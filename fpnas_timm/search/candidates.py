@@ -22,14 +22,13 @@ from ..spaces import Choices, SearchSpace
 from ..spaces.decode import InfeasibleError
 from .diverged import not_finite
 from .loop import Evaluator
+from .within import Draw
 
-__all__ = ['CandidateConfig', 'CandidateSearch', 'Draw', 'RandomDraws', 'Strategy', 'draw_within']
+__all__ = ['CandidateConfig', 'CandidateSearch', 'RandomDraws', 'Strategy', 'draw_within']
 
 ROUND = 50  # candidates per row of the history, and between two checkpoints
 MAX_DRAWS = 100_000  # uniform draws outside of the budget, in a row
 MAX_KNOWN = 1_000  # proposals of architectures that have been scored already, in a row
-
-Draw = Callable[[torch.Generator], Choices]  # an architecture at random
 
 _logger = logging.getLogger('search')
 

@@ -263,7 +263,7 @@ class SuperNetEvaluator:
 
 
 def on_cpu(values: torch.Tensor) -> torch.Tensor:
-    """The values on the CPU. Nothing else in a step waits for a GPU, except torch's own gradient scaler."""
+    """The values on the CPU. Only the gradient scaler and `--split archs` make a step wait for a GPU elsewhere."""
     return values.cpu()
 
 

@@ -12,11 +12,12 @@ import torch
 
 from ..errors import UsageError
 from ..spaces import Choices, SearchSpace
-from .candidates import Draw
+from .within import Draw
 
 __all__ = ['Evolution', 'EvolutionConfig']
 
 TRIES = 50  # per number of changes
+MOST_CHANGES = 10  # variables of a mutation that differ, at most
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,17 @@ class Evolution:
     name = 'evolution'
 
     def __init__(
-            self, space: SearchSpace, allowed: Callable[[Choices], bool], draw: Draw, config: EvolutionConfig
+            self, space: SearchSpace, allowed: Callable[[Choices], bool] | None, draw: Draw, config: EvolutionConfig
     ) -> None:
         """
         Args:
             space: the search space.
-            allowed: whether an architecture is within the budget.
+            allowed: whether an architecture is within the budget; None: there is none.
             draw: returns an architecture within the budget.
             config: the settings.
         """
-        self.space, self.allowed, self.draw, self.config = space, allowed, draw, config
+        self.space, self.draw, self.config = space, draw, config
+        self.allowed = allowed or (lambda arch: True)
         self.population: deque[tuple[Choices, float]] = deque()
         self._places = [
             (group, variable, len(choices))
@@ -114,7 +116,7 @@ class Evolution:
         changed = self._changed(arch, places[:1], generator)
         if self.allowed(changed):
             return changed
-        for more in range(1, min(4, len(places))):
+        for more in range(1, min(MOST_CHANGES, len(places))):
             for _ in range(TRIES):
                 others = torch.randperm(len(places) - 1, generator=generator)[:more].tolist()
                 child = self._changed(changed, [places[1 + i] for i in others], generator)

@@ -24,6 +24,7 @@ from .saved import saved_space
 __all__ = ['read_search', 'write_comparison', 'write_page', 'write_report']
 
 RESTORE = 'restore it'
+NUMBERS = ('macs', 'params', 'entropy', 'supernet_top1', 'supernet_top1_images')  # of a result, if they are there
 
 _logger = logging.getLogger('search')
 
@@ -94,11 +95,27 @@ def read_search(folder: Path) -> Searched:
     if not (folder / SPACE_FILE).exists():
         raise UsageError(f'{folder}: no search there ({SPACE_FILE} does not exist): expected the --output folder of '
                          'fpnas search')
-    result = _object(folder / RESULT) if (folder / RESULT).exists() else None
-    if result is not None and not isinstance(result.get('arch'), str):
-        raise UsageError(f'{folder / RESULT}: has no architecture: {RESTORE}, or delete it and write it again with '
-                         f'fpnas search --resume {folder}')
-    return _searched(folder, _history(folder), result)
+    return _searched(folder, _history(folder), _result(folder))
+
+
+def _result(folder: Path) -> dict[str, Any] | None:
+    """The content of `result.json`; None if the search is not finished."""
+    path = folder / RESULT
+    if not path.exists():
+        return None
+    result = _object(path)
+    wrong = None if isinstance(result.get('arch'), str) else 'has no architecture'
+    for name in NUMBERS:
+        if name in result and not finite(result[name]):
+            wrong = f'has no number as its {name!r}'
+    finalists = result.get('finalists') or []
+    if not isinstance(finalists, list) or not all(
+            isinstance(f, dict) and isinstance(f.get('arch'), str) for f in finalists):
+        wrong = 'has finalists without architectures'
+    if wrong:
+        raise UsageError(f'{path}: {wrong}: {RESTORE}, or delete it and write it again with fpnas search --resume '
+                         f'{folder}')
+    return result
 
 
 def _searched(folder: Path, history: Sequence[Mapping[str, Any]], result: Mapping[str, Any] | None) -> Searched:
@@ -176,10 +193,18 @@ def _check_history(path: Path, history: Sequence[Any], space: MBConvSpace) -> No
             wrong = f'is of epoch {row["epoch"] + 1}, expected {number}'
         elif 'marginals' in row and not _fits(row['marginals'], space):
             wrong = f'has probabilities that are not those of the space {space.name!r} in {SPACE_FILE}'
+        elif 'sampled' in row and not _pairs(row['sampled']):
+            wrong = 'has samples that are not pairs of numbers'
         elif not all(finite(row[name]) for name in ('entropy', 'cost', 'seconds', 'train_loss') if name in row):
             wrong = 'has a value that is not a finite number'
         if wrong:
             raise UsageError(f'{path}: line {number} {wrong}: {_again(path)}')
+
+
+def _pairs(sampled: Any) -> bool:
+    """Whether these are costs and log-likelihoods."""
+    parts = [sampled.get(name) for name in ('cost', 'log_likelihood')] if isinstance(sampled, dict) else [None]
+    return all(isinstance(part, list) and all(map(finite, part)) for part in parts)
 
 
 def _fits(marginals: Any, space: MBConvSpace) -> bool:

@@ -1,18 +1,24 @@
 """Scores that compare architectures whose shared weights no longer change: all on the same images."""
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 
 import torch
 
+from ..runs.processes import log_on_primary
 from ..spaces import Choices
 from .evaluator import SuperNetEvaluator
 
 __all__ = ['FixedScores']
 
+MAX_KEPT = 2**31  # bytes of images that are kept
+
+_logger = logging.getLogger('search')
+
 
 class FixedScores:
     """Scores architectures by their mean log-likelihood on the first batches of the half that trains alpha.
 
-    The batches are read once, and then kept on the device.
+    The batches are read once and kept on the device, unless they are more than `MAX_KEPT` bytes.
     """
 
     def __init__(self, evaluator: SuperNetEvaluator, batches: int = 0) -> None:
@@ -28,17 +34,37 @@ class FixedScores:
         self.steps = min(batches or there, there)
         self.images = self.steps * loader.images_per_step  # of all processes together
         self._kept: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._told = False
 
     def __call__(self, archs: Sequence[Choices]) -> torch.Tensor:
         """Mean over the images of the log-probability of the true class (nats), float64, shape (K,)."""
         evaluator = self.evaluator
-        if not self._kept:
-            evaluator.close()
-            batches = evaluator.val_loader.start(0, 0)
-            for _ in range(self.steps * evaluator.accum_steps):
-                images, target = next(batches)
-                images = images.to(evaluator.device, memory_format=evaluator.memory_format)
-                self._kept.append((images, target.to(evaluator.device)))
-            evaluator.val_loader.close()
-        evaluator.use_batches(iter(self._kept))
-        return torch.stack([evaluator.log_likelihoods(archs) for _ in range(self.steps)]).sum(0) / self.images
+        if self._kept:
+            evaluator.use_batches(iter(self._kept))
+            return self._mean(archs)
+        evaluator.close()
+        seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+        evaluator.use_batches(self._noted(evaluator.val_loader.start(0, 0), seen))
+        scores = self._mean(archs)
+        evaluator.val_loader.close()
+        self._kept = seen
+        return scores
+
+    def _mean(self, archs: Sequence[Choices]) -> torch.Tensor:
+        return torch.stack([self.evaluator.log_likelihoods(archs) for _ in range(self.steps)]).sum(0) / self.images
+
+    def _noted(
+            self, batches: Iterator[tuple[torch.Tensor, torch.Tensor]], seen: list[tuple[torch.Tensor, torch.Tensor]]
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The batches on the device; they are added to `seen` if there is room for all."""
+        evaluator = self.evaluator
+        for images, target in batches:
+            images = images.to(evaluator.device, memory_format=evaluator.memory_format)
+            target = target.to(evaluator.device)
+            if images.nbytes * self.steps * evaluator.accum_steps <= MAX_KEPT:
+                seen.append((images, target))
+            elif not self._told:
+                self._told = True
+                log_on_primary(_logger, f'{self.images:,} images are more than are kept in memory: they are read '
+                                        'again and again, which fewer --score-batches avoid')
+            yield images, target

@@ -8,14 +8,14 @@ import torch
 
 from ..runs.processes import log_on_primary
 from ..spaces import MBConvSpace
-from .candidates import CandidateConfig, CandidateSearch, Draw, RandomDraws, Strategy
+from .candidates import CandidateConfig, CandidateSearch, RandomDraws, Strategy
 from .evaluator import SuperNetEvaluator
 from .evolution import Evolution, EvolutionConfig
 from .loop import Search, SearchConfig
 from .scores import FixedScores
 from .strategy_options import EVOLUTION
 from .weight_training import BESIDE_LARGEST
-from .within import WindowSampler
+from .within import Draw, network_sampler
 
 __all__ = ['AnySearch', 'candidate_config', 'create_search']
 
@@ -45,15 +45,16 @@ def create_search(
     check: Callable[[torch.Tensor], None] | None = evaluator.check_in_sync if args.world_size > 1 else None
     if isinstance(config, SearchConfig):
         return Search(space, evaluator, config, args.seed, evaluator.decode, check)
-    draw: Draw = space.sample
+    sampler = None
     if config.target is not None:
         window = (math.ceil(config.target * (1 - config.tolerance)), math.floor(config.target))
-        draw = WindowSampler(space, window, evaluator.cost_classes, evaluator.net.in_chans)
+        sampler = network_sampler(space, window, None, evaluator.cost_classes, evaluator.net.in_chans)
+    draw: Draw = sampler or space.sample
     strategy: Strategy = RandomDraws(draw)
     if args.strategy == EVOLUTION:
         children = args.world_size if args.split == 'archs' else 1
         settings = EvolutionConfig(args.population, args.tournament, args.crossover, children)
-        strategy = Evolution(space, lambda arch: config.allows(evaluator.cost(arch)), draw, settings)
+        strategy = Evolution(space, sampler.allows if sampler else None, draw, settings)
     scores = FixedScores(evaluator, args.score_batches)
     log_on_primary(
         _logger,

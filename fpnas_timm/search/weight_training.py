@@ -20,7 +20,7 @@ from ..spaces import Choices, MBConvSpace
 from ..spaces.around import largest_arch, smallest_arch
 from ..spaces.decode import InfeasibleError
 from .names import WEIGHT_ARCHS, WEIGHT_DRAWS
-from .within import Draw, WindowSampler
+from .within import Draw, network_sampler
 
 __all__ = ['BESIDE_LARGEST', 'StepArchs', 'StepLoss', 'WeightAverage']
 
@@ -103,7 +103,7 @@ class StepArchs:
 def _draw_within(space: MBConvSpace, window: tuple[int, int] | None, num_classes: int, in_chans: int) -> Draw:
     if window is None:
         raise UsageError("weight_draws 'budget': expected a window of multiply-adds, weight_window")
-    draw = WindowSampler(space, window, num_classes, in_chans)
+    draw = network_sampler(space, window, None, num_classes, in_chans)
     try:
         draw(torch.Generator().manual_seed(0))
     except InfeasibleError as e:

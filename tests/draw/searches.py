@@ -1,7 +1,6 @@
-"""Folders of searches as `fpnas search` leaves them, made without searching; and a reader of pages."""
+"""Folders of searches as `fpnas search` leaves them, made without searching."""
 import json
 import random
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,6 @@ from fpnas_timm.arch import Conv
 from fpnas_timm.arch.cost import cost
 from fpnas_timm.search.options import build_parser
 from fpnas_timm.spaces import MBConvSpace, Row
-
-VOID = {'meta', 'input', 'br', 'img', 'link', 'hr'}
 
 
 def space(name: str = 'tiny') -> MBConvSpace:
@@ -80,54 +77,3 @@ def make_search(
             ]
         (folder / 'result.json').write_text(json.dumps(result), encoding='utf-8')
     return folder
-
-
-class Element:
-    """An element of a page: its name, attributes, children and own text."""
-
-    def __init__(self, name: str, attributes: dict[str, str]) -> None:
-        self.name, self.attributes, self.children, self.text = name, attributes, [], ''
-
-    def all(self, name: str, **attributes: str) -> 'list[Element]':
-        """The elements below of this name whose attributes (`kind`: class) contain these words."""
-        wanted = {{'kind': 'class'}.get(k, k.replace('_', '-')): v for k, v in attributes.items()}
-        found = []
-        for child in self.children:
-            if child.name == name and all(v in (child.attributes.get(k) or '').split() for k, v in wanted.items()):
-                found.append(child)
-            found += child.all(name, **attributes)
-        return found
-
-    @property
-    def content(self) -> str:
-        return self.text + ''.join(child.content for child in self.children)
-
-
-class Page(HTMLParser):
-    """The tree of a page; ValueError if an element is closed that is not open, or one stays open."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.root = Element('', {})
-        self.open = [self.root]
-        self.feed(text)
-        self.close()
-        if len(self.open) > 1:
-            raise ValueError(f'not closed: {[e.name for e in self.open]}')
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        element = Element(tag, {k: v or '' for k, v in attrs})
-        self.open[-1].children.append(element)
-        if tag not in VOID:
-            self.open.append(element)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.open[-1].children.append(Element(tag, {k: v or '' for k, v in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        if self.open[-1].name != tag:
-            raise ValueError(f'</{tag}> in <{self.open[-1].name}>')
-        self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        self.open[-1].text += data

@@ -1,41 +1,18 @@
 """The report of a search: a well-formed page that shows the numbers of the files, and nothing from elsewhere."""
 import json
-import re
 import shlex
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
 from fpnas_timm.arch import Arch
 from fpnas_timm.draw.svg import thinned, ticks
 from fpnas_timm.search.options import parse_search_args
-from fpnas_timm.search.page import write_comparison, write_page, write_report
+from fpnas_timm.search.page import write_comparison, write_report
 from fpnas_timm.train.options import parse_train_args
 
-from .searches import Element, Page, make_search, space
-
-SCRIPT = '<script>alert(1)</script>'
-URL = re.compile(r'\w+://[^"\s]+')
-
-
-def rows(table: Element) -> list[list[str]]:
-    return [[cell.content for cell in row.children] for row in table.all('tr')]
-
-
-def section(page: Page, name: str) -> Element:
-    [found] = page.root.all('section', id=name)
-    return found
-
-
-def data(page: Page, name: str) -> dict:
-    [found] = page.root.all('script', id=name)
-    return json.loads(found.text)
-
-
-def files(folder: Path) -> tuple[list[dict], dict]:
-    history = [json.loads(line) for line in (folder / 'history.jsonl').read_text().splitlines()]
-    return history, json.loads((folder / 'result.json').read_text())
+from .pages import Page, check_file, data, files, rows, section
+from .searches import make_search, space
 
 
 @pytest.fixture(scope='module')
@@ -51,27 +28,6 @@ def text(folder: Path) -> str:
 @pytest.fixture(scope='module')
 def page(text: str) -> Page:
     return Page(text)
-
-
-def check_file(text: str) -> Page:
-    """What holds for every page: well-formed, complete for those who do not see it, nothing from elsewhere."""
-    assert set(URL.findall(text)) == {'http://www.w3.org/2000/svg'}
-    pictures = re.findall(r'<svg.*?</svg>', text, re.DOTALL)
-    for picture in pictures:
-        root = ElementTree.fromstring(picture)
-        assert root.get('aria-hidden') == 'true' or (root.get('role') == 'img' and root.get('aria-label'))
-        numbers = [float(n) for e in root.iter() for k in ('x', 'y', 'cx', 'cy') if (n := e.get(k))]
-        assert all(-100 < n < 5000 for n in numbers)
-    page = Page(text)
-    ids = [e.attributes['id'] for name in ('section', 'script', 'input', 'pattern') for e in page.root.all(name)
-           if 'id' in e.attributes]
-    assert len(set(ids)) == len(ids)
-    assert not {e.name for e in page.root.all('img') + page.root.all('link') + page.root.all('iframe')}
-    links = [a.attributes['href'] for a in page.root.all('a')]
-    assert links and {link.removeprefix('#') for link in links} <= set(ids)
-    assert all(e.attributes.get('aria-label') for e in page.root.all('div', kind='scroll'))
-    assert [e.name for e in page.root.all('h1')] == ['h1'] and page.root.all('html')[0].attributes['lang'] == 'en'
-    return page
 
 
 def test_the_file(text: str) -> None:
@@ -131,11 +87,40 @@ def test_another_number_of_the_history_has_a_chart(tmp_path: Path) -> None:
     """Such as the multiplier of a budget, or what another strategy notes; one that never changes has none."""
     folder = make_search(tmp_path / 'out')
     history, _ = files(folder)
-    rows_ = [{**row, 'multiplier': 0.5 * row['epoch'], 'constant': 3} for row in history]
+    rows_ = [{**row, 'speed': 0.5 * row['epoch'], 'constant': 3} for row in history]
     (folder / 'history.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows_))
     page = check_file(write_report(folder).read_text())
     titles = [c.content for c in section(page, 'course').all('figcaption')]
-    assert titles[4:] == ['multiplier']
+    assert titles[4:] == ['speed']
+
+
+def test_budgets_and_their_multipliers(tmp_path: Path) -> None:
+    """Exact expectations are shown beside the mean of the samples, with their targets, and what met them."""
+    folder = make_search(tmp_path / 'out', target_params=20_000.0)
+    history, _ = files(folder)
+    found = [{'expected_macs': 260_000.5 - row['epoch'], 'expected_params': 30_000 - 1000 * row['epoch'],
+              'multiplier_macs': 0.25 * row['epoch'], 'multiplier_params': -0.5 * row['epoch'],
+              'mode_moved': row['epoch']}
+             for row in history]
+    (folder / 'history.jsonl').write_text(''.join(json.dumps({**r, **f}) + '\n' for r, f in zip(history, found)))
+    page = check_file(write_report(folder).read_text())
+    charts = {f.all('figcaption')[0].content: f for f in section(page, 'course').all('figure')}
+    assert list(charts)[2:] == ['multiply-adds', 'K, architectures per step', 'expected parameters',
+                                'multiplier of the budget']
+    shown = {title: {name: [y for _, y in points] for name, points in json.loads(f.all('script')[0].text)['series']}
+             for title, f in charts.items()}
+    assert shown['multiply-adds']['expected'] == [f['expected_macs'] / 1e6 for f in found]
+    assert shown['multiply-adds']['mean of the samples'] == [row['cost'] / 1e6 for row in history]
+    assert shown['expected parameters'] == {'expected': [f['expected_params'] / 1e6 for f in found]}
+    assert 'target' in [t.content for t in charts['expected parameters'].all('text')]
+    assert shown['multiplier of the budget'] == {k: [f[f'multiplier_{k}'] for f in found] for k in ('macs', 'params')}
+    cards = [card.content for card in page.root.all('div', kind='card')]
+    assert f'parameters12,345{12_345 / 200:.1f} % of the target, 20,000' in cards
+    other = make_search(tmp_path / 'other', seed=1)
+    compared = Page(write_comparison([folder, other], tmp_path / 'c.html').read_text())
+    lines = data(compared, 'course-2')['series']
+    assert [y for _, y in lines[0][1]] == [f['expected_macs'] / 1e6 for f in found]
+    assert [y for _, y in lines[1][1]] == [row['cost'] / 1e6 for row in files(other)[0]]
 
 
 def test_the_heat_map(folder: Path, page: Page) -> None:
@@ -239,81 +224,6 @@ def test_the_code_finds_networks_for_other_budgets(folder: Path, page: Page, cap
     Factorized(space()).save(folder / 'distribution.safetensors')
     exec(code, {})
     assert len(capsys.readouterr().out.splitlines()) == 3
-
-
-@pytest.mark.parametrize('finished', [True, False])
-def test_names_of_the_user_are_text(finished: bool, tmp_path: Path) -> None:
-    evil = f'"><img src=x onerror=alert(1)>&amp;{SCRIPT.replace("/", "")}'
-    classes = (SCRIPT, 'b\x00\x1b', 'ü\udc80')
-    folder = make_search(tmp_path / evil, classes=classes, name=f"'{SCRIPT}", finished=finished, data_dir=SCRIPT,
-                         finalists=2)
-    text = write_report(folder).read_text(encoding='utf-8')
-    page = check_file(text)
-    own = [s for s in page.root.all('script') if s.attributes.get('type') != 'application/json']
-    assert len(own) == 1 and 'alert' not in own[0].text
-    assert SCRIPT not in text and '&lt;script&gt;alert(1)&lt;/script&gt;' in text
-    assert not [k for e in page.root.all('div') + page.root.all('svg') for k in e.attributes if k.startswith('on')]
-    assert f'3: {SCRIPT}, b\ufffd\ufffd, ü?' in section(page, 'settings-and-data').content
-    other = make_search(tmp_path / 'b' / evil.replace('alert', 'prompt'), seed=1)
-    compared = check_file(write_comparison([folder, other], tmp_path / 'c.html').read_text(encoding='utf-8'))
-    assert len(compared.root.all('script')) == 5  # four charts, and the page's own
-
-
-def test_a_running_search(tmp_path: Path) -> None:
-    folder = make_search(tmp_path / 'out', epochs=3, finished=False, seed=2)
-    page = check_file(write_report(folder, tmp_path / 'other.html').read_text())
-    assert not (folder / 'report.html').exists()
-    assert 'epoch 3 of 3, not finished' in page.root.content
-    commands = section(page, 'go-on').all('code')
-    assert commands[0].content == shlex.join(['fpnas', 'search', '--resume', str(folder)])
-    first = check_file(write_report(make_search(tmp_path / 'one', epochs=1, finished=False)).read_text())
-    assert first.root.all('input', type='range')[0].attributes['max'] == '0'
-
-
-def test_a_long_search_stays_small(tmp_path: Path) -> None:
-    folder = make_search(tmp_path / 'out', epochs=400)
-    text = write_report(folder).read_text()
-    page = check_file(text)
-    steps = data(page, 'heat-data')
-    assert (steps['epoch'][0], steps['epoch'][-1], len(steps['epoch'])) == (1, 400, 120)
-    assert 'The slider has 120 of the 400 epochs.' in page.root.content
-    assert len(text) < 600_000
-
-
-def test_a_strategy_without_a_distribution(tmp_path: Path) -> None:
-    """The history of a search that learns no probabilities: what is known is shown."""
-    folder = make_search(tmp_path / 'out', finished=False, strategy='evolution', epochs=4)
-    history = [json.loads(line) for line in (folder / 'history.jsonl').read_text().splitlines()]
-    kept = ('epoch', 'cost', 'seconds', 'num_samples', 'train_loss')
-    rows_ = [{k: row[k] for k in kept} for row in history]
-    for row in rows_[2:]:
-        del row['train_loss']
-        row |= {'score': -1.5 + row['epoch'] / 10, 'best_score': -1.2, 'best': history[1]['most_probable'],
-                'best_cost': 246_810}
-    (folder / 'history.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows_))
-    scored = [{'arch': 'x', 'macs': 200_000 + i, 'score': -1.5 + i / 100} for i in range(30)]
-    (folder / 'candidates.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in scored))
-    page = check_file(write_report(folder).read_text())
-    names = [s.attributes['aria-label'] for s in page.root.all('section')]
-    assert names == ['Course', 'Network', 'Accuracy and cost', 'Go on', 'Settings and data']
-    assert 'strategy evolution, 4 rounds, not finished' in page.root.content and '246,810' in page.root.content
-    charts = {f.all('figcaption')[0].content: f for f in section(page, 'course').all('figure')}
-    assert list(charts) == ['loss', 'score of the candidates', 'multiply-adds']
-    ys = [float(d.attributes['cy']) for d in charts['score of the candidates'].all('circle', kind='c0')]
-    assert ys[0] > ys[1] > 18  # a larger score is further up, and the axis does not begin at zero
-    clouds = section(page, 'accuracy-and-cost').all('path', kind='cloud')
-    assert [c.attributes['d'].count('M') for c in clouds] == [6] * 5
-    assert '30 points, of 30 architectures, all scored on the same images' in page.root.content
-
-
-def test_a_page_that_cannot_be_made_does_not_stop_the_search(
-        folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    history, _ = files(folder)
-    other = make_search(tmp_path / 'out')
-    write_page(other, [{**history[0], 'marginals': [{}]}])
-    assert 'report.html: not written (UsageError' in caplog.text and 'the search is not affected' in caplog.text
-    assert not (other / 'report.html').exists()
 
 
 def test_helpers() -> None:

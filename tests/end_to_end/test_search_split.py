@@ -60,3 +60,12 @@ def test_resumed(two: Path, same_result, tmp_path: Path) -> None:
     assert statuses == ['2 2', '0 0']
     assert "--split is 'archs' there, 'data' here" in errors[0]
     assert same_result(out, two / 'all')
+
+
+def test_a_loss_that_is_not_finite(options: list[str], tmp_path: Path) -> None:
+    """Both processes end with the sentence that names the architecture, whichever of them ran it."""
+    args = [*options, *OPTIONS, '--lr', '1e30', '--clip-grad', '0', '--output', str(tmp_path / 'out')]
+    statuses, errors = run_pairs((args, args))
+    assert statuses == ['1 1']
+    assert any('the training loss is ' in e and ' for i16-cn' in e for e in errors), errors
+    assert len({e.partition(': start again')[0] for e in errors}) == 1

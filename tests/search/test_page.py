@@ -10,8 +10,8 @@ import pytest
 from fpnas_timm.cli import main
 from fpnas_timm.draw.compare import short_names
 
+from ..draw.pages import check_file, data, rows, section
 from ..draw.searches import make_search
-from ..draw.test_report import check_file, data, rows, section
 
 
 def edit(path: Path, change: Callable[[list[str]], list[str]]) -> None:
@@ -133,6 +133,9 @@ BAD = {
     'candidates': (write('candidates.jsonl', '{"macs": 3}'), 'candidates.jsonl: line 1 is not a scored architecture'),
     'damaged result': (write('result.json', '{"arch": '), 'result.json: cannot be read'),
     'result of something else': (write('result.json', '{}'), 'result.json: has no architecture'),
+    'result in words': (write('result.json', '{"arch": "i16", "macs": "many"}'), "has no number as its 'macs'"),
+    'finalists': (write('result.json', '{"arch": "i16", "finalists": [{"macs": 3}]}'), 'has finalists without arch'),
+    'samples': (row(3, sampled={'cost': 3}), 'history.jsonl: line 4 has samples that are not pairs of numbers'),
     'damaged space': (write('space.json', '{}'), 'space.json: is damaged'),
     'damaged options': (write('args.yaml', 'a: [1'), 'args.yaml: not YAML'),
     'damaged record': (write('halves.json', '[]'), 'halves.json: expected a JSON object'),

@@ -99,8 +99,13 @@ def test_interrupted(
     assert [{**r, 'seconds': 0} for r in again.history] == [{**r, 'seconds': 0} for r in whole.history]
 
 
-def test_scores_are_those_of_the_first_batches(tmp_path: Path) -> None:
+@pytest.mark.parametrize('kept', [True, False])
+def test_scores_are_those_of_the_first_batches(
+        kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """The mean log-probability of the true class, of each batch on its own statistics; the same in every call."""
+    caplog.set_level('INFO')
+    monkeypatch.setattr('fpnas_timm.search.scores.MAX_KEPT', 2 * 4 * 3 * 16 * 16 * 4 - (not kept))
     args = search_options(dict(RANDOM, output=str(tmp_path / 'out'), space='given', score_batches=0))
     evaluator = set_up(args, SPACE, Colours()).evaluator
     scores = FixedScores(evaluator)
@@ -109,6 +114,8 @@ def test_scores_are_those_of_the_first_batches(tmp_path: Path) -> None:
     first = scores(archs)
     evaluator.start_epoch(1, 0)  # what is trained in between does not move the images
     assert torch.equal(scores(archs[::-1]).flip(0), first)
+    assert len(scores._kept) == (2 if kept else 0)
+    assert len([m for m in caplog.messages if '8 images are more than are kept in memory' in m]) == (not kept)
     evaluator.val_loader.half.epoch = evaluator.val_loader.batches.epoch = 0
     with torch.no_grad():
         for arch, score in zip(archs, first.tolist()):

@@ -3,6 +3,7 @@ import itertools
 import logging
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
@@ -10,8 +11,9 @@ from scipy.stats import chisquare
 from fpnas_timm.arch import Conv
 from fpnas_timm.arch.cost import cost
 from fpnas_timm.search import within
-from fpnas_timm.search.within import WindowSampler
-from fpnas_timm.spaces import Choices, MBConvSpace, Row
+from fpnas_timm.search.within import WindowSampler, network_sampler
+from fpnas_timm.spaces import Choices, MBConvSpace, Row, SearchSpace
+from fpnas_timm.spaces.costs import AdditiveCost
 from fpnas_timm.spaces.decode import InfeasibleError
 
 # Bypassed groups that are identities and such that are not, repeats, variables without cost, one variable alone.
@@ -41,7 +43,7 @@ def test_all_within_the_window_are_equally_likely(low: int, high: int, num_class
     spent = costs(num_classes, in_chans)
     inside = [arch for arch, macs in spent.items() if low <= macs <= high]
     assert len(inside) > 5
-    draw, generator = WindowSampler(SPACE, (low, high), num_classes, in_chans), torch.Generator().manual_seed(0)
+    draw, generator = network_sampler(SPACE, (low, high), None, num_classes, in_chans), torch.Generator().manual_seed(0)
     counts = Counter(draw(generator) for _ in range(max(6 * len(inside), 300)))
     assert set(counts) <= set(inside)
     assert chisquare([counts[arch] for arch in inside]).pvalue > 1e-3
@@ -54,9 +56,9 @@ def test_counts_however_costs_are_rounded(unit: int, monkeypatch: pytest.MonkeyP
     spent = costs(10, 3)
     exact = sum(low <= macs <= high for macs in spent.values())
     monkeypatch.setattr(within, 'MAX_UNITS', high // unit)
-    draw = WindowSampler(SPACE, (low, high), 10)
+    draw = network_sampler(SPACE, (low, high), None, 10)
     assert draw.unit >= (high - low) / 9
-    counted = draw._ways[0][0, 0] * 2 * 1 * 2  # times the non-linearities of each group
+    counted = draw._ways[0][0, 0]
     widest = 4 * draw.unit
     assert exact <= counted <= sum(low - widest <= macs <= high + widest for macs in spent.values())
     generator = torch.Generator().manual_seed(1)
@@ -69,7 +71,7 @@ def test_a_window_with_next_to_nothing_in_it(monkeypatch: pytest.MonkeyPatch, ca
     macs, number = next((m, n) for m, n in Counter(spent.values()).most_common() if n == 4)
     monkeypatch.setattr(within, 'MAX_DRAWS', 1)
     monkeypatch.setattr(within, 'MAX_UNITS', 5)
-    draw, generator = WindowSampler(SPACE, (macs, macs), 10), torch.Generator().manual_seed(0)
+    draw, generator = network_sampler(SPACE, (macs, macs), None, 10), torch.Generator().manual_seed(0)
     with caplog.at_level(logging.WARNING):
         found = {draw(generator) for _ in range(60)}
     assert found == {arch for arch, m in spent.items() if m == macs} and len(found) == number
@@ -80,10 +82,43 @@ def test_a_window_with_next_to_nothing_in_it(monkeypatch: pytest.MonkeyPatch, ca
 @pytest.mark.parametrize('window', [(10, 20), (10**12, 10**13), (0, 1)])
 def test_an_empty_window(window: tuple[int, int]) -> None:
     with pytest.raises(InfeasibleError, match='no architecture of space'):
-        WindowSampler(SPACE, window)(torch.Generator())
+        network_sampler(SPACE, window)(torch.Generator())
 
 
 def test_the_same_generator_draws_the_same() -> None:
-    draw = WindowSampler(SPACE, (400_000, 500_000), 10)
+    draw = network_sampler(SPACE, (400_000, 500_000), None, 10)
     first, second = ([draw(g) for _ in range(5)] for g in (torch.Generator().manual_seed(i) for i in (3, 3)))
     assert first == second
+
+
+def test_two_budgets() -> None:
+    """Multiply-adds and parameters: all within both windows, and each equally likely."""
+    both = {arch: cost(SPACE.to_arch(arch), num_classes=10) for arch in ALL}
+    inside = [arch for arch, c in both.items() if 400_000 <= c.macs <= 600_000 and 3_000 <= c.params <= 4_000]
+    assert 5 < len(inside) < len([c for c in both.values() if 400_000 <= c.macs <= 600_000])
+    draw, generator = network_sampler(SPACE, (400_000, 600_000), (3_000, 4_000), 10), torch.Generator().manual_seed(0)
+    counts = Counter(draw(generator) for _ in range(max(6 * len(inside), 300)))
+    assert set(counts) <= set(inside) and chisquare([counts[arch] for arch in inside]).pvalue > 1e-3
+    only = network_sampler(SPACE, params=(3_000, 4_000), num_classes=10)
+    assert all(3_000 <= both[only(generator)].params <= 4_000 for _ in range(20))
+    with pytest.raises(ValueError, match=r'^expected a window of multiply-adds or of parameters$'):
+        network_sampler(SPACE)
+
+
+@pytest.mark.parametrize('window', [(3.05, 3.3), (0, 99), (0, 1.0), (5.55, 9)])
+def test_any_additive_cost(window: tuple[float, float]) -> None:
+    """Not whole numbers, and with the choice of the group before: measured milliseconds."""
+    two = (0, 1)
+    space = SearchSpace('cells', ({'op': (0, 1, 2), 'width': two}, {'width': (0, 1, 2), 'op': two}, {'op': two}))
+    rng = np.random.default_rng(0)
+    tables = [rng.uniform(0.2, 2, (1, 6)), rng.uniform(0.2, 2, (2, 6)), rng.uniform(0.2, 2, (3, 2))]
+    ms = AdditiveCost('ms', 'milliseconds', space, [t.tolist() for t in tables], (0.1,), constant=0.5, link='width')
+    groups = (itertools.product(*(range(len(c)) for c in group.values())) for group in space.groups)
+    inside = [arch for arch in itertools.product(*groups) if window[0] <= ms(arch) <= window[1]]
+    draw, generator = WindowSampler(ms, window), torch.Generator().manual_seed(0)
+    if not inside:
+        with pytest.raises(InfeasibleError, match=r"^no architecture of space 'cells' was found that has 0 to 1 "):
+            draw(generator)
+        return
+    counts = Counter(draw(generator) for _ in range(max(8 * len(inside), 300)))
+    assert set(counts) <= set(inside) and chisquare([counts[arch] for arch in inside]).pvalue > 1e-3

@@ -6,6 +6,7 @@ import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ PAD = 4
 FILL = (125, 123, 114)  # the mean colour, so that padding is near 0 after normalisation
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
 HELD_OUT = 0.1  # of the training images of each class
+ONCE = 1000  # images of a batch where each is used once
 CACHE = 'cifar10.npz'
 
 
@@ -162,6 +164,8 @@ class MemoryLoader:
         self.batch, self.steps, self.seed, self.augment = batch, steps, seed, augment
         self.device = images.pixels.device
         self.normalise = Normalise(self.device)
+        self.half = None
+        self.batches = SimpleNamespace(size=len(images.labels), images_per_step=batch, targets=None)
 
     def start(self, epoch: int, step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The batches of `epoch` from `step` on."""
@@ -172,11 +176,15 @@ class MemoryLoader:
         for row in plan:
             yield self.normalise.crops(self.images.pixels, row), self.images.labels[row[0]]
 
-    def once(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Every image once, in order, not augmented."""
+    def once(self, rank: int = 0, world_size: int = 1) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Every image once, in order, not augmented; there is one process only."""
         inner = self.images.pixels[:, PAD:-PAD, PAD:-PAD]
-        for pixels, labels in zip(inner.split(1000), self.images.labels.split(1000)):
+        for pixels, labels in zip(inner.split(ONCE), self.images.labels.split(ONCE)):
             yield self.normalise(pixels), labels
+
+    def rounds(self, world_size: int = 1) -> int:
+        """Number of batches of `once`."""
+        return -(-len(self.images.labels) // ONCE)
 
     def close(self) -> None:
         """There are no workers."""

@@ -1,11 +1,14 @@
-"""What runs when: single trainings, everything on one GPU within a given time, a smoke test, and times on a CPU."""
+"""What runs when: trainings, searches and rankings, and everything on one GPU within a given time."""
 import argparse
+import contextlib
 import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,25 +16,51 @@ from typing import Any
 import torch
 
 from . import data as images
-from .problem import PEERS, RECIPE, STARTED, Recipe, add_result, log, macs_of, random_archs, results
-from .ranking import SETTINGS
-from .searches import SEARCHES
-from .supernets import create_evaluator
-from .training import numbered, step_seconds, train_all
+from .problem import PEERS, RECIPE, STARTED, Recipe, log, macs_of, random_archs, results
+from .ranking import PARTS, PASSES, SETTINGS, rank
+from .searches import passes_of, search
+from .supernets import seconds_a_pass
+from .training import numbered, train_all
 
 SEARCHING = 'searching'  # a file in the cache while searches may still find something to train
+PROBE = 10.0  # seconds in which each process of `all` finds its pace
+SCALES = 0.35, 1.3  # the least and greatest multiple of the lengths of searches and rankings
+CLIENT = """
+import torch
+x = torch.randn(64, 64, device='cuda')
+(x @ x).sum().item()
+graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+with torch.cuda.graph(graph, stream=stream):
+    y = x * 2
+graph.replay()
+torch.cuda.synchronize()
+assert torch.equal(y, x * 2)
+"""
+LEAST = 30  # seconds that a search or ranking needs to be worth beginning
 SEEDS = [0, 1]  # of the training of peers and of what searches find
-PLAN = [  # what runs beside the trainings: (command, name, seeds), the most wanted first
-    *[('search', 'default', seed) for seed in (0, 1, 2)],
-    *[('rank', name, 0) for name in SETTINGS],
-    *[('search', name, seed) for seed in (0, 1, 2) for name in SEARCHES if name != 'default'],
-]
+LEADING = ('default', 'evolution')  # both seeds of these come before the others' first
+
+
+def _plan() -> list[tuple[str, str, int]]:
+    """What runs beside the trainings, the most wanted first: (command, name, seed)."""
+    ranks = [('rank', name, 0) for name in SETTINGS]
+
+    def searches(*names: str) -> list[tuple[str, str, int]]:
+        return [('search', name, seed) for name in names for seed in (0, 1, 2)]
+
+    return [
+        *searches('default', 'evolution'), *ranks[:5], *searches('short', 'fixed-K', 'no-warmup'), *ranks[5:8],
+        *searches('joint', 'factorised', 'sandwich-distilled'), *ranks[8:], *searches('random-scored', 'as-printed'),
+    ]
+
+
+PLAN = _plan()
 
 
 def jobs(args: argparse.Namespace) -> Iterator[dict[str, Any] | None]:
     """What is to be trained, as soon as it is known; None: nothing at the moment."""
-    first = numbered([{'name': f'random-{i}', 'group': 'random', 'arch': a} for i, a in enumerate(random_archs())], [0])
-    peers = numbered([{'name': name, 'group': 'peer', 'peer': name, 'macs': PEERS[name][1]} for name in PEERS], SEEDS)
+    first = [{'name': f'random-{i}', 'group': 'random', 'arch': a} for i, a in enumerate(random_archs())]
+    peers = [{'name': name, 'group': 'peer', 'peer': name, 'macs': PEERS[name][1]} for name in PEERS]
     while True:
         searching = (args.cache / SEARCHING).exists()  # looked at first, so that no result is missed
         found = [
@@ -39,7 +68,12 @@ def jobs(args: argparse.Namespace) -> Iterator[dict[str, Any] | None]:
             for row in results(args.output, 'search')
         ]
         done = {(row['name'], row['seed']) for row in results(args.output, 'trained')}
-        for job in [*first, *peers, *numbered(found, SEEDS)]:
+        leading = [job for job in found if job['name'].rpartition('-s')[0] in LEADING]
+        others = [job for job in found if job not in leading]
+        for job in [
+            *numbered(first, SEEDS[:1]), *numbered(peers, SEEDS[:1]), *numbered(leading, SEEDS),
+            *numbered(others, SEEDS[:1]), *numbered(peers, SEEDS[1:]), *numbered(others, SEEDS[1:]),
+        ]:
             key = job['name'], job['seed']
             if key not in done and claim(args.cache, f'{job["name"]}_{job["seed"]}'):
                 yield {'macs': macs_of(job['arch']) if 'arch' in job else None, **job}
@@ -80,222 +114,156 @@ def train(args: argparse.Namespace, data: dict[str, images.Images]) -> int:
     return 0
 
 
+def run_one(
+        args: argparse.Namespace, data: dict[str, images.Images], what: str, name: str, seed: int, scale: float
+) -> bool:
+    """A ranking or a search, unless its result is there already; whether it went well."""
+    more: dict[str, Any] = {'bf16': args.supernet_bf16, **({'batch': args.batch} if args.batch else {})}
+    known = {(row['kind'], row['name'], row['seed'], row.get('part')) for row in results(args.output)}
+    try:
+        if what == 'rank' and ('ranking', name, seed, f'{PARTS}/{PARTS}') not in known:
+            rank(args.output, name, data, seed, scale, args.until, **more)
+        elif what == 'search' and ('search', name, seed, None) not in known:
+            search(args.output, name, data, seed, scale, args.until, **more)
+    except Exception as e:  # the others may still work
+        log(f'{what} {name} seed {seed} failed: {type(e).__name__}: {e}')
+        return False
+    return True
+
+
+def work(args: argparse.Namespace, data: dict[str, images.Images]) -> int:
+    """Searches and rankings of the plan that nobody has begun, while there is time for another one."""
+    log('searches and rankings: images loaded')
+    scale = args.scale or agreed_scale(args, data)
+    for what, name, seed in PLAN[: args.plan]:
+        if time.time() > args.until - LEAST:
+            break
+        if claim(args.cache, f'{what}_{name}_{seed}') and not run_one(args, data, what, name, seed, scale):
+            return 1  # a process in which something went wrong on the GPU may be of no use any more
+    return 0
+
+
+def agreed_scale(args: argparse.Namespace, data: dict[str, images.Images]) -> float:
+    """How long searches and rankings are, so that the plan fits the time: by the pace of all processes at once."""
+    file = args.cache / 'scale'
+    if not file.exists():
+        own = seconds_a_pass(data, PROBE if args.device != 'cpu' else 2.0, args.batch or 128)
+        (args.cache / f'pace_{os.getpid()}').write_text(str(own))
+        latest = time.time() + 10
+        while len(paces := list(args.cache.glob('pace_*'))) < args.procs and time.time() < latest:
+            time.sleep(0.1)
+        if claim(args.cache, 'scale'):
+            pace = statistics.median(float(p.read_text() or own) for p in paces)
+            plan = PLAN[: args.plan]
+            passes = sum(passes_of(name, 1) if what == 'search' else PASSES + 600 for what, name, _ in plan)
+            time_for = 0.85 * min(args.procs, len(plan)) * (args.until - time.time()) / pace
+            scale = min(SCALES[1], max(SCALES[0], time_for / passes))
+            log(f'{len(paces)} processes at once: {1000 * pace:.1f} ms a pass; the plan has {passes:.0f} passes, there '
+                f'is time for {time_for:.0f}: scale {scale:.2f}')
+            temporary = file.with_suffix('.new')
+            temporary.write_text(str(scale))
+            temporary.replace(file)
+    latest = time.time() + 20
+    while not file.exists() and time.time() < latest:
+        time.sleep(0.1)
+    return float(file.read_text()) if file.exists() else SCALES[0]
+
+
 def run_all(args: argparse.Namespace, script: Path, argv: list[str]) -> int:
     """Everything within `--minutes`; a part that fails or takes too long does not stop the others."""
     end = STARTED + 60 * args.minutes
-    images.prepare(args.data, args.cache, os.cpu_count() or 1)
-    for old in (args.cache / 'claims').glob('*'):
+    for old in [*(args.cache / 'claims').glob('*'), *args.cache.glob('pace_*'), *args.cache.glob('scale*')]:
         old.unlink()
-    (args.cache / SEARCHING).touch()
-    searched = STARTED + args.share * 60 * args.minutes  # searches and rankings have stopped by then
-    waiting, running = PLAN[: args.plan], list[tuple[subprocess.Popen, float, str]]()
-    each = (searched - time.time()) / -(-len(waiting) // args.procs)  # of each wave
-    shared = [a for a in argv if a != 'all']
-    log(f'{args.trainers} trainers; {len(waiting)} searches and rankings, {args.procs} at once, {each:.0f} s each')
-    trainers = [_start(script, shared, ['train'], end - 10) for _ in range(args.trainers)]
-    while waiting or running:
-        while waiting and len(running) < args.procs and time.time() < searched - 20:
-            what, name, seed = waiting.pop(0)
-            until = time.time() + min(each, searched - time.time()) - 5
-            process = _start(script, shared, [what, name, '--seeds', str(seed)], until)
-            running.append((process, until + 25, f'{what} {name} seed {seed}'))
-        for entry in list(running):
-            process, latest, name = entry
-            if process.poll() is None and time.time() > latest:
-                log(f'{name}: killed, it did not stop in time')
+    with shared_gpu() if args.mps else contextlib.nullcontext({}) as variables:
+        images.prepare(args.data, args.cache, os.cpu_count() or 1)
+        (args.cache / SEARCHING).touch()
+        searched = STARTED + args.share * 60 * args.minutes  # searches and rankings have stopped by then
+        planned = PLAN[: args.plan]
+        log(f'{args.trainers} trainers; {len(planned)} searches and rankings by {args.procs} processes until '
+            f'{searched - STARTED:.0f} s, everything until {end - STARTED:.0f} s')
+
+        def start(what: str, until: float) -> subprocess.Popen:
+            return _start(script, [a for a in argv if a != 'all'], what, until, variables)
+
+        trainers = [start('train', end - 10) for _ in range(args.trainers)]
+        _wait_for_workers([start('work', searched) for _ in range(min(args.procs, len(planned)))], searched, start)
+        left = [job for job in planned if claim(args.cache, '_'.join(map(str, job)))]
+        log('searches and rankings are over', f'but for {len(left)} that there was no time for: {left}' if left else '')
+        (args.cache / SEARCHING).unlink()
+        for process in trainers:
+            try:
+                process.wait(max(1.0, end - time.time()))
+            except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            if process.poll() is not None:
-                running.remove(entry)
-                if process.returncode:
-                    log(f'{name}: exit status {process.returncode}')
-        if waiting and not running and time.time() >= searched - 20:
-            log(f'no time left for {len(waiting)} of the searches and rankings: {waiting}')
-            break
-        time.sleep(0.2)
-    (args.cache / SEARCHING).unlink()
-    log('searches and rankings are over')
-    for process in trainers:
-        try:
-            process.wait(max(1.0, end - time.time()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            log('a trainer was killed, it did not stop in time')
+                log('a trainer was killed, it did not stop in time')
     for kind in ('trained', 'ranking', 'search'):
         log(f'{kind}: {len(results(args.output, kind))} results')
     return 0
 
 
-def _start(script: Path, shared: list[str], own: list[str], until: float) -> subprocess.Popen:
+def _wait_for_workers(
+        workers: list[subprocess.Popen], searched: float, start: Callable[[str, float], subprocess.Popen]
+) -> None:
+    """Until all have ended; one that fails is started anew while there is time for it."""
+    restarts = len(workers)
+    while workers:
+        time.sleep(0.2)
+        for process in list(workers):
+            if process.poll() is None and time.time() > searched + 20:
+                log('a search or ranking was killed, it did not stop in time')
+                process.kill()
+                process.wait()
+            if process.poll() is not None:
+                workers.remove(process)
+                if process.returncode and restarts and time.time() < searched - 2 * LEAST:
+                    restarts -= 1
+                    workers.append(start('work', searched))
+
+
+@contextlib.contextmanager
+def shared_gpu() -> Iterator[dict[str, str]]:
+    """NVIDIA's MPS, which lets the kernels of several processes run at once: the variables of its clients.
+
+    Empty, and said so, if it cannot be started or a first client does not work with it.
+    """
+    control = shutil.which('nvidia-cuda-mps-control') or '/usr/local/nvidia/bin/nvidia-cuda-mps-control'
+    with tempfile.TemporaryDirectory(prefix='mps') as folder:
+        variables = {'CUDA_MPS_PIPE_DIRECTORY': folder, 'CUDA_MPS_LOG_DIRECTORY': folder}
+        env = {**os.environ, **variables}
+        try:
+            subprocess.run([control, '-d'], env=env, check=True, timeout=15, capture_output=True)
+        except (OSError, subprocess.SubprocessError) as e:
+            log(f'no MPS, the processes take turns on the GPU: {e}')
+            yield {}
+            return
+        try:
+            client = [sys.executable, '-c', CLIENT]
+            subprocess.run(client, env=env, check=True, timeout=60, capture_output=True, text=True)
+            log('MPS: works')
+            works = True
+        except subprocess.SubprocessError as e:
+            log(f'no MPS, the processes take turns on the GPU: {e} {getattr(e, "stderr", "")}')
+            works = False
+            _quit(control, env)
+        try:
+            yield variables if works else {}
+        finally:
+            if works:
+                _quit(control, env)
+
+
+def _quit(control: str, env: dict[str, str]) -> None:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        subprocess.run([control], input='quit\n', env=env, timeout=15, capture_output=True, text=True)
+
+
+def _start(
+        script: Path, shared: list[str], what: str, until: float, variables: dict[str, str]
+) -> subprocess.Popen:
     """A part as a process of its own: options of the driver, one CPU thread."""
     root = str(script.parents[2])
     paths = os.pathsep.join([root, *filter(None, [os.environ.get('PYTHONPATH')])])
     env = {**os.environ, 'OMP_NUM_THREADS': '1', 'CIFAR_STARTED': str(STARTED), 'PYTHONPATH': paths,
-           'PYTHONUNBUFFERED': '1'}
-    return subprocess.Popen([sys.executable, str(script), *own, *shared, '--until', f'{until:.1f}'], env=env)
-
-
-def smoke(args: argparse.Namespace, data: dict[str, images.Images]) -> int:
-    """A minute: each part for a few steps; step times of the trainer's settings; recipes on another architecture."""
-    status, cuda = 0, args.device != 'cpu'
-    if cuda:
-        log(torch.cuda.get_device_name(), torch.__version__, 'cuDNN', torch.backends.cudnn.version())
-
-    def part(name: str, run: Any) -> None:
-        nonlocal status
-        start = time.time()
-        try:
-            run()
-            log(f'{name}: ok, {time.time() - start:.1f} s')
-        except Exception as e:  # say it, and try the rest
-            log(f'{name}: failed, {time.time() - start:.1f} s: {type(e).__name__}: {str(e)[:2000]}')
-            status = 1
-
-    other = [{'name': 'smoke', 'arch': a, 'seed': 0} for a in random_archs(8, seed=1)]  # none of those compared
-    out = args.output / 'smoke'
-    out.mkdir(exist_ok=True)
-    part('trainer: step times', lambda: _step_times(args, other, data))
-    part('supernet: pass times', lambda: _pass_times(args, data))
-    if cuda:
-        part('supernet: kernels', lambda: _kernels(args, data))
-    part('all', lambda: _small_run(args, out))
-    part('recipes', lambda: _recipes(args, out, other[0], data))
-    return status
-
-
-def _small_run(args: argparse.Namespace, out: Path) -> None:
-    """`all` for less than a minute, as a process of its own."""
-    command = [
-        sys.executable, str(Path(__file__).parents[1] / 'cifar.py'), 'all', '--device', args.device, '--output',
-        str(out / 'all'), '--cache', str(args.cache), '--data', str(args.data), '--minutes', str(args.minutes),
-        '--procs', str(args.procs), '--plan', str(args.procs), '--trainers', str(args.trainers), '--streams',
-        str(args.streams), '--scale', str(args.scale), '--steps', str(args.steps or 300),
-        *(['--limit', str(args.limit)] if args.limit else []), *(['--batch', str(args.batch)] if args.batch else []),
-    ]
-    subprocess.run(command, check=True, env={**os.environ, 'CIFAR_STARTED': ''})
-    for row in results(out / 'all'):
-        if row['kind'] == 'ranking' and row['part'].startswith('1'):
-            log(f'ranking {row["name"]}: {1000 * row["seconds"] / row["passes"]:.1f} ms a pass')
-        if row['kind'] == 'search':
-            log(f'search {row["name"]} seed {row["seed"]}: {1000 * row["seconds"] / row["steps"]:.1f} ms a step')
-
-
-def _kernels(args: argparse.Namespace, data: dict[str, images.Images]) -> None:
-    """How many kernels a pass of the supernet launches, and how long they take, without the host."""
-    evaluator = create_evaluator(data['train'], data['held'], 20, 20, 0, bf16=args.supernet_bf16)
-    evaluator.start_epoch(0, 0)
-    rng = torch.Generator().manual_seed(0)
-    for what, run in (('training', evaluator.train_step), ('scoring', evaluator.log_likelihoods)):
-        run([evaluator.net.space.sample(rng)])
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-            for _ in range(10):
-                run([evaluator.net.space.sample(rng)])
-        kernels = [e for e in profile.events() if e.device_type == torch.autograd.DeviceType.CUDA]
-        microseconds = sum(e.self_device_time_total for e in kernels)
-        log(f'{what}: {len(kernels) / 10:.0f} kernels a pass, its update included: {microseconds / 1e4:.2f} ms there')
-
-
-def _pass_times(args: argparse.Namespace, data: dict[str, images.Images]) -> None:
-    """ms a pass of the supernet in one process, by precision and format."""
-    cuda = args.device != 'cpu'
-    count = 20 if cuda else 1
-    for bf16 in (False, True) if cuda else (False,):
-        for memory_format in (torch.contiguous_format, torch.channels_last):
-            evaluator = create_evaluator(
-                data['train'], data['held'], count + 2, count, 0, bf16=bf16, memory_format=memory_format,
-                batch=args.batch or RECIPE.batch,
-            )
-            evaluator.start_epoch(0, 0)
-            rng = torch.Generator().manual_seed(0)
-            drawn = [[evaluator.net.space.sample(rng) for _ in range(4)] for _ in range(count)]
-            seconds = {}
-            for what, run in (('training', evaluator.train_step), ('scoring', evaluator.log_likelihoods)):
-                run(drawn[0])
-                start = time.perf_counter()
-                for archs in drawn:
-                    run(archs)  # ends by reading a figure from the device
-                seconds[what] = (time.perf_counter() - start) / (4 * count)
-            log(f'bf16 {bf16}, {memory_format}: {1000 * seconds["training"]:.1f} ms a pass of training, '
-                f'{1000 * seconds["scoring"]:.1f} of scoring')
-
-
-def _step_times(args: argparse.Namespace, jobs: list[dict[str, Any]], data: dict[str, images.Images]) -> None:
-    """ms a step: precision and format with and without graphs, and how it scales with the networks at once."""
-    cuda = args.device != 'cpu'
-    steps = 60 if cuda else 3
-
-    def show(count: int, **how: Any) -> float:
-        seconds, ready, graphs = step_seconds(jobs[:count], data, recipe_of(args), steps, **how)
-        log(f'{count} at once, {how}: {1000 * seconds:.2f} ms a step and network, {1 / seconds:.0f} steps/s, '
-            f'{ready:.1f} s to get one ready, {"graphs" if graphs else "eager"}')
-        return seconds
-
-    found = {}
-    for bf16 in (False, True) if cuda else (False,):
-        for channels_last in (False, True):
-            found[bf16, channels_last] = show(1, bf16=bf16, channels_last=channels_last)
-    bf16, channels_last = min(found, key=lambda k: found[k])
-    best = {'bf16': bf16, 'channels_last': channels_last}
-    if cuda:
-        show(1, graph=False, **best)
-        for count in (2, 4, 8):
-            show(count, **best)
-        torch.backends.cudnn.benchmark = True
-        log('with the algorithms that cuDNN finds fastest:')
-        show(1, **best)
-        torch.backends.cudnn.benchmark = False
-
-
-def _recipes(args: argparse.Namespace, out: Path, job: dict[str, Any], data: dict[str, images.Images]) -> None:
-    """A few recipes on one architecture that is none of those compared; by the images held out."""
-    recipes = {
-        'adamw 2e-3': replace(RECIPE, lr=2e-3),
-        'adamw 4e-3': RECIPE,
-        'adamw 8e-3': replace(RECIPE, lr=8e-3),
-        'sgd 0.1': replace(RECIPE, opt='sgd', lr=0.1, weight_decay=5e-4),
-        'sgd 0.2': replace(RECIPE, opt='sgd', lr=0.2, weight_decay=5e-4),
-        'sgd 0.4': replace(RECIPE, opt='sgd', lr=0.4, weight_decay=5e-4),
-    }
-    recipes = {name: replace(recipe, epochs=6, batch=recipe_of(args).batch) for name, recipe in recipes.items()}
-    train_all(
-        iter([{**job, 'name': name} for name in recipes]), data, out, lambda job: recipes[job['name']], len(recipes),
-        time.time() + 60, args.steps, **how(args),
-    )
-
-
-def time_on_cpu(args: argparse.Namespace, data: dict[str, images.Images]) -> None:
-    """CPU seconds of a training and of a search in one thread, from a few steps of each."""
-    torch.set_num_threads(1)
-    start = time.process_time()
-    archs = random_archs(5)
-    steps = 6
-    spent = []
-    for arch in archs:
-        job = {'name': 'time', 'arch': arch, 'seed': 0}
-        seconds, _, _ = step_seconds([job], data, RECIPE, steps, channels_last=True)
-        spent.append(seconds)
-    total = RECIPE.steps(45_000)
-    training = statistics.mean(spent) * total
-    log(f'training: {statistics.mean(spent):.3f} s a step ({min(spent):.3f} to {max(spent):.3f}), {total} steps: '
-        f'{training:.0f} s')
-    evaluator = create_evaluator(data['train'], data['held'], 1000, 1000, 0)
-    evaluator.start_epoch(0, 0)
-    rng = torch.Generator().manual_seed(0)
-    space = evaluator.net.space
-    rates = {}
-    for what, run in (('train', evaluator.train_step), ('score', evaluator.log_likelihoods)):
-        macs, before, begun = 0, evaluator.macs, time.perf_counter()
-        for _ in range(steps):
-            run([space.sample(rng) for _ in range(2)])
-        macs = evaluator.macs - before
-        rates[what] = (time.perf_counter() - begun) / macs
-    log(f'supernet: {1e9 * rates["train"]:.4f} s for 1e9 multiply-adds of training (3 for a forward and backward), '
-        f'{1e9 * rates["score"]:.4f} s for 1e9 of scoring')
-    add_result(args.output, kind='time', name='cpu', seed=0, training_step=statistics.mean(spent), training=training,
-               train_rate=rates['train'], score_rate=rates['score'], torch=torch.__version__,
-               cpu_seconds=round(time.process_time() - start, 1))
-    for row in results(args.output, 'search'):
-        scored = row['scored_macs'] * rates['score']
-        trained = (row['spent_macs'] - row['scored_macs']) * rates['train']
-        log(f'search {row["name"]} seed {row["seed"]}: {trained + scored:.0f} s, {(trained + scored) / training:.2f} '
-            'trainings')
+           'PYTHONUNBUFFERED': '1', **variables}
+    return subprocess.Popen([sys.executable, str(script), what, *shared, '--until', f'{until:.1f}'], env=env)

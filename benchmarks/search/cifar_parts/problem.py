@@ -32,9 +32,9 @@ class Recipe:
     """How a network is trained on its own."""
 
     epochs: int = 12
-    batch: int = 128
+    batch: int = 256
     opt: str = 'adamw'
-    lr: float = 4e-3  # the peak, after `warmup` of the steps; then a cosine to 0
+    lr: float = 5e-3  # the peak, after `warmup` of the steps; then a cosine to 0
     weight_decay: float = 0.05  # of weights with more than one dimension
     warmup: float = 0.15
     smoothing: float = 0.1

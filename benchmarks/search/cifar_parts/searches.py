@@ -10,29 +10,32 @@ import torch
 
 from fpnas_timm.search.candidates import CandidateConfig, CandidateSearch, RandomDraws
 from fpnas_timm.search.evolution import Evolution, EvolutionConfig
+from fpnas_timm.search.finalists import Candidate, Finals
 from fpnas_timm.search.fitted import fitted
 from fpnas_timm.search.loop import Search, SearchConfig
 from fpnas_timm.search.scores import FixedScores
-from fpnas_timm.search.within import WindowSampler
+from fpnas_timm.search.within import network_sampler
 
 from .data import Images, stratified
 from .problem import CLASSES, TARGET, TOLERANCE, add_result, log, macs_of
-from .supernets import Counting, create_evaluator, score
+from .supernets import Counting, create_evaluator
 
-STEPS = 1000  # of a search
+STEPS = 1000  # of a search, unless it says otherwise
 EPOCHS = 10
 FINALISTS = 10  # the most probable networks within the budget, scored on all images that train alpha
-EVALUATIONS = 350  # candidates of evolution and random: about as many forward passes as the method's
-SCORE_BATCHES = 10
+CALIBRATION = 20  # batches
+EVALUATIONS, SCORE_BATCHES = 0.35, 10  # of evolution and random, a step: about as many forward passes as the method's
 COMMON: dict[str, Any] = {
     'warmup_epochs': 3, 'joint_epoch': 7, 'lam': 0.25, 'weight_samples': 2, 'beta': 0.5, 'cost_form': 'two-sided',
 }
 WEIGHTS: dict[str, Any] = {'lr': 2e-3, 'weight_ema': 0.998}
+LONG = 2.5  # times STEPS
 # name: settings that differ from COMMON; options of the supernet that differ from WEIGHTS
 SEARCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    'default': ({}, {}),
-    'evolution': ({'strategy': 'evolution'}, {}),
+    'default': ({'long': True}, {}),
+    'evolution': ({'strategy': 'evolution', 'long': True}, {}),
     'sandwich-distilled': ({'weight_samples': 1}, {'weight_archs': 'sandwich', 'distill': 0.5}),
+    'short': ({}, {}),  # what the following are to be compared with
     'fixed-K': ({'num_samples': 6}, {}),
     'no-warmup': ({'warmup_epochs': 0}, {}),
     'joint': ({'joint_epoch': 0}, {}),
@@ -42,17 +45,31 @@ SEARCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
+def steps_of(name: str, scale: float) -> int:
+    """Number of steps of a search."""
+    return round(scale * STEPS * (LONG if SEARCHES[name][0].get('long') else 1))
+
+
+def passes_of(name: str, scale: float) -> float:
+    """About how many passes forward and backward take the time of a search."""
+    settings = {**COMMON, **SEARCHES[name][0]}
+    trained = settings['weight_samples'] + (2 if SEARCHES[name][1].get('weight_archs') else 0)
+    return steps_of(name, scale) * (trained + 1.4)  # about 4 forward passes a step
+
+
 def create_search(evaluator: Counting, settings: dict[str, Any], seed: int) -> Search | CandidateSearch:
     """The product's search with these settings; those of alpha that are not given fit its length, as in the product."""
     space, given = evaluator.net.space, dict(settings)
     strategy = given.pop('strategy', None)
+    given.pop('long', None)
     if strategy is None:
         temperature, alpha_lr = given.pop('temperature', None), given.pop('alpha_lr', None)
         config = SearchConfig(epochs=EPOCHS, target=TARGET, tolerance=TOLERANCE, **given)
         config = fitted(config, temperature, alpha_lr, evaluator.steps_per_epoch, evaluator.val_loader.batch)
         return Search(space, evaluator, config, seed, evaluator.decode)
-    candidates = CandidateConfig(EPOCHS, EVALUATIONS, given['weight_samples'], TARGET, TOLERANCE)
-    draw = WindowSampler(space, (math.ceil(TARGET * (1 - TOLERANCE)), TARGET), CLASSES, 3)
+    evaluations = max(60, round(EVALUATIONS * EPOCHS * evaluator.steps_per_epoch))
+    candidates = CandidateConfig(EPOCHS, evaluations, given['weight_samples'], TARGET, TOLERANCE)
+    draw = network_sampler(space, (math.ceil(TARGET * (1 - TOLERANCE)), TARGET), None, CLASSES, 3)
     proposes = RandomDraws(draw)
     if strategy == 'evolution':
         proposes = Evolution(space, lambda arch: candidates.allows(evaluator.cost(arch)), draw, EvolutionConfig())
@@ -65,7 +82,7 @@ def search(
         name: str,
         data: dict[str, Images],
         seed: int = 0,
-        steps: int = STEPS,
+        scale: float = 1.0,
         deadline: float = math.inf,
         **options: Any,
 ) -> None:
@@ -76,13 +93,13 @@ def search(
         name: of `SEARCHES`.
         data: images on the device; those of 'train' are split into the two halves.
         seed: of the search and its supernet.
-        steps: of the search, in all.
+        scale: of its length.
         deadline: time at which it stops with what it has learned so far.
         options: further ones of the supernet, such as `batch`.
     """
     settings, weights = SEARCHES[name]
     first, second = (i.to(data['train'].labels.device) for i in stratified(data['train'].labels.cpu(), 0.5, 1))
-    per_epoch = max(1, steps // EPOCHS)
+    per_epoch = max(1, steps_of(name, scale) // EPOCHS)
     weights = {**WEIGHTS, **weights, **options}
     val = data['train'].pick(second)
     evaluator = create_evaluator(data['train'].pick(first), val, per_epoch, per_epoch * EPOCHS, seed, **weights)
@@ -100,14 +117,15 @@ def search(
 
     finished = running.run(Late(), None, on_epoch)
     searched = time.time() - started
-    archs = [evaluator.net.space.to_arch(choices) for choices in running.finalists(FINALISTS)]
-    calibrating = data['train'].pick(first[:2500])
-    finals = score(evaluator.scored, archs, val, calibrating) if time.time() < deadline + 5 else {'top1': [0.0]}
-    found = str(archs[max(range(len(finals['top1'])), key=lambda i: finals['top1'][i])])
+    candidates = [Candidate(choices, None) for choices in running.finalists(FINALISTS if finished else 1)]
+    final = Finals(evaluator, candidates, CALIBRATION, 0, EPOCHS, lambda *_: (None, None))  # they are not trained on
+    final.run()
+    finalists = final.finalists()
+    found, first_of_all = str(finalists[0].arch), final.archs[0]
     mode = evaluator.net.space.describe(running.distribution.most_probable()) if running.distribution else found
     add_result(
         out, kind='search', name=name, seed=seed, arch=found, macs=macs_of(found), mode=mode, mode_macs=macs_of(mode),
-        finalists=list(map(str, archs)), finals=finals, finished=finished, epoch=running.epoch,
+        likeliest=str(first_of_all), finalists=[f.to_dict() for f in finalists], finished=finished, epoch=running.epoch,
         steps=per_epoch * EPOCHS, samples=running.num_samples, trained_passes=evaluator.trained,
         scored_passes=evaluator.scored_passes, spent_macs=evaluator.macs, scored_macs=evaluator.scored_macs,
         seconds=round(time.time() - started, 1), search_seconds=round(searched, 1),
@@ -115,7 +133,8 @@ def search(
         threads=torch.get_num_threads(), settings=settings_of(running.config), weights=weights,
         history=list(short(running.history)),
     )
-    log(f'search {name} seed {seed}: finalist {archs.index(next(a for a in archs if str(a) == found)) + 1}: {found}')
+    log(f'search {name} seed {seed}: finalist {final.ranked()[0] + 1}, {finalists[0].top1:.2f} % of the images of '
+        f'alpha: {found}')
 
 
 def settings_of(config: Any) -> dict[str, Any]:

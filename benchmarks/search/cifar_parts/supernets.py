@@ -9,6 +9,7 @@ from torch import nn
 
 from fpnas_timm.model.supernet import SuperNet
 from fpnas_timm.search.evaluator import SuperNetEvaluator
+from fpnas_timm.search.weight_training import StepArchs
 from fpnas_timm.spaces import Choices
 
 from .data import Images, MemoryLoader, precision
@@ -33,6 +34,17 @@ class WarmCosine:
             group['lr'] = self.peak * min(at / rising, 0.5 * (1 + math.cos(math.pi * along)))
 
 
+class Noted:
+    """The rule of which architectures a step trains; remembers those of the last step."""
+
+    def __init__(self, rule: StepArchs) -> None:
+        self.rule, self.last = rule, list[Choices]()
+
+    def __call__(self, sampled: Sequence[Choices]) -> list[Choices]:
+        self.last = self.rule(sampled)
+        return self.last
+
+
 class Counting(SuperNetEvaluator):
     """The product's evaluator; it counts what its passes cost, as if each architecture ran on its own.
 
@@ -46,13 +58,16 @@ class Counting(SuperNetEvaluator):
     macs = scored_macs = 0
     seconds = 0.0
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.noted = self.step_archs = Noted(self.step_archs)  # type: ignore[assignment]
+
     def train_step(self, archs: Sequence[Choices]) -> float:
         start = time.perf_counter()
         loss = super().train_step(archs)
         self.seconds += time.perf_counter() - start
-        beside = [c for c in (self.step_archs.largest, self.step_archs.smallest) if c is not None]
-        self.trained += len(archs) + len(beside)
-        self.macs += 3 * self.train_loader.batch * sum(map(self.cost, [*archs, *beside]))
+        self.trained += len(self.noted.last)
+        self.macs += 3 * self.train_loader.batch * sum(map(self.cost, self.noted.last))
         return loss
 
     def log_likelihoods(self, archs: Sequence[Choices]) -> torch.Tensor:
@@ -143,3 +158,16 @@ def score(net: SuperNet, archs: Sequence[Any], images: Images, calibration: Imag
         found['log_likelihood'].append(round(float(total) / count, 5))
         found['top1'].append(round(100 * float(correct) / count, 3))
     return found
+
+
+def seconds_a_pass(data: dict[str, Images], seconds: float, batch: int) -> float:
+    """How long a pass of training takes, by the last third of so many seconds: two random architectures a step."""
+    evaluator = create_evaluator(data['train'], data['held'], 10_000, 10_000, 0, batch=batch)
+    evaluator.start_epoch(0, 0)
+    rng = torch.Generator().manual_seed(0)
+    start, times = time.perf_counter(), list[float]()
+    while (now := time.perf_counter()) < start + seconds or len(times) < 3:
+        evaluator.train_step([evaluator.net.space.sample(rng) for _ in range(2)])
+        times.append((time.perf_counter() - now) / 2)
+    late = times[-max(1, len(times) // 3):]
+    return sum(late) / len(late)
