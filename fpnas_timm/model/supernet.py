@@ -17,7 +17,7 @@ from .blocks import ConvNormAct, MBConv, init_weights, to_fast_memory_format
 from .elastic import ElasticConvNormAct, ElasticMBConv, align
 from .network import FPNAS
 
-__all__ = ['SuperNet', 'recalibrate']
+__all__ = ['Recalibration', 'SuperNet', 'recalibrate']
 
 Model = TypeVar('Model', bound=nn.Module)
 
@@ -152,13 +152,10 @@ class SuperNet(nn.Module):
         return model if batches is None else recalibrate(model, batches)
 
 
-@torch.no_grad()
 def recalibrate(model: Model, batches: Iterable[torch.Tensor]) -> Model:
     """Set the running statistics of all batch norms to their averages over `batches`; returns the model in eval mode.
 
-    The statistics are those of forward passes in training mode. Variances are divided by n, like those used to
-    normalise a batch in training (torch's running variance divides by n - 1 instead), so that after a single batch both
-    modes give the same outputs.
+    See `Recalibration`.
 
     Args:
         model: any network with batch norms.
@@ -167,33 +164,57 @@ def recalibrate(model: Model, batches: Iterable[torch.Tensor]) -> Model:
     Raises:
         ValueError: `batches` is empty.
     """
-    buffers: dict[nn.Module, tuple[torch.Tensor, torch.Tensor]] = {
-        norm: (norm.running_mean, norm.running_var)
-        for norm in model.modules()
-        if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
-    }
-    sums = {norm: (torch.zeros_like(mean), torch.zeros_like(var)) for norm, (mean, var) in buffers.items()}
-
-    def collect(norm: nn.Module, inputs: tuple[torch.Tensor]) -> None:
-        var, mean = torch.var_mean(inputs[0].double(), (0, 2, 3), correction=0)
-        sums[norm][0].add_(mean)
-        sums[norm][1].add_(var)
-
-    hooks = [norm.register_forward_pre_hook(collect) for norm in buffers]
-    device = next(model.parameters()).device
-    count = 0
-    try:
-        model.train()
+    with Recalibration(model) as statistics:
         for batch in batches:
-            model(batch.to(device))
-            count += 1
-    finally:
-        for hook in hooks:
-            hook.remove()
-        model.eval()
-    if not count:
-        raise ValueError('expected at least one batch of images to take batch-norm statistics from')
-    for norm, (mean, var) in buffers.items():
-        mean.copy_(sums[norm][0] / count)
-        var.copy_(sums[norm][1] / count)
+            statistics.add(batch)
     return model
+
+
+class Recalibration:
+    """Within this context, the statistics of a network's batch norms are collected; at its end, they are set.
+
+    The statistics are those of forward passes in training mode. Variances are divided by n, like those used to
+    normalise a batch in training (torch's running variance divides by n - 1 instead), so that after a single batch both
+    modes give the same outputs. The network is then in eval mode.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.device = next(model.parameters()).device
+        self.count = 0
+        self._buffers: dict[nn.Module, tuple[torch.Tensor, torch.Tensor]] = {
+            norm: (norm.running_mean, norm.running_var)
+            for norm in model.modules()
+            if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
+        }
+        self._sums = {n: (torch.zeros_like(mean), torch.zeros_like(var)) for n, (mean, var) in self._buffers.items()}
+        self._hooks: list[Any] = []
+
+    def __enter__(self) -> 'Recalibration':
+        self._hooks = [norm.register_forward_pre_hook(self._collect) for norm in self._buffers]
+        self.model.train()
+        return self
+
+    def _collect(self, norm: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        var, mean = torch.var_mean(inputs[0].double(), (0, 2, 3), correction=0)
+        self._sums[norm][0].add_(mean)
+        self._sums[norm][1].add_(var)
+
+    @torch.no_grad()
+    def add(self, batch: torch.Tensor) -> None:
+        """Collect the statistics of a batch of images (B, C, H, W), B at least 2."""
+        self.model(batch.to(self.device))
+        self.count += 1
+
+    @torch.no_grad()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self.model.eval()
+        if kind is not None:
+            return
+        if not self.count:
+            raise ValueError('expected at least one batch of images to take batch-norm statistics from')
+        for norm, (mean, var) in self._buffers.items():
+            mean.copy_(self._sums[norm][0] / self.count)
+            var.copy_(self._sums[norm][1] / self.count)

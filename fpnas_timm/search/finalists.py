@@ -26,6 +26,8 @@ from .scoring import Score, Tick, calibrate, num_batches, score
 
 __all__ = ['Candidate', 'Finalist', 'Finals']
 
+TOGETHER = 8  # finalists that are scored in one pass over the images
+
 _logger = logging.getLogger('search')
 
 
@@ -127,18 +129,22 @@ class Finals:
 
         Args:
             stop: checked after every batch; once it is true, `run` saves and returns False.
-            save: called after every finalist, every epoch of training, and before `run` returns False.
+            save: called after every finalist (in round 0: after those that are scored together), after every epoch of
+                training, and before `run` returns False.
         """
 
         def check() -> None:
             if stop:
                 raise _Stopped
 
-        while (index := self._next()) is not None:
+        while waiting := self._waiting():
             started = time.perf_counter()
             stopped = False
             try:
-                self._take(index, check, save)
+                if self.round:
+                    self._train_and_score(waiting[0], check, save)
+                else:
+                    self._score_inherited(waiting[:TOGETHER], check)
             except _Stopped:
                 stopped = True
             self.seconds += time.perf_counter() - started
@@ -164,66 +170,71 @@ class Finals:
 
     def model(self) -> FPNAS:
         """The network of the best finalist with its weights, batch norms calibrated; all processes must call it."""
-        return self._network(self.ranked()[0], lambda: None)
+        best = self.ranked()[0]
+        model = self._network(best)
+        if best not in self._weights:
+            calibrate(self.evaluator, [model], self.calibration_batches, lambda: None)
+        return model.eval()
 
     def _merit(self, index: int) -> tuple[float, float, float]:
         last = self.scores[index][-1]
         return last.score, last.log_likelihood, self.candidates[index].log_prob or 0.0
 
-    def _next(self) -> int | None:
-        """The next finalist of this round; None at the end of the final."""
-        return next((i for i in self.alive if len(self.scores[i]) <= self.round), None)
+    def _waiting(self) -> list[int]:
+        """Those that have no score in this round yet; none at the end of the final."""
+        return [i for i in self.alive if len(self.scores[i]) <= self.round]
 
-    def _end_round(self) -> None:
-        """Drop the worse half, if they were trained, and go to the next round, if there is one."""
+    def _score_inherited(self, indices: Sequence[int], check: Tick) -> None:
+        """Round 0 for these candidates: all are scored in one pass over the images."""
+        models = [self._network(i) for i in indices]
+        first, last, total = self._name(indices[0]), self.alive.index(indices[-1]) + 1, len(self.alive)
+        with self._bar(f'{first.partition("/")[0]} to {last} of {total}', 0) as bar:
+            tick = _ticking(bar, check)
+            calibrate(self.evaluator, models, self.calibration_batches, tick)
+            found = score(self.evaluator, models, tick)
+        for i, own in zip(indices, found):
+            self._add(i, own)
+
+    def _train_and_score(self, index: int, check: Tick, save: Callable[[], None]) -> None:
+        """A further round for a candidate."""
+        model, name = self._network(index), self._name(index)
+        with self._bar(name, self.epochs * self.evaluator.train_loader.steps) as bar:
+            tick = _ticking(bar, check)
+            try:
+                self._train(model, name, bar, tick, save)
+                calibrate(self.evaluator, [model], self.calibration_batches, tick)
+                [found] = score(self.evaluator, [model], tick)
+                self._weights[index] = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+            except NonFiniteError as e:
+                kept = f'{name}: {e.what} is {e.values[0]}: it keeps the weights that it had before'
+                log_on_primary(_logger, kept, logging.WARNING)
+                found = self.scores[index][-1]
+        self._training = self._left = None
+        self._add(index, found)
+
+    def _add(self, index: int, found: Score) -> None:
+        """Note and log a score; after the last one of a round, drop the worse half and go to the next round, if any."""
+        spent, name = self.evaluator.full_cost(self.archs[index]), self._name(index)
+        log_on_primary(_logger, (
+            f'{name}  {found.top1:.2f} ± {found.top1_se:.2f} %  log-likelihood {found.log_likelihood:.4f} ± '
+            f'{found.log_likelihood_se:.4f}  {spent.macs / 1e6:.2f}M multiply-adds'
+        ))
+        self.scores[index].append(found)
+        if self._waiting():
+            return
         if self.round:
             self.alive = sorted(self.alive, key=self._merit, reverse=True)[: math.ceil(len(self.alive) / 2)]
             self._weights = {i: w for i, w in self._weights.items() if i in self.alive}
         if self.epochs and (not self.round or len(self.alive) > 1):
             self.round += 1
 
-    def _take(self, index: int, check: Tick, save: Callable[[], None]) -> None:
-        """Train a finalist, unless this is round 0, and score it."""
-        evaluator, number = self.evaluator, self.alive.index(index) + 1
-        name = f'finalist {number}/{len(self.alive)}'
-        if self.round:
-            name = f'round {self.round}, {name}'
-        steps = self.epochs * evaluator.train_loader.steps if self.round else 0
-        with tqdm(
-            total=steps + num_batches(evaluator, self.calibration_batches), desc=name, leave=False,
-            disable=not self.shows_bar,
-        ) as bar:
+    def _name(self, index: int) -> str:
+        name = f'finalist {self.alive.index(index) + 1}/{len(self.alive)}'
+        return f'round {self.round}, {name}' if self.round else name
 
-            def tick() -> None:
-                bar.update()
-                check()
-
-            if not self.round:
-                found = score(evaluator, self._network(index, tick), tick)
-            else:
-                model = evaluator.scored.extract(self.archs[index])
-                if index in self._weights:
-                    model.load_state_dict(self._weights[index])
-                try:
-                    self._train(model, name, bar, tick, save)
-                    calibrate(evaluator, model, self.calibration_batches, tick)
-                    found = score(evaluator, model, tick)
-                    self._weights[index] = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
-                except NonFiniteError as e:
-                    log_on_primary(
-                        _logger, f'{name}: {e.what} is {e.values[0]}: it keeps the weights that it had before',
-                        logging.WARNING,
-                    )
-                    found = self.scores[index][-1]
-        self._training = self._left = None
-        self.scores[index].append(found)
-        spent = evaluator.full_cost(self.archs[index])
-        log_on_primary(_logger, (
-            f'{name}  {found.top1:.2f} ± {found.top1_se:.2f} %  log-likelihood {found.log_likelihood:.4f} ± '
-            f'{found.log_likelihood_se:.4f}  {spent.macs / 1e6:.2f}M multiply-adds'
-        ))
-        if self._next() is None:
-            self._end_round()
+    def _bar(self, name: str, steps: int) -> tqdm:
+        total = steps + num_batches(self.evaluator, self.calibration_batches)
+        return tqdm(total=total, desc=name, leave=False, disable=not self.shows_bar)
 
     def _train(self, model: FPNAS, name: str, bar: tqdm, tick: Tick, save: Callable[[], None]) -> None:
         first = self.first_epoch + (self.round - 1) * self.epochs
@@ -239,13 +250,12 @@ class Finals:
 
         training.run(tick, on_epoch)
 
-    def _network(self, index: int, tick: Tick) -> FPNAS:
+    def _network(self, index: int) -> FPNAS:
         """The network of a candidate: with the weights that it was trained to, else with the supernet's."""
         model = self.evaluator.scored.extract(self.archs[index])
         if index in self._weights:
             model.load_state_dict(self._weights[index])
-            return model.eval()
-        return calibrate(self.evaluator, model, self.calibration_batches, tick)
+        return model
 
     def state_dict(self) -> dict[str, Any]:
         """The complete state; its tensors are not copied: save them before the final continues."""
@@ -264,3 +274,13 @@ class Finals:
         self.alive, self.round, self.seconds = list(state['alive']), state['round'], state['seconds']
         self.scores = [[Score(*s) for s in scores] for scores in state['scores']]
         self._weights, self._training, self._left = dict(state['weights']), None, state['training']
+
+
+def _ticking(bar: tqdm, check: Tick) -> Tick:
+    """Move the bar on, then check whether to stop."""
+
+    def tick() -> None:
+        bar.update()
+        check()
+
+    return tick

@@ -1,10 +1,11 @@
-"""Scores a network on the whole half that trains alpha, after its batch norms were calibrated on the other half.
+"""Scores networks on the whole half that trains alpha, after their batch norms were calibrated on the other half.
 
 Several processes share the images. Their sums are added, and batch-norm statistics averaged, in the same order on all
-of them: all end with the same network and the same score.
+of them: all end with the same networks and the same scores.
 """
+import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..model.network import FPNAS
-from ..model.supernet import recalibrate
+from ..model.supernet import Recalibration
 from .evaluator import SuperNetEvaluator
 
 __all__ = ['Score', 'Tick', 'calibrate', 'num_batches', 'score']
@@ -49,50 +50,55 @@ def num_batches(evaluator: SuperNetEvaluator, calibration_batches: int) -> int:
 
 
 @torch.no_grad()
-def calibrate(evaluator: SuperNetEvaluator, model: FPNAS, count: int, tick: Tick) -> FPNAS:
-    """Set the batch-norm statistics of a network from `count` batches of the training half, those of all processes.
+def calibrate(evaluator: SuperNetEvaluator, models: Sequence[FPNAS], count: int, tick: Tick) -> None:
+    """Set the batch-norm statistics of networks from `count` batches of the training half, those of all processes.
 
-    Returns:
-        The network, in eval mode.
+    The networks are then in eval mode. The batches are read once for all of them.
     """
-
-    def batches() -> Iterator[torch.Tensor]:
+    with contextlib.ExitStack() as stack:
+        collecting = [stack.enter_context(Recalibration(model)) for model in models]
         for images in evaluator.calibration_batches(math.ceil(count / evaluator.split.data_parts)):
-            yield images
+            for statistics in collecting:
+                statistics.add(images)
             tick()
-
-    recalibrate(model, batches())
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    buffers = [b for norm in norms for b in (norm.running_mean, norm.running_var) if b is not None]
-    mean = evaluator.split.gathered(torch.cat(buffers)).mean(0)
-    for buffer, part in zip(buffers, mean.split([len(b) for b in buffers])):
-        buffer.copy_(part)
-    for norm in norms:  # says nothing about these statistics, and would differ after an interruption
-        if norm.num_batches_tracked is not None:
-            norm.num_batches_tracked.zero_()
-    return model
+    for model in models:
+        norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+        buffers = [b for norm in norms for b in (norm.running_mean, norm.running_var) if b is not None]
+        mean = evaluator.split.gathered(torch.cat(buffers)).mean(0)
+        for buffer, part in zip(buffers, mean.split([len(b) for b in buffers])):
+            buffer.copy_(part)
+        for norm in norms:  # says nothing about these statistics, and would differ after an interruption
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked.zero_()
 
 
 @torch.no_grad()
-def score(evaluator: SuperNetEvaluator, model: FPNAS, tick: Tick) -> Score:
-    """The score of a network in eval mode."""
+def score(evaluator: SuperNetEvaluator, models: Sequence[FPNAS], tick: Tick) -> list[Score]:
+    """The scores of networks in eval mode. The images are read once for all of them."""
     weights = _class_weights(evaluator)
     loader, split = evaluator.val_loader, evaluator.split
     batches = loader.once(split.rank, split.world_size)
-    sums = torch.zeros(8, dtype=torch.float64, device=evaluator.device)
+    sums = torch.zeros(len(models), 8, dtype=torch.float64, device=evaluator.device)
     for _ in range(loader.rounds(split.world_size)):
         batch = next(batches, None)
         if batch is not None:
             images = batch[0].to(evaluator.device, non_blocking=True, memory_format=evaluator.memory_format)
             target = batch[1].to(evaluator.device, non_blocking=True)
-            with evaluator.autocast():
-                logits = model(images)
-            found = -F.cross_entropy(logits.float(), target, reduction='none').double()
-            right, w = (logits.argmax(1) == target).double(), weights[target]
-            columns = torch.ones_like(w), right, w, w * right, w * found, w**2, w**2 * found, w**2 * found**2
-            sums += torch.stack(columns).sum(1)
+            w = weights[target]
+            for model, own in zip(models, sums):
+                with evaluator.autocast():
+                    logits = model(images)
+                found = -F.cross_entropy(logits.float(), target, reduction='none').double()
+                right = (logits.argmax(1) == target).double()
+                columns = torch.ones_like(w), right, w, w * right, w * found, w**2, w**2 * found, w**2 * found**2
+                own += torch.stack(columns).sum(1)
         tick()
-    count, right, w, w_right, w_ll, w2, w2_ll, w2_ll2 = evaluator.split.gathered(sums).sum(0).tolist()
+    return [_score_of(row) for row in split.gathered(sums).sum(0).tolist()]
+
+
+def _score_of(sums: Sequence[float]) -> Score:
+    """The score from sums over the images, of weight w and log-likelihood ll: see `score`."""
+    count, right, w, w_right, w_ll, w2, w2_ll, w2_ll2 = sums
     top1, mean = right / count, w_ll / w
     return Score(
         top1=100 * top1,

@@ -129,19 +129,20 @@ def test_successive_halving(count: int, sizes: list[int], tmp_path: Path, monkey
         trained[-1].append(now[0])
 
     now = [0]
-    take = Finals._take
+    take = Finals._train_and_score
 
     def note(self: Finals, index: int, *rest) -> None:
         now[0] = index
         take(self, index, *rest)
 
-    monkeypatch.setattr(Finals, '_take', note)
+    def score(evaluator, models, tick) -> list[Score]:
+        if final.round:
+            return [made_up(tops[now[0]] + final.round)]
+        return [made_up(100 - top) for top in tops]  # the inherited weights rank them the other way round
+
+    monkeypatch.setattr(Finals, '_train_and_score', note)
     monkeypatch.setattr(Finals, '_train', train)
-    # the inherited weights rank them the other way round
-    monkeypatch.setattr(
-        finalists_module, 'score',
-        lambda *_: made_up(100 - tops[now[0]] if final.round == 0 else tops[now[0]] + final.round),
-    )
+    monkeypatch.setattr(finalists_module, 'score', score)
     assert final.run()
     assert [len(r) for r in trained] == sizes
     order = sorted(range(count), key=lambda i: -tops[i])
@@ -184,9 +185,10 @@ def test_interrupted_and_resumed_ends_the_same(
     finished: Counter[tuple[int, int]] = Counter()
     score = finalists_module.score
 
-    def counted(evaluator, model, tick) -> Score:
-        found = score(evaluator, model, tick)
-        finished[final.round, [str(a) for a in final.archs].index(str(model.arch))] += 1
+    def counted(evaluator, models, tick) -> list[Score]:
+        found = score(evaluator, models, tick)
+        for model in models:
+            finished[final.round, [str(a) for a in final.archs].index(str(model.arch))] += 1
         return found
 
     monkeypatch.setattr(finalists_module, 'score', counted)
@@ -257,21 +259,24 @@ def test_ctrl_c_in_the_final(found: SearchResult, tmp_path: Path, monkeypatch: p
     scored: list[str] = []
     score = finalists_module.score
 
-    def interrupted(evaluator, model, tick) -> Score:
+    def interrupted(evaluator, models, tick) -> list[Score]:
         if len(scored) == 2:
             signal.raise_signal(signal.SIGINT)
-        found = score(evaluator, model, tick)
-        scored.append(str(model.arch))
+        found = score(evaluator, models, tick)
+        scored.extend(str(model.arch) for model in models)
         return found
 
     out = tmp_path / 'out'
+    monkeypatch.setattr(finalists_module, 'TOGETHER', 2)
     with monkeypatch.context() as patch:
         patch.setattr(finalists_module, 'score', interrupted)
         with pytest.raises(KeyboardInterrupt, match=r"^stopped in the final; continue with search\(resume='"):
             search(SPACE, Colours(), output=out, finalists=5, **GIVEN)
     assert len(scored) == 2
     assert not (out / 'result.json').exists()
-    monkeypatch.setattr(finalists_module, 'score', lambda e, m, t: scored.append(str(m.arch)) or score(e, m, t))
+    monkeypatch.setattr(
+        finalists_module, 'score', lambda e, m, t: scored.extend(str(one.arch) for one in m) or score(e, m, t)
+    )
     again = search(resume=out, dataset=Colours())
     assert Counter(scored) == Counter(str(f.arch) for f in found.finalists)
     assert again.finalists == found.finalists
