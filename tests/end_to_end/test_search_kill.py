@@ -43,8 +43,6 @@ def test_killed_several_times_and_resumed(whole: Path, options: list[str], start
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         args = ['--resume', str(out), '--workers', '1']  # the number of workers makes no difference
-    assert 2 <= sum(map(len, torch.load(out / 'finalists.pt', weights_only=True)['scores'])) <= 8
-    assert not (out / 'result.json').exists()
     assert search_main(args) == 0
     assert same_result(out, whole)
     first, second = (json.loads((o / 'result.json').read_text())['finalists'] for o in (out, whole))
