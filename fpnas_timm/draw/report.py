@@ -16,8 +16,8 @@ __all__ = ['networks', 'option', 'report_page']
 # Options of the search that its training needs too, if they are not the default.
 SHARED = ('dataset', 'train_split', 'class_map', 'img_extensions', 'input_img_mode', 'mean', 'std')
 SHOWN_CLASSES = 20
-FINALIST = {  # columns of the table of finalists
-    'macs': 'multiply-adds', 'params': 'parameters', 'log_prob': 'log-probability, nats', 'top1': 'top-1, %',
+FINALIST = {  # columns of the table of finalists, in this order; others follow
+    'top1': 'top-1, %', 'macs': 'multiply-adds', 'params': 'parameters', 'log_prob': 'log-probability, nats',
     'log_likelihood': 'log-likelihood, nats per image', 'inherited_top1': 'with inherited weights, %',
 }
 
@@ -129,11 +129,12 @@ def _finalists(run: Searched) -> str:
     if not found:
         return ''
     chosen = (run.result or {}).get('arch')
-    columns = [k for k in dict.fromkeys(k for f in found for k in f) if not k.endswith('_se')
+    columns = [k for k in dict.fromkeys([*FINALIST, *(k for f in found for k in f)]) if not k.endswith('_se')
                and any(finite(f.get(k)) for f in found)]
     same = {k: found[0].get(k) for k in ('images', 'rounds') if all(f.get(k) == found[0].get(k) for f in found)}
-    if all(f.get('score') == f.get('top1') for f in found):
-        same['score'] = None
+    for k in ('score', 'inherited_top1'):
+        if all(f.get(k) == f.get('top1') for f in found):
+            same[k] = None
     columns = [k for k in columns if k not in same]
     rows, kinds = [], []
     for i, f in enumerate(found, 1):

@@ -72,8 +72,9 @@ def make_search(
             strings = [arch, *(row['most_probable'] for row in history[: finalists - 1])]
             result['finalists'] = [
                 {'arch': string, 'macs': 240_000 - 1000 * i, 'params': 12_000 + i, 'log_prob': -3.5 - i,
-                 'top1': 70.25 - i, 'top1_se': 1.25, 'score': 70.25 - i, 'log_likelihood': -1 - i / 8,
-                 'log_likelihood_se': 0.03, 'images': 17, 'rounds': i % 2} for i, string in enumerate(strings)
+                 'top1': 70.25 - i, 'top1_se': 1.25, 'score': 70.25 - i, 'inherited_top1': 70.25 - i,
+                 'log_likelihood': -1 - i / 8, 'log_likelihood_se': 0.03, 'images': 17, 'rounds': i % 2}
+                for i, string in enumerate(strings)
             ]
         (folder / 'result.json').write_text(json.dumps(result), encoding='utf-8')
     return folder

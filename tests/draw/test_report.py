@@ -181,11 +181,11 @@ def test_figure_b1_beside_the_averages(folder: Path, page: Page) -> None:
 def test_the_finalists(folder: Path, page: Page) -> None:
     _, result = files(folder)
     head, *table = rows(section(page, 'finalists').all('table')[0])
-    assert head == ['', 'multiply-adds', 'parameters', 'log-probability, nats', 'top-1, %',
+    assert head == ['', 'top-1, %', 'multiply-adds', 'parameters', 'log-probability, nats',
                     'log-likelihood, nats per image', 'rounds', 'architecture']
     assert 'Measured on 17 images.' in section(page, 'finalists').content
     assert table == [
-        [str(i), f'{f["macs"]:,}', f'{f["params"]:,}', f'{f["log_prob"]:.6g}', f'{f["top1"]:.2f}\u00a0±\u00a01.25',
+        [str(i), f'{f["top1"]:.2f}\u00a0±\u00a01.25', f'{f["macs"]:,}', f'{f["params"]:,}', f'{f["log_prob"]:.6g}',
          f'{f["log_likelihood"]:.4f}\u00a0±\u00a00.0300', str(f['rounds']), f['arch']]
         for i, f in enumerate(result['finalists'], 1)
     ]
