@@ -42,6 +42,8 @@ def options() -> argparse.ArgumentParser:
                         help='the tar file or a folder with train/<class>/*.jpg and test/<class>/*.jpg')
     parser.add_argument('--output', type=Path, default=ROOT / 'output' / 'cifar')
     parser.add_argument('--cache', type=Path, help='where the decoded images are kept (default: --output)')
+    parser.add_argument('--tables', type=Path, default=ROOT / 'benchmarks' / 'results', help='`report`: where to write')
+    parser.add_argument('--picture', type=Path, default=ROOT / 'docs' / 'img' / 'results_cifar.png')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--minutes', type=float, help='`all`: stop after this time (default: 7; within `smoke`: 1.1)')
@@ -89,7 +91,7 @@ def main() -> int:
             print(name, *problem.solve_peer(name))
         return 0
     if args.what == 'report':
-        report.report(args.output)
+        report.report(args.output, args.tables, args.picture)
         return 0
     if args.what == 'smoke':
         return smoke.smoke(args, images(args))

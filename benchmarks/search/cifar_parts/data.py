@@ -19,7 +19,7 @@ PAD = 4
 FILL = (125, 123, 114)  # the mean colour, so that padding is near 0 after normalisation
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
 HELD_OUT = 0.1  # of the training images of each class
-ONCE = 1000  # images of a batch where each is used once
+ONCE = 500  # images of a batch where each is used once
 CACHE = 'cifar10.npz'
 
 

@@ -46,17 +46,18 @@ def kendall(first: list[float], second: list[float]) -> float:
     return float(kendalltau(first, second).statistic)
 
 
-def report(out: Path) -> None:
-    """Print the tables; write them and the picture below `out`."""
+def report(out: Path, folder: Path, picture: Path) -> None:
+    """Print the tables; write each as a JSON file into `folder`, and the picture."""
+    folder.mkdir(parents=True, exist_ok=True)
     tables = {'networks': networks(out), 'searches': search_table(out), 'ranking': ranking_table(out)}
     for name, rows in tables.items():
         if rows:
             print(f'\n{name}\n')
             show(rows)
-            (out / f'cifar_{name}.json').write_text('[\n' + ',\n'.join(map(json.dumps, rows)) + '\n]\n')
+            (folder / f'cifar_{name}.json').write_text('[\n' + ',\n'.join(map(json.dumps, rows)) + '\n]\n')
     summary(out)
     if tables['networks']:
-        draw(tables['networks'], out / 'results_cifar.png')
+        draw(tables['networks'], picture)
 
 
 def show(rows: list[dict[str, Any]]) -> None:

@@ -137,9 +137,9 @@ def score(net: SuperNet, archs: Sequence[Any], images: Images, calibration: Imag
         net: the supernet.
         archs: architectures, `Arch`.
         images: to score on.
-        calibration: images for the statistics of the batch norms; None: those of each batch of 1,000 images.
+        calibration: images for the statistics of the batch norms; None: those of each batch of 500 images.
     """
-    loader = MemoryLoader(images, 1000, 1, 0)
+    loader = MemoryLoader(images, 500, 1, 0)
     found: dict[str, list[float]] = {'log_likelihood': [], 'top1': []}
     for arch in archs:
         run: Callable[[torch.Tensor], torch.Tensor]

@@ -228,20 +228,24 @@ def _record(running: Running, data: dict[str, Images]) -> dict[str, Any]:
 def step_seconds(
         jobs: list[dict[str, Any]], data: dict[str, Images], recipe: Recipe, steps: int = 100, **how: Any
 ) -> tuple[float, float, bool]:
-    """Seconds of a step when all `jobs` run at once, divided by their number; seconds to get one ready; with graphs?"""
+    """Seconds of a step when all `jobs` run at once, divided by their number; seconds to get one ready; with graphs?
+
+    On a CPU they are seconds of this process, whatever else the machine does.
+    """
     train = data['train'].padded()
-    start = time.perf_counter()
+    clock = time.perf_counter if train.pixels.is_cuda else time.process_time
+    start = clock()
     active = [Running(job, train, recipe, steps=steps, **how) for job in jobs]
     _synchronize(train.pixels.device)
-    ready = (time.perf_counter() - start) / len(jobs)
+    ready = (clock() - start) / len(jobs)
     done = sum(r.done for r in active)
-    start = time.perf_counter()
+    start = clock()
     while not all(r.finished for r in active):
         sent = [r.advance() for r in active]
         if not any(sent):
             time.sleep(0.0005)
     _synchronize(train.pixels.device)
-    seconds = time.perf_counter() - start
+    seconds = clock() - start
     return seconds / (steps * len(jobs) - done), ready, all(r.graph is not None for r in active)
 
 
