@@ -5,6 +5,8 @@
 * `likeliest`: its most probable architectures within a budget
 * `estimator`: the gradient, equation (2)
 * `expected`: the expected cost of a distribution, in closed form
+* `budgets`: the budgets of a search, in its loss and in its result
+* `multiplier`, `mode`: budgets that a search meets by itself: the expected cost and the mode
 * `sampled`: what of the sampled architectures is recorded
 * `evaluator`: the evaluator that trains and scores a supernet
 * `weight_training`: which architectures a step trains, with which loss; the average of the weights

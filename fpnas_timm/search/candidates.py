@@ -10,8 +10,8 @@ Like `loop.py`, this only depends on a `SearchSpace` and an `Evaluator`.
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -64,6 +64,7 @@ class CandidateConfig:
         evaluations: number of candidates scored.
         weight_samples: number of architectures that a step trains.
         target: largest cost allowed, in the evaluator's unit (multiply-adds); None: no budget.
+        targets: budgets of other costs by name; `draw` and the strategy keep to them.
         tolerance: candidates cost between target * (1 - tolerance) and target.
         repeats: score an architecture again if it is proposed again. Makes sense if scores are noisy, as in a table of
             accuracies; on a supernet, they would be the same.
@@ -75,6 +76,7 @@ class CandidateConfig:
     evaluations: int = 1000
     weight_samples: int = 1
     target: float | None = None
+    targets: Mapping[str, float] = field(default_factory=dict)
     tolerance: float = 0.02
     repeats: bool = False
     together: int = 1

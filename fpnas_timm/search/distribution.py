@@ -91,6 +91,17 @@ class Distribution(ABC):
         One row per group, padded with 0; `temperature` as in `log_softmax`.
         """
 
+    def probs(self) -> torch.Tensor:
+        """The probability of each choice within its categorical, in the order of alpha."""
+        return self.log_softmax().detach()[self._rows < len(self.alpha)].exp()
+
+    def categoricals(self, arch: Choices) -> Iterator[tuple[torch.Tensor, int]]:
+        """Of each categorical, its part of alpha (a view) and the index of what `arch` chooses."""
+        start = 0
+        for chosen, shape in zip(self._indices(arch), self._shapes()):
+            yield self.alpha.detach()[start : start + math.prod(shape)], chosen
+            start += math.prod(shape)
+
     def sample(self, num_samples: int, generator: torch.Generator) -> list[Choices]:
         """Draw `num_samples` independent architectures with the given generator."""
         with torch.no_grad():

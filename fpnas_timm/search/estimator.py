@@ -50,7 +50,7 @@ def budget_cost(costs: torch.Tensor, target: float, form: str = 'relative') -> t
         form: as in `cost_weights`.
     """
     off = costs / target - 1
-    if form == 'expected':
+    if form in ('expected', 'multiplier'):
         return off
     return off.abs() if form == 'two-sided' else off.clamp(min=0)
 
@@ -92,11 +92,14 @@ def cost_weights(
               Like 'absolute', it prefers distributions whose samples vary little in cost.
             * 'expected': the gradient of beta max(0, FLOPS(alpha) / TAR - 1), where FLOPS(alpha) is the mean over the
               samples; it has no such preference.
+            * 'multiplier': 0: not by the samples, but by `multiplier.py`, after the step.
         normalizer: C(alpha), if known, instead of the mean over the samples ('relative' only).
 
     Raises:
         ValueError: an unknown form.
     """
+    if form == 'multiplier':
+        return torch.zeros_like(costs)
     if form in ('absolute', 'two-sided'):
         return beta * costs / len(costs)
     if form == 'expected':

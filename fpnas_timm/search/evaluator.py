@@ -6,7 +6,7 @@ In distributed runs (`torchrun`) the processes divide the data of a step or its 
 """
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
@@ -219,11 +219,13 @@ class SuperNetEvaluator:
         """Multiply-adds of the stand-alone network."""
         return self._macs(arch)
 
-    def decode(self, distribution: Distribution, window: tuple[int, int] | None, count: int) -> list[Choices]:
-        """The `count` most probable different networks whose multiply-adds are within `window`, proven optimal."""
+    def decode(
+            self, distribution: Distribution, windows: Mapping[str, tuple[float, float]], count: int
+    ) -> list[Choices]:
+        """The `count` most probable different networks within the windows of `macs` and `params`, proven optimal."""
         found = decode_ranked(
-            self.net.space, distribution.log_probs(), count, macs=window, num_classes=self.cost_classes,
-            in_chans=self.net.in_chans,
+            self.net.space, distribution.log_probs(), count, macs=windows.get('macs'), params=windows.get('params'),
+            num_classes=self.cost_classes, in_chans=self.net.in_chans,
         )
         return [network.choices for network in found]
 

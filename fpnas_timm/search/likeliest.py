@@ -12,11 +12,12 @@ MAX_RANKED = 1_000_000  # number of architectures that are tried
 
 
 def first_within(
-        distribution: Distribution, cost: Callable[[Choices], float], low: float, high: float, count: int
+        distribution: Distribution, allowed: Callable[[Choices], bool], asked: str, count: int
 ) -> list[Choices]:
-    """The `count` most probable different architectures with low <= cost <= high, most probable first.
+    """The `count` most probable different architectures that are `allowed`, most probable first.
 
     Architectures that the space describes in the same way are one. There are fewer if fewer are among those tried.
+    `asked` says in a message what is allowed.
 
     Raises:
         InfeasibleError: there is none.
@@ -24,11 +25,11 @@ def first_within(
     found: dict[str, Choices] = {}
     tried = 0
     for arch, _ in itertools.islice(distribution.ranked(), MAX_RANKED):
-        if low <= cost(arch) <= high:
+        if allowed(arch):
             found.setdefault(distribution.space.describe(arch), arch)
         tried += 1
         if len(found) == count:
             break
     if not found:
-        raise InfeasibleError(f'none of the {tried:,} most probable architectures costs {low:g} to {high:g}')
+        raise InfeasibleError(f'none of the {tried:,} most probable architectures costs {asked}')
     return list(found.values())

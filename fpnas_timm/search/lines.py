@@ -11,6 +11,7 @@ from .strategies import AnySearch
 __all__ = ['epoch_text', 'result_figures', 'state_files', 'step_texts', 'write_state']
 
 DISTRIBUTION = 'distribution.safetensors'
+BETA = 'multiplier_'
 
 
 def step_texts(figures: Mapping[str, float]) -> dict[str, str]:
@@ -35,7 +36,9 @@ def epoch_text(row: Mapping[str, Any]) -> str:
         ]
     else:
         entropy = [f'entropy {row["entropy"]:.2f} nats'] if 'entropy' in row else []
+        betas = [f'{row[key]:.2f} ({key.removeprefix(BETA)})' for key in row if key.startswith(BETA)]
         shown = [f'loss {row["train_loss"]:.3f}', f'K {row["k"]:.1f}', *entropy, f'{cost} expected']
+        shown += [f'beta {", ".join(betas)}'] if betas else []
     return '  '.join([*shown, f'{row["seconds"]:.0f} s'])
 
 

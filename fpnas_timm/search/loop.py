@@ -6,8 +6,8 @@ table of measured accuracies, or anything else that can score architectures.
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -15,9 +15,11 @@ import torch
 from ..errors import NonFiniteError, RunError, UsageError
 from ..runs.processes import Stop
 from ..spaces import Choices, SearchSpace
+from ..spaces.costs import AdditiveCost
+from .budgets import Budgets
 from .distribution import KINDS, Distribution, Factorized, Joint
 from .diverged import not_finite
-from .estimator import COST_FORMS, adaptive_num_samples, budget_cost, sample_weights, surrogate
+from .estimator import COST_FORMS, adaptive_num_samples, sample_weights, surrogate
 from .likeliest import first_within
 from .sampled import add_sampled, new_sampled
 
@@ -68,8 +70,9 @@ class SearchConfig:
         weight_samples: train the weights on only the first of the K architectures; None: on all.
         beta: weight of the cost in the loss.
         target: cost up to which there is no penalty, in the evaluator's unit (multiply-adds); None: no budget.
+        targets: budgets of other additive costs of the search, by their names; their penalties are added.
         tolerance: the final architecture costs between target * (1 - tolerance) and target.
-        cost_form: 'relative' (as in the paper), 'absolute', 'expected' or 'two-sided', see `cost_weights`.
+        cost_form: 'relative' (the paper's), 'absolute', 'expected', 'two-sided' or 'multiplier', see `cost_weights`.
         baseline: subtract the mean weight, see `sample_weights`.
         temperature: divides the log-likelihoods; the paper uses 1.
         alpha_lr: Adam's learning rate for alpha.
@@ -84,6 +87,7 @@ class SearchConfig:
     weight_samples: int | None = None
     beta: float = 0.0
     target: float | None = None
+    targets: Mapping[str, float] = field(default_factory=dict)
     tolerance: float = 0.02
     cost_form: str = 'relative'
     baseline: bool = True
@@ -113,6 +117,7 @@ class SearchConfig:
             ),
             (self.beta >= 0, f'beta {self.beta}: expected 0 or more'),
             (self.target is None or self.target > 0, f'target {self.target}: expected a number above 0'),
+            *((t > 0, f'target {t} of {name}: expected a number above 0') for name, t in self.targets.items()),
             (0 < self.tolerance < 1, f'tolerance {self.tolerance}: expected a fraction between 0 and 1'),
             (self.cost_form in COST_FORMS, f'cost_form {self.cost_form!r}: expected one of {", ".join(COST_FORMS)}'),
             (self.temperature > 0, f'temperature {self.temperature}: expected a number above 0'),
@@ -140,8 +145,9 @@ class Search:
             evaluator: Evaluator,
             config: SearchConfig,
             seed: int = 0,
-            decode: Callable[[Distribution, tuple[int, int] | None, int], list[Choices]] | None = None,
+            decode: Callable[[Distribution, Mapping[str, tuple[float, float]], int], list[Choices]] | None = None,
             check_in_sync: Callable[[torch.Tensor], None] | None = None,
+            costs: Sequence[AdditiveCost] = (),
     ) -> None:
         """
         Args:
@@ -149,11 +155,11 @@ class Search:
             evaluator: scores the architectures of the space.
             config: the settings.
             seed: random seed for sampling architectures.
-            decode: solver for `finalists`: (distribution, (low, high), count) -> the `count` most probable different
-                architectures with low <= cost <= high, most probable first; of all if None instead of (low, high)
-                (default: try the architectures in order of decreasing probability).
+            decode: solver for `finalists`: (distribution, `budgets.windows`, count) -> the `count` most probable
+                different architectures within them, most probable first (default: try the architectures in order).
             check_in_sync: for distributed searches: called with alpha before every update, must raise RunError if
                 alpha differs between processes (default: no check).
+            costs: additive costs, the evaluator's first; for the cost form 'multiplier' and for `config.targets`.
         """
         self.space = space
         self.evaluator = evaluator
@@ -165,6 +171,7 @@ class Search:
         self.history: list[dict[str, Any]] = []
         self._sums: dict[str, float] = {}
         self._sampled = new_sampled()
+        self.budgets = Budgets(config, evaluator.cost, costs)
         self._set_distribution(Joint(space) if config.joint_epoch == 0 else Factorized(space))
 
     def _set_distribution(self, distribution: Distribution) -> None:
@@ -255,13 +262,15 @@ class Search:
     def _update_alpha(self, archs: list[Choices], log_likelihoods: torch.Tensor, costs: torch.Tensor) -> None:
         """One Adam step with the gradient of equation (2)."""
         config = self.config
-        over = budget_cost(costs, config.target, config.cost_form) if config.target else torch.zeros_like(costs)
+        over = self.budgets.over(archs, costs)
         weights = sample_weights(
             log_likelihoods, over, config.beta, config.cost_form, config.temperature, config.baseline
         )
         self.optimizer.zero_grad()
         surrogate(self.distribution, archs, weights).backward()
         self.optimizer.step()
+        done = self.epoch - config.warmup_epochs + (self.step + 1) / self.evaluator.steps_per_epoch
+        self.budgets.meet(self.distribution, done / (config.epochs - config.warmup_epochs))
 
     def _end_epoch(self) -> None:
         steps = self.evaluator.steps_per_epoch
@@ -275,6 +284,7 @@ class Search:
             'num_samples': self.num_samples,
             'most_probable': self.space.describe(mode),
             'most_probable_cost': self.evaluator.cost(mode),
+            **self.budgets.figures(self.distribution),
             'marginals': [
                 {v: [round(p, 5) for p in probs] for v, probs in g.items()} for g in self.distribution.marginals()
             ],
@@ -289,7 +299,7 @@ class Search:
         Raises:
             InfeasibleError: as `finalists`.
         """
-        return self.distribution.most_probable() if self.config.target is None else self.finalists(1)[0]
+        return self.finalists(1)[0] if self.budgets.windows else self.distribution.most_probable()
 
     def finalists(self, count: int) -> list[Choices]:
         """The `count` most probable different architectures within the budget, most probable first; fewer if there are.
@@ -297,18 +307,12 @@ class Search:
         Raises:
             InfeasibleError: no architecture that was tried costs between target * (1 - tolerance) and target.
         """
-        target = self.config.target
-        low, high = (-math.inf, math.inf) if target is None else (target * (1 - self.config.tolerance), target)
         if self.decode is not None:
-            window = None if target is None else (math.ceil(low), math.floor(high))
-            return self.decode(self.distribution, window, count)
-        return first_within(self.distribution, self.evaluator.cost, low, high, count)
+            return self.decode(self.distribution, self.budgets.windows, count)
+        return first_within(self.distribution, self.budgets.allow, self.budgets.asked, count)
 
     def state_dict(self) -> dict[str, Any]:
-        """The complete state: alpha and its optimizer, the generator, epoch and step, history, the evaluator's state.
-
-        The evaluator's tensors are not copied: save them before the search continues.
-        """
+        """The complete state; the evaluator's tensors are not copied: save them before the search continues."""
         return {
             'kind': self.distribution.kind,
             'alpha': self.distribution.alpha.detach().clone(),
@@ -319,6 +323,7 @@ class Search:
             'num_samples': self.num_samples,
             'sums': dict(self._sums),
             'sampled': copy.deepcopy(self._sampled),
+            'budgets': self.budgets.state_dict(),
             'history': list(self.history),
             'evaluator': self.evaluator.state_dict(),
         }
@@ -339,4 +344,5 @@ class Search:
         self.epoch, self.step, self.num_samples = state['epoch'], state['step'], state['num_samples']
         self._sums, self.history = dict(state['sums']), list(state['history'])
         self._sampled = copy.deepcopy(state.get('sampled') or new_sampled())  # None: of an earlier version
+        self.budgets.load_state_dict(state.get('budgets'))
         self.evaluator.load_state_dict(state['evaluator'])

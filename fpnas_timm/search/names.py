@@ -1,8 +1,8 @@
 """Names used by both the options of a search and its code. Does not import torch, so that `--help` is fast."""
 
 __all__ = [
-    'ARGS_FILE', 'AROUND', 'CANDIDATES', 'CHECKPOINT', 'COST_FORMS', 'DEFAULT_FINALISTS', 'HISTORY', 'PREVIOUS',
-    'RECORD', 'REPORT', 'RESULT', 'SPACE_FILE', 'STRATEGIES', 'WEIGHT_ARCHS', 'WEIGHT_DRAWS', 'WORK_SPLITS',
+    'ARGS_FILE', 'AROUND', 'CANDIDATES', 'CHECKPOINT', 'COST_FORMS', 'DEFAULT_FINALISTS', 'HISTORY', 'MULTIPLIER',
+    'PREVIOUS', 'RECORD', 'REPORT', 'RESULT', 'SPACE_FILE', 'STRATEGIES', 'WEIGHT_ARCHS', 'WEIGHT_DRAWS', 'WORK_SPLITS',
 ]
 
 ARGS_FILE = 'args.yaml'  # the options of a search, in its folder
@@ -13,7 +13,8 @@ CANDIDATES = 'candidates.jsonl'  # of a search without a distribution: what was 
 RESULT, REPORT = 'result.json', 'report.html'
 CHECKPOINT, PREVIOUS = 'last.pt', 'last.previous.pt'  # its state, and that of one epoch before
 AROUND = 'around'  # --space: the space around the source of --init-from
-COST_FORMS = ('relative', 'absolute', 'expected', 'two-sided')  # see `estimator.budget_cost`
+COST_FORMS = ('relative', 'absolute', 'expected', 'two-sided', 'multiplier')  # see `estimator.cost_weights`
+MULTIPLIER = COST_FORMS[-1]
 WEIGHT_ARCHS = ('sampled', 'largest', 'sandwich')  # see `weight_training.StepArchs`
 WEIGHT_DRAWS = ('search', 'uniform', 'budget')
 STRATEGIES = ('fp-nas', 'evolution', 'random')  # see `strategy`

@@ -14,7 +14,7 @@ from ..runs.options import OptionGroup
 from ..runs.parser import Parser, check_order, default_workers, known_options, load_yaml, set_options
 from ..runs.values import Range
 from ..spaces.budgets import quantity
-from .names import AROUND, COST_FORMS, STRATEGIES, WEIGHT_ARCHS, WEIGHT_DRAWS, WORK_SPLITS
+from .names import AROUND, COST_FORMS, MULTIPLIER, STRATEGIES, WEIGHT_ARCHS, WEIGHT_DRAWS, WORK_SPLITS
 from .saved import AUTO, folder_to_resume, resumed
 from .strategy_options import FP_NAS, ONLY, add_final_options, add_strategy_options, check_strategy
 
@@ -31,6 +31,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         'img_size': row.img_size,
         'target_macs': row.macs * 1e6,
         'target_num_classes': 1000,  # the target is for the ImageNet model, even if the search uses fewer classes
+        'cost_form': 'relative',
         'temperature': 1.0,
         'alpha_lr': 0.01,
         **SEARCH_SETTINGS,
@@ -47,7 +48,7 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
         prog=prog,
         description='FP-NAS: search a network for your images and your budget of multiply-adds.',
         epilog=f'example: {prog} --space fpnas_s1pp --data-dir DIR --img-size 32 --target-macs 3M --epochs 20 '
-        '--warmup-epochs 4 --joint-epoch 10 --lam 0.25 --beta 0.3 --output OUT',
+        '--warmup-epochs 4 --joint-epoch 10 --lam 0.25 --output OUT',
     )
     add = OptionGroup(parser, 'run')
     add('--output', None, 'folder to write to; must not contain a search yet', metavar='OUT')
@@ -72,9 +73,11 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add('--strategy', FP_NAS, "how to search: 'fp-nas', the paper's method; 'evolution' or 'random', baselines on the "
         'same supernet', choices=STRATEGIES)
     add('--target-macs', None, 'budget of multiply-adds, such as 3M or 0.4G', parse=quantity, type=float, metavar='N')
-    add('--target-num-classes', None, 'number of classes that the multiply-adds are counted for', type=int,
+    add('--target-params', None, 'budget of parameters, such as 300K or 5.3M, alone or beside --target-macs',
+        parse=quantity, type=float, metavar='N')
+    add('--target-num-classes', None, 'number of classes that the budgets are counted for', type=int,
         otherwise="the data's")
-    add('--tolerance', 0.02, 'the result has between (1 - X) * target and target multiply-adds')
+    add('--tolerance', 0.02, 'the result has between (1 - X) * target and target, of each budget')
     add('--epochs', EPOCHS, 'number of epochs')
     add('--warmup-epochs', 4, 'number of initial epochs in which alpha is frozen')
     add('--joint-epoch', None, 'epoch at which the distribution becomes joint; 0: from the start', type=int,
@@ -83,9 +86,10 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add('--num-samples', None, 'use this fixed K', type=int, otherwise='adaptive, see --lam')
     add('--weight-samples', None, 'train the weights on only this many of the K architectures; evolution and random '
         'train them on this many uniformly drawn ones', type=int, otherwise='all, or 1; 2 beside the largest')
-    add('--beta', 0.3, 'weight of the cost in the loss')
-    add('--cost-form', 'relative', "form of the cost in the loss. 'relative': as in the paper; 'absolute' ends below "
-        "the budget, 'expected' and 'two-sided' at the budget", choices=COST_FORMS)
+    add('--beta', 0.3, "weight of the cost in the loss, for the cost forms other than 'multiplier'")
+    add('--cost-form', 'multiplier', "form of the cost in the loss. 'multiplier' meets the budget without a beta; the "
+        "others need one. 'relative': as in the paper and its presets; 'absolute' ends below the budget, 'expected' "
+        "and 'two-sided' near it", choices=COST_FORMS)
     add('--temperature', None, 'divides the log-likelihoods; the presets use 1', type=float,
         otherwise='the number of images of a step, which makes them means')
     add('--no-baseline', False, 'do not subtract the mean weight of the samples')
@@ -196,6 +200,8 @@ def _resolved(
     if args.resume is None:
         check_strategy(args, build_parser(), direct, {k.replace('-', '_') for k in config})
     _fit_to_epochs(args, asked, preset)
+    if 'beta' in asked and args.cost_form == MULTIPLIER and not args.resume and os.environ.get('RANK', '0') == '0':
+        _logger.warning('--beta %g is not used: --cost-form %s finds it', args.beta, MULTIPLIER)
     if args.init_from and 'space' not in asked:
         args.space = AROUND
     _check(args)

@@ -112,6 +112,7 @@ def write_result(setup: 'Setup', final: Finals, model: FPNAS) -> None:
         'macs': best.macs,
         'params': best.params,
         'target_macs': target,
+        'target_params': search.config.targets.get('params'),
         'supernet_top1': round(best.inherited_top1, 4),
         'supernet_top1_images': best.images,
         **result_figures(search, final.candidates[final.ranked()[0]].choices),

@@ -38,7 +38,7 @@ from .loop import SearchConfig
 from .names import AROUND, SPACE_FILE
 from .saved import saved_space
 from .start import open_start, space_of, start, start_record
-from .strategies import AnySearch, candidate_config, create_search
+from .strategies import AnySearch, budget_windows, candidate_config, create_search, other_targets
 from .strategy_options import FP_NAS
 from .weight_training import BESIDE_LARGEST
 
@@ -200,6 +200,7 @@ def search_config(args: Namespace) -> SearchConfig:
         weight_samples=args.weight_samples or (None if args.weight_archs == 'sampled' else BESIDE_LARGEST),
         beta=args.beta,
         target=args.target_macs,
+        targets=other_targets(args),
         tolerance=args.tolerance,
         cost_form=args.cost_form,
         baseline=not args.no_baseline,
@@ -207,19 +208,23 @@ def search_config(args: Namespace) -> SearchConfig:
 
 
 def check_target(space: MBConvSpace, config: SearchConfig | CandidateConfig, num_classes: int, in_chans: int) -> None:
-    """Raise UsageError if no architecture of the space is within the budget of multiply-adds."""
-    if config.target is None:
-        return
-    window = (math.ceil(config.target * (1 - config.tolerance)), math.floor(config.target))
-    if window[0] > window[1]:
-        raise UsageError(
-            f'--target-macs {config.target:g} with --tolerance {config.tolerance:g}: no whole number lies between '
-            'them; write 66M for 66 million'
-        )
-    try:
-        decode(space, Factorized(space).log_probs(), macs=window, num_classes=num_classes, in_chans=in_chans)
-    except InfeasibleError as e:
-        raise UsageError(f'--target-macs {config.target:,.0f}: {e}') from None
+    """Raise UsageError if no architecture of the space is within the budgets, of each alone or of all at once."""
+    windows = budget_windows(config)
+    for name, (low, high) in windows.items():
+        if low > high:
+            target = config.target if name == 'macs' else config.targets[name]
+            raise UsageError(
+                f'--target-{name} {target:g} with --tolerance {config.tolerance:g}: no whole number lies between '
+                'them; write 66M for 66 million'
+            )
+    uniform = Factorized(space).log_probs()
+    for names in [[name] for name in windows] + ([[*windows]] if len(windows) > 1 else []):
+        macs, params = (windows[name] if name in names else None for name in ('macs', 'params'))
+        try:
+            decode(space, uniform, macs=macs, params=params, num_classes=num_classes, in_chans=in_chans)
+        except InfeasibleError as e:
+            options = ' and '.join(f'--target-{name} {windows[name][1]:,}' for name in names)
+            raise UsageError(f'{options}{" exclude each other" if len(names) > 1 else ""}: {e}') from None
 
 
 def weight_window(args: Namespace) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ import torch
 
 from ..runs.processes import log_on_primary
 from ..spaces import MBConvSpace
+from ..spaces.costs import network_costs
 from .candidates import CandidateConfig, CandidateSearch, RandomDraws, Strategy
 from .evaluator import SuperNetEvaluator
 from .evolution import Evolution, EvolutionConfig
@@ -17,7 +18,7 @@ from .strategy_options import EVOLUTION
 from .weight_training import BESIDE_LARGEST
 from .within import Draw, network_sampler
 
-__all__ = ['AnySearch', 'candidate_config', 'create_search']
+__all__ = ['AnySearch', 'budget_windows', 'candidate_config', 'create_search', 'other_targets']
 
 AnySearch = Search | CandidateSearch
 
@@ -33,9 +34,23 @@ def candidate_config(args: Namespace) -> CandidateConfig:
         evaluations=args.evaluations,
         weight_samples=args.weight_samples or (1 if args.weight_archs == 'sampled' else BESIDE_LARGEST),
         target=args.target_macs,
+        targets=other_targets(args),
         tolerance=args.tolerance,
         together=max(TOGETHER, args.world_size),
     )
+
+
+def other_targets(args: Namespace) -> dict[str, float]:
+    """The budgets of other costs than the multiply-adds."""
+    return {} if args.target_params is None else {'params': args.target_params}
+
+
+def budget_windows(config: SearchConfig | CandidateConfig) -> dict[str, tuple[int, int]]:
+    """The smallest and the largest `macs` and `params` that the budgets allow; empty without budgets."""
+    targets = {**({} if config.target is None else {'macs': config.target}), **config.targets}
+    return {
+        name: (math.ceil(target * (1 - config.tolerance)), math.floor(target)) for name, target in targets.items()
+    }
 
 
 def create_search(
@@ -44,11 +59,13 @@ def create_search(
     """The search, in its initial state."""
     check: Callable[[torch.Tensor], None] | None = evaluator.check_in_sync if args.world_size > 1 else None
     if isinstance(config, SearchConfig):
-        return Search(space, evaluator, config, args.seed, evaluator.decode, check)
+        costs = network_costs(space, evaluator.cost_classes, evaluator.net.in_chans)
+        return Search(space, evaluator, config, args.seed, evaluator.decode, check, costs)
     sampler = None
-    if config.target is not None:
-        window = (math.ceil(config.target * (1 - config.tolerance)), math.floor(config.target))
-        sampler = network_sampler(space, window, None, evaluator.cost_classes, evaluator.net.in_chans)
+    windows = budget_windows(config)
+    if windows:
+        macs, params = windows.get('macs'), windows.get('params')
+        sampler = network_sampler(space, macs, params, evaluator.cost_classes, evaluator.net.in_chans)
     draw: Draw = sampler or space.sample
     strategy: Strategy = RandomDraws(draw)
     if args.strategy == EVOLUTION:

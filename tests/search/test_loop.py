@@ -218,8 +218,8 @@ def test_finalists_are_the_most_probable_ones(target: float | None) -> None:
     assert search.finalists(5) == ordered[:5]
     assert search.finalists(10_000) == ordered
     assert search.finalists(1) == [search.result()]
-    search.decode = lambda distribution, window, count: [(distribution, window, count)]
-    assert search.finalists(3) == [(search.distribution, (144, 160) if target else None, 3)]
+    search.decode = lambda distribution, windows, count: [(distribution, windows, count)]
+    assert search.finalists(3) == [(search.distribution, {'cost': (144, 160)} if target else {}, 3)]
 
 
 def test_finalists_are_different() -> None:
