@@ -5,6 +5,7 @@ with 3 choices each. What an evaluation tells is as noisy as in a real search: t
 the same images for all architectures of a step. Every method gets the same number of evaluated architectures.
 
     python benchmarks/search/tabular.py --table ../shared/data/nas-bench-macro_cifar10.json
+    python benchmarks/search/tabular.py show    # the table with targets again, from benchmarks/results/tabular.json
 """
 
 import argparse
@@ -20,14 +21,23 @@ import torch
 
 from fpnas_timm.search.candidates import CandidateConfig, CandidateSearch, RandomDraws, Strategy
 from fpnas_timm.search.evolution import Evolution, EvolutionConfig
+from fpnas_timm.search.fitted import fitting_alpha_lr
 from fpnas_timm.search.loop import Search, SearchConfig
 from fpnas_timm.spaces import SearchSpace
+from fpnas_timm.spaces.costs import AdditiveCost, tabulated
 
 IMAGES = 128
 SHARED = 0.5  # share of an image's difficulty that is the same for all architectures
 RIGHT, WRONG = math.log(0.97), math.log(0.1)  # log-probability of the right class where the network is right or wrong
 PAPER = {'lam': 1.0, 'alpha_lr': 0.03}
 OURS = {**PAPER, 'temperature': IMAGES}
+FORMS = (  # of the cost, with beta and temperature; the multiplier has the command line's learning rate of alpha
+    ('multiplier', 0.0, IMAGES), ('relative', 0.3, 1), ('relative', 1.0, 1), ('absolute', 1.0, IMAGES),
+    ('absolute', 2.0, IMAGES), ('expected', 0.3, IMAGES), ('two-sided', 1.0, IMAGES),
+)
+STEPS = 285  # of 2,000 evaluations, about
+TABLE = Path(__file__).parents[3] / 'shared' / 'data' / 'nas-bench-macro_cifar10.json'
+RESULTS = Path(__file__).parents[1] / 'results' / 'tabular.json'
 TABLES = ['methods', 'lengths', 'sampling', 'coarse_to_fine', 'targets']
 
 
@@ -73,6 +83,23 @@ class Table:
         return {}
 
 
+class CountedTable(Table):
+    """A table whose one epoch ends after so many evaluations: as a real search, it knows how far it is."""
+
+    def __init__(self, rows: dict, seed: int, evaluations: int) -> None:
+        super().__init__(rows, seed)
+        self.evaluations, self.taken = evaluations, 0
+
+    def train_step(self, archs) -> float:
+        self.taken += 1
+        return 0.0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The steps so far over the share of the evaluations so far."""
+        return math.ceil(self.taken * self.evaluations / self.evaluated) if self.evaluated else self.evaluations
+
+
 class Budget:
     """Stops the loop after so many evaluated architectures or steps."""
 
@@ -84,13 +111,29 @@ class Budget:
         return self.taken == self.steps or (self.evaluations is not None and self.table.evaluated >= self.evaluations)
 
 
-def search(rows, space, seed, evaluations=None, steps=None, on_step=None, steps_per_epoch=10**9, epochs=1, **settings):
-    """A search; the table knows no epochs, so that the whole of it is one, where nothing depends on them."""
-    table = Table(rows, seed)
-    table.steps_per_epoch = steps_per_epoch
-    found = Search(space, table, SearchConfig(epochs=epochs, **settings), seed)
-    found.run(Budget(table, evaluations, steps), on_step)
+def search(rows, space, seed, evaluations=None, steps=None, on_step=None, steps_per_epoch=10**9, epochs=1, costs=(),
+           fixed=False, **settings):
+    """A search; the table knows no epochs, so that the whole of it is one, where nothing depends on them.
+
+    `fixed`: the search knows that it ends after `evaluations`.
+    """
+    table = CountedTable(rows, seed, evaluations) if fixed else Table(rows, seed)
+    if not fixed:
+        table.steps_per_epoch = steps_per_epoch
+    found = Search(space, table, SearchConfig(epochs=epochs, **settings), seed, costs=costs)
+    found.run(None if fixed else Budget(table, evaluations, steps), on_step)
     return found
+
+
+def macro_cost(rows: dict) -> AdditiveCost:
+    """The multiply-adds of the table, which are additive along its layers."""
+    return tabulated(Benchmark.space, Table(rows, 0).cost, 'macs', 'multiply-adds')
+
+
+def settings_for(form: str, target: float, beta: float = 0.0, temperature: float = IMAGES) -> dict:
+    """The settings of a search with a budget."""
+    rate = {'alpha_lr': fitting_alpha_lr(STEPS)} if form == 'multiplier' else {}
+    return {**OURS, **rate, 'temperature': temperature, 'target': target, 'beta': beta, 'cost_form': form}
 
 
 def baseline(rows, space, seed, evaluations, name='random', population=100, tournament=10) -> tuple:
@@ -224,37 +267,55 @@ class Benchmark:
 
     def targets(self) -> None:
         """With a budget, at the quartiles of the table's multiply-adds."""
-        print('\nWith a target: the most probable architecture, and the one decoded within 98 to 100 % of the target\n')
-        print('| target | cost | beta | mode: cost / target | decoded | points below the best feasible | worst |')
-        print('|---|---|---|---|---|---|---|')
-        flops = sorted(r['flops'] for r in self.rows.values())
-        for quantile, (form, beta, temperature) in itertools.product(
-            (0.25, 0.5, 0.75),
-            (('relative', 0.3, 1), ('relative', 1.0, 1), ('absolute', 1.0, IMAGES), ('absolute', 2.0, IMAGES),
-             ('expected', 0.3, IMAGES), ('two-sided', 1.0, IMAGES)),
-        ):
+        flops, cost = sorted(r['flops'] for r in self.rows.values()), macro_cost(self.rows)
+        for (form, beta, temperature), quantile in itertools.product(FORMS, (0.25, 0.5, 0.75)):
             target = flops[int(len(flops) * quantile)]
             best = max(r['mean_acc'] for r in self.rows.values() if r['flops'] <= target)
-            settings = {**OURS, 'temperature': temperature, 'target': target, 'beta': beta, 'cost_form': form}
-            found = [search(self.rows, self.space, s, self.evaluations, **settings) for s in self.seeds]
-            modes = [self.table.cost(f.distribution.most_probable()) / target for f in found]
+            settings = settings_for(form, target, beta, temperature)
+            found = [
+                search(self.rows, self.space, s, self.evaluations, costs=[cost], fixed=form == 'multiplier', **settings)
+                for s in self.seeds
+            ]
             results = [f.result() for f in found]
-            gaps = [best - self.table.accuracy(a) for a in results]
-            costs = [self.table.cost(a) / target for a in results]
-            print(
-                f'| {target / 1e6:.1f} M ({quantile:.0%} of the space) | {form} | {beta:g} | {spread(modes)} '
-                f'| {spread(costs)} | {spread(gaps)} | {max(gaps):.2f} |', flush=True,
-            )
+            row = {
+                'target': target, 'quantile': quantile, 'form': form, 'beta': beta, 'temperature': temperature,
+                'alpha_lr': settings['alpha_lr'],
+                'mode': [round(self.table.cost(f.distribution.most_probable()) / target, 4) for f in found],
+                'decoded': [round(self.table.cost(a) / target, 4) for a in results],
+                'below_best': [round(best - self.table.accuracy(a), 4) for a in results],
+                'evaluations': statistics.mean(f.evaluator.evaluated for f in found),
+            }
+            show_targets([row], header=(form, quantile) == (FORMS[0][0], 0.25))
+            known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {'targets': {}}
+            known['targets'][f'{quantile} {form} {beta:g}'] = row
+            RESULTS.write_text(json.dumps({'targets': dict(sorted(known['targets'].items()))}, indent=1) + '\n')
+
+
+def show_targets(rows: list[dict], header: bool = True) -> None:
+    """The table with targets of docs/results.md."""
+    if header:
+        print('| target | cost | beta | mode: cost / target | decoded: cost / target | below the best feasible, points '
+              '| worst |')
+        print('|---|---|---|---|---|---|---|')
+    for row in rows:
+        name = f'{row["target"] / 1e6:.1f} M ({row["quantile"]:.0%} of the space)'
+        beta = 'found' if row['form'] == 'multiplier' else f'{row["beta"]:g}'
+        print(
+            f'| {name} | {row["form"]} | {beta} | {spread(row["mode"])} | {spread(row["decoded"])} '
+            f'| {spread(row["below_best"])} | {max(row["below_best"]):.2f} |', flush=True,
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = Path(__file__).parents[3] / 'shared' / 'data' / 'nas-bench-macro_cifar10.json'
-    parser.add_argument('what', nargs='*', default=TABLES, help=f'of {", ".join(TABLES)}; all without')
-    parser.add_argument('--table', type=Path, default=default)
+    parser.add_argument('what', nargs='*', default=TABLES, help=f'of {", ".join(TABLES)}, or show; all without')
+    parser.add_argument('--table', type=Path, default=TABLE)
     parser.add_argument('--seeds', type=int, default=24)
     parser.add_argument('--evaluations', type=int, default=2000)
     args = parser.parse_args()
+    if args.what == ['show']:
+        show_targets(list(json.loads(RESULTS.read_text())['targets'].values()))
+        return
     torch.set_num_threads(1)
     benchmark = Benchmark(json.loads(args.table.read_text()), args.seeds, args.evaluations)
     for what in args.what:
