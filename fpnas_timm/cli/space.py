@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
                         help='fractions of each expansion')
     around.add_argument('--channels', type=float, nargs='+', default=[0.5, 0.625, 0.75, 0.875, 1.0], metavar='X',
                         help="fractions of each group's channels")
+    around.add_argument('--blocks', action='store_true', help='choices of its own for each block of a group')
     around.add_argument('--divisor', type=int, default=4, metavar='N', help='channels are multiples of this')
     around.add_argument('--img-size', type=int, metavar='N', help="height and width of the images")
     return parser
@@ -105,7 +106,8 @@ def _around(args: argparse.Namespace) -> None:
             arch = arch.with_img_size(args.img_size)
         space = space_around(
             arch, kernels=not args.fixed_kernels, bypass=not args.no_bypass, expansion=args.expansion,
-            channels=args.channels, divisor=args.divisor, name=_name(args.arch or args.arch_file),
+            channels=args.channels, divisor=args.divisor, blocks=args.blocks,
+            name=_name(args.arch or args.arch_file),
         )
     except ValueError as e:
         raise UsageError(str(e)) from None

@@ -73,8 +73,11 @@ def course(history: Sequence[Mapping[str, Any]], target: float | None = None) ->
         middle.axhline(target / 1e6, color=INK, linewidth=0.8, label='target')
     middle.set(ylabel='multiply-adds, millions', ylim=(0, None))
     middle.legend(frameon=False)
-    right.plot(epochs, [row['train_loss'] for row in history], color=CLOSE[0])
-    right.set(ylabel='training loss, nats per image')
+    what, label = ('train_loss', 'training loss, nats per image')
+    if what not in history[0]:  # a supernet that is not trained
+        what, label = 'log_likelihood', 'log-likelihood of a step, nats'
+    right.plot(epochs, [row[what] for row in history], color=CLOSE[0])
+    right.set(ylabel=label)
     for axes in (left, middle, right):
         _phases(axes, history)
         axes.set_xlabel('epochs')

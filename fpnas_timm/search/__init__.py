@@ -8,7 +8,9 @@
 * `budgets`: the budgets of a search, in its loss and in its result
 * `multiplier`, `mode`: budgets that a search meets by itself: the expected cost and the mode
 * `sampled`: what of the sampled architectures is recorded
+* `image_evaluator`: what every evaluator of a search on images has
 * `evaluator`: the evaluator that trains and scores a supernet
+* `fitted_evaluator`: the evaluator of sub-networks of a trained network, fitted by least squares
 * `weight_training`: which architectures a step trains, with which loss; the average of the weights
 * `work_split`: how several processes divide the work of a step
 * `dataset`, `joined`, `halves`: the images, and which of them train the weights or alpha

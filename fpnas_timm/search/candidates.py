@@ -252,7 +252,8 @@ class CandidateSearch:
         except NonFiniteError as e:
             raise RunError(not_finite(e, archs, self.space, self.epoch, self.step)) from None
         seconds = time.perf_counter() - started
-        return {'k': len(archs), 'cost': sum(costs) / len(costs), 'train_loss': loss, 'seconds': seconds}
+        figures = {'k': len(archs), 'cost': sum(costs) / len(costs), 'seconds': seconds}
+        return figures if loss is None else {**figures, 'train_loss': loss}
 
     def _score_next(self) -> tuple[int, dict[str, float]]:
         """Score the next candidates: their number, 0 if no other architecture was found, and the step's metrics."""

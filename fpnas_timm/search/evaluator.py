@@ -4,11 +4,9 @@ What several architectures of a step have in common is computed once (`model/sha
 
 In distributed runs (`torchrun`) the processes divide the data of a step or its architectures (`work_split.py`).
 """
-import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -16,22 +14,20 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..arch import Arch
-from ..arch.cost import Cost, cost
-from ..errors import NonFiniteError, RunError, UsageError
+from ..errors import NonFiniteError, UsageError
 from ..model import shared_pass
 from ..model.supernet import SuperNet
 from ..runs.checkpoints import random_state, set_random_state
 from ..spaces import Choices
-from ..spaces.ranked import decode_ranked
-from .distribution import Distribution
 from .halves import HalfLoader
+from .image_evaluator import ImageEvaluator, on_cpu
 from .weight_training import StepArchs, StepLoss, WeightAverage
 from .work_split import WorkSplit
 
 __all__ = ['SuperNetEvaluator']
 
 
-class SuperNetEvaluator:
+class SuperNetEvaluator(ImageEvaluator):
     """An `Evaluator` (see `loop.py`) that trains and scores the sub-networks of a supernet."""
 
     def __init__(
@@ -85,46 +81,24 @@ class SuperNetEvaluator:
         Raises:
             UsageError: an unknown name, distillation without the largest one, or no architecture in the window.
         """
+        super().__init__(
+            net, next(net.parameters()).device, train_loader, val_loader, autocast, accum_steps, cost_classes, split,
+            memory_format, val_class_weights,
+        )
         self.net = net
-        self.train_loader, self.val_loader = train_loader, val_loader
         self.optimizer, self.scheduler, self.loss_fn = optimizer, scheduler, loss_fn
-        self.autocast, self.scaler, self.clip_grad = autocast, scaler, clip_grad
-        self.accum_steps = accum_steps
-        self.split = split or WorkSplit()
-        self.memory_format = memory_format
-        self.device = next(net.parameters()).device
-        self.val_class_weights = None
-        if val_class_weights is not None:
-            self.val_class_weights = torch.tensor(val_class_weights, dtype=torch.float32, device=self.device)
+        self.scaler, self.clip_grad = scaler, clip_grad
         if distill and weight_archs == 'sampled':
             raise UsageError(f'distill {distill:g}: the others learn from the largest: expected weight_archs sandwich')
-        self.cost_classes = cost_classes or net.num_classes
         self.step_archs = StepArchs(
             net.space, weight_archs, weight_draws, seed, weight_window, self.cost_classes, net.in_chans
         )
         self.step_loss = StepLoss(loss_fn, distill)
         self.average = WeightAverage(net, weight_ema) if weight_ema is not None else None
-        self.steps_per_epoch = min(train_loader.steps, val_loader.steps)
         self.updates = 0
-        self._arch = lru_cache(4096)(net.space.to_arch)
-        self._macs = lru_cache(65536)(lambda choices: self.full_cost(self._arch(choices)).macs)
-        self._train: Iterator = iter(())
-        self._val: Iterator | None = None
-        self._start = (0, 0)
-
-    def start_epoch(self, epoch: int, step: int) -> None:
-        """Start the batches of `epoch` at `step`; the validation half is only loaded in epochs that use it."""
-        self._start = epoch, step
-        self._train = self.train_loader.start(epoch, step)
-        self._val = None
-
-    def close(self) -> None:
-        """End the DataLoader workers; `start_epoch` starts new ones."""
-        self.train_loader.close()
-        self.val_loader.close()
 
     @property
-    def scored(self) -> SuperNet:
+    def scored(self) -> SuperNet:  # type: ignore[override]
         """The supernet that scores the architectures and that the result is extracted from: the average, if any."""
         return self.average.net if self.average is not None and self.updates else self.net
 
@@ -188,56 +162,16 @@ class SuperNetEvaluator:
     @torch.no_grad()
     def log_likelihoods(self, archs: Sequence[Choices]) -> torch.Tensor:
         """log P(y_val|X_val, w, A_k): log-probability of the true class, summed over the batch, float64, (K,)."""
-        if self._val is None:
-            self._val = self.val_loader.start(*self._start)
         net, networks = self.scored, [self._arch(arch) for arch in archs]
         sums = torch.zeros(len(archs), dtype=torch.float64, device=self.device)
         own = self.split.own(networks)
         for _ in range(self.accum_steps):
-            images, target = self._next(self._val)
+            images, target = self.val_batch()
             for equal, logits in shared_pass.score(net, images, [networks[k] for k in own], self.autocast):
                 loss = F.cross_entropy(logits.float(), target, self.val_class_weights, reduction='sum')
                 for i in equal:
                     sums[own[i]] -= loss
         return on_cpu(self.split.gathered(sums)).sum(0)
-
-    def use_batches(self, batches: Iterator) -> None:
-        """Let `log_likelihoods` take these batches of images and classes, instead of those of the epoch."""
-        self._val = batches
-
-    def check_in_sync(self, alpha: torch.Tensor) -> None:
-        """Raise RunError unless alpha is bitwise identical on all processes."""
-        prints = self.split.gathered(torch.tensor(fingerprint(alpha), dtype=torch.float64, device=self.device))
-        if (prints != prints[0]).any():
-            raise RunError('the processes no longer hold the same architecture parameters; the last checkpoint is kept')
-
-    def full_cost(self, arch: Arch) -> Cost:
-        """Multiply-adds and parameters of the stand-alone network, with the budget's number of classes."""
-        return cost(arch, num_classes=self.cost_classes, in_chans=self.net.in_chans)
-
-    def cost(self, arch: Choices) -> int:
-        """Multiply-adds of the stand-alone network."""
-        return self._macs(arch)
-
-    def decode(
-            self, distribution: Distribution, windows: Mapping[str, tuple[float, float]], count: int
-    ) -> list[Choices]:
-        """The `count` most probable different networks within the windows of `macs` and `params`, proven optimal."""
-        found = decode_ranked(
-            self.net.space, distribution.log_probs(), count, macs=windows.get('macs'), params=windows.get('params'),
-            num_classes=self.cost_classes, in_chans=self.net.in_chans,
-        )
-        return [network.choices for network in found]
-
-    def calibration_batches(self, count: int) -> Iterator[torch.Tensor]:
-        """Image batches of the training half, for `SuperNet.extract`."""
-        for _, (images, _) in zip(range(count), self.train_loader.start(0, 0)):
-            yield images.to(self.device, non_blocking=True)
-
-    def _next(self, batches: Iterator) -> tuple[torch.Tensor, torch.Tensor]:
-        images, target = next(batches)
-        images = images.to(self.device, non_blocking=True, memory_format=self.memory_format)
-        return images, target.to(self.device, non_blocking=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights and their average, optimizer, scaler, number of updates and the states of the random generators."""
@@ -262,14 +196,3 @@ class SuperNetEvaluator:
         self.scaler.load_state_dict(state['scaler'])
         self.updates = state['updates']
         set_random_state(state['random'])
-
-
-def on_cpu(values: torch.Tensor) -> torch.Tensor:
-    """The values on the CPU. Only the gradient scaler and `--split archs` make a step wait for a GPU elsewhere."""
-    return values.cpu()
-
-
-def fingerprint(alpha: torch.Tensor) -> int:
-    """A 48-bit hash of the bytes of `alpha`: an integer that float64 represents exactly."""
-    digest = hashlib.blake2b(alpha.detach().cpu().numpy().tobytes(), digest_size=6).digest()
-    return int.from_bytes(digest, 'big')

@@ -13,9 +13,9 @@ from ..runs.checkpoints import load_checkpoint, save_checkpoint
 from ..runs.processes import Stop, from_primary, log_on_primary
 from ..spaces.decode import InfeasibleError
 from .candidates import CandidateSearch
-from .evaluator import fingerprint
 from .finalists import Candidate, Finalist, Finals
 from .folder import stamp
+from .image_evaluator import fingerprint
 from .names import DEFAULT_FINALISTS
 from .strategies import AnySearch
 

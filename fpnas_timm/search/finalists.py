@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from tqdm import tqdm
@@ -22,6 +22,8 @@ from ..runs.processes import Stop, log_on_primary
 from ..spaces import Choices
 from .evaluator import SuperNetEvaluator
 from .finalist_training import FinalistTraining, OpenOptimizer
+from .fitted_evaluator import FittedEvaluator
+from .image_evaluator import ImageEvaluator
 from .scoring import Score, Tick, calibrate, num_batches, score
 
 __all__ = ['Candidate', 'Finalist', 'Finals']
@@ -93,7 +95,7 @@ class Finals:
 
     def __init__(
             self,
-            evaluator: SuperNetEvaluator,
+            evaluator: ImageEvaluator,
             candidates: Sequence[Candidate],
             calibration_batches: int,
             epochs: int,
@@ -115,7 +117,7 @@ class Finals:
         self.calibration_batches = calibration_batches
         self.epochs, self.first_epoch, self.open_optimizer = epochs, first_epoch, open_optimizer
         self.shows_bar = shows_bar
-        self.archs = [evaluator.net.space.to_arch(c.choices) for c in self.candidates]
+        self.archs = [evaluator.space.to_arch(c.choices) for c in self.candidates]
         self.alive = list(range(len(self.candidates)))
         self.round = 0
         self.scores: list[list[Score]] = [[] for _ in self.candidates]
@@ -238,7 +240,8 @@ class Finals:
 
     def _train(self, model: FPNAS, name: str, bar: tqdm, tick: Tick, save: Callable[[], None]) -> None:
         first = self.first_epoch + (self.round - 1) * self.epochs
-        training = FinalistTraining(self.evaluator, model, self.open_optimizer, self.epochs, first)
+        evaluator = cast(SuperNetEvaluator, self.evaluator)  # only its networks are trained on
+        training = FinalistTraining(evaluator, model, self.open_optimizer, self.epochs, first)
         if self._left is not None:
             training.load_state_dict(self._left)
         self._training, self._left = training, None
@@ -252,6 +255,8 @@ class Finals:
 
     def _network(self, index: int) -> FPNAS:
         """The network of a candidate: with the weights that it was trained to, else with the supernet's."""
+        if isinstance(self.evaluator, FittedEvaluator):
+            return self.evaluator.network(self.archs[index])
         model = self.evaluator.scored.extract(self.archs[index])
         if index in self._weights:
             model.load_state_dict(self._weights[index])

@@ -37,7 +37,8 @@ def epoch_text(row: Mapping[str, Any]) -> str:
     else:
         entropy = [f'entropy {row["entropy"]:.2f} nats'] if 'entropy' in row else []
         betas = [f'{row[key]:.2f} ({key.removeprefix(BETA)})' for key in row if key.startswith(BETA)]
-        shown = [f'loss {row["train_loss"]:.3f}', f'K {row["k"]:.1f}', *entropy, f'{cost} expected']
+        loss = [f'loss {row["train_loss"]:.3f}'] if 'train_loss' in row else []
+        shown = [*loss, f'K {row["k"]:.1f}', *entropy, f'{cost} expected']
         shown += [f'beta {", ".join(betas)}'] if betas else []
     return '  '.join([*shown, f'{row["seconds"]:.0f} s'])
 

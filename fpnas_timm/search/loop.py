@@ -34,8 +34,8 @@ class Evaluator(Protocol):
     def start_epoch(self, epoch: int, step: int) -> None:
         """Start at `step` (0 is the first) of `epoch`, with the same batches as in an uninterrupted search."""
 
-    def train_step(self, archs: Sequence[Choices]) -> float:
-        """Update the weights with these architectures on the next training batch; return their mean loss.
+    def train_step(self, archs: Sequence[Choices]) -> float | None:
+        """Update the weights with these on the next training batch; return their mean loss; None without weights.
 
         Raises:
             NonFiniteError: a loss is not finite; the error contains all losses, one per architecture.
@@ -235,7 +235,8 @@ class Search:
         costs = torch.tensor([self.evaluator.cost(arch) for arch in archs], dtype=torch.float64)
         figures = {'entropy': entropy, 'k': k, 'cost': float(costs.mean())}
         try:
-            figures['train_loss'] = self.evaluator.train_step(trained)
+            if (loss := self.evaluator.train_step(trained)) is not None:
+                figures['train_loss'] = loss
             log_likelihoods = None
             if not self.is_warmup:
                 if self.check_in_sync is not None:

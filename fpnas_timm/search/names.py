@@ -2,7 +2,8 @@
 
 __all__ = [
     'ARGS_FILE', 'AROUND', 'CANDIDATES', 'CHECKPOINT', 'COST_FORMS', 'DEFAULT_FINALISTS', 'HISTORY', 'MULTIPLIER',
-    'PREVIOUS', 'RECORD', 'REPORT', 'RESULT', 'SPACE_FILE', 'STRATEGIES', 'WEIGHT_ARCHS', 'WEIGHT_DRAWS', 'WORK_SPLITS',
+    'PREVIOUS', 'RECORD', 'REPORT', 'RESULT', 'SPACE_FILE', 'STRATEGIES', 'SUPERNETS', 'WEIGHT_ARCHS', 'WEIGHT_DRAWS',
+    'WORK_SPLITS',
 ]
 
 ARGS_FILE = 'args.yaml'  # the options of a search, in its folder
@@ -18,5 +19,6 @@ MULTIPLIER = COST_FORMS[-1]
 WEIGHT_ARCHS = ('sampled', 'largest', 'sandwich')  # see `weight_training.StepArchs`
 WEIGHT_DRAWS = ('search', 'uniform', 'budget')
 STRATEGIES = ('fp-nas', 'evolution', 'random')  # see `strategy`
+SUPERNETS = ('fitted', 'trained')  # see `fitted_evaluator` and `evaluator`
 WORK_SPLITS = ('data', 'archs')  # see `work_split.WorkSplit`
 DEFAULT_FINALISTS = 8  # 8 passes over half of the images; an epoch of the search is K of them and K of training

@@ -14,9 +14,16 @@ from ..runs.options import OptionGroup
 from ..runs.parser import Parser, check_order, default_workers, known_options, load_yaml, set_options
 from ..runs.values import Range
 from ..spaces.budgets import quantity
-from .names import AROUND, COST_FORMS, MULTIPLIER, STRATEGIES, WEIGHT_ARCHS, WEIGHT_DRAWS, WORK_SPLITS
+from .names import AROUND, COST_FORMS, MULTIPLIER, STRATEGIES, SUPERNETS, WEIGHT_ARCHS, WEIGHT_DRAWS, WORK_SPLITS
 from .saved import AUTO, folder_to_resume, resumed
-from .strategy_options import FP_NAS, ONLY, add_final_options, add_strategy_options, check_strategy
+from .strategy_options import (
+    FP_NAS,
+    ONLY,
+    add_final_options,
+    add_strategy_options,
+    check_strategy,
+    check_supernet,
+)
 
 __all__ = ['PRESETS', 'build_parser', 'parse_search_args', 'search_options']
 
@@ -70,6 +77,8 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add('--space', 'fpnas_s1pp', "name of one of the paper's spaces, or a .json file (docs/spaces.md)",
         metavar='NAME|FILE')
     add.shared('init_from', 'init_from_model')
+    add('--supernet', None, "with --init-from: 'fitted', by least squares, in seconds; or 'trained' from there",
+        otherwise='fitted with --init-from', choices=SUPERNETS)
     add('--strategy', FP_NAS, "how to search: 'fp-nas', the paper's method; 'evolution' or 'random', baselines on the "
         'same supernet', choices=STRATEGIES)
     add('--target-macs', None, 'budget of multiply-adds, such as 3M or 0.4G', parse=quantity, type=float, metavar='N')
@@ -198,7 +207,8 @@ def _resolved(
     args = parser.parse_args(argv)
     anew, args.resume = args.resume == AUTO, folder_to_resume(args.resume, args.output)
     if args.resume is None:
-        check_strategy(args, build_parser(), direct, {k.replace('-', '_') for k in config})
+        for check in (check_strategy, check_supernet):
+            check(args, build_parser(), direct, {k.replace('-', '_') for k in config})
     _fit_to_epochs(args, asked, preset)
     if 'beta' in asked and args.cost_form == MULTIPLIER and not args.resume and os.environ.get('RANK', '0') == '0':
         _logger.warning('--beta %g is not used: --cost-form %s finds it', args.beta, MULTIPLIER)

@@ -6,7 +6,7 @@ import torch
 
 from ..runs.processes import log_on_primary
 from ..spaces import Choices
-from .evaluator import SuperNetEvaluator
+from .image_evaluator import ImageEvaluator
 
 __all__ = ['FixedScores']
 
@@ -21,7 +21,7 @@ class FixedScores:
     The batches are read once and kept on the device, unless they are more than `MAX_KEPT` bytes.
     """
 
-    def __init__(self, evaluator: SuperNetEvaluator, batches: int = 0) -> None:
+    def __init__(self, evaluator: ImageEvaluator, batches: int = 0) -> None:
         """
         Args:
             evaluator: has the weights and the images.

@@ -14,7 +14,8 @@ from torch import nn
 
 from ..model.network import FPNAS
 from ..model.supernet import Recalibration
-from .evaluator import SuperNetEvaluator
+from .fitted_evaluator import FittedEvaluator
+from .image_evaluator import ImageEvaluator
 
 __all__ = ['Score', 'Tick', 'calibrate', 'num_batches', 'score']
 
@@ -42,19 +43,24 @@ class Score(NamedTuple):
     images: int
 
 
-def num_batches(evaluator: SuperNetEvaluator, calibration_batches: int) -> int:
+def num_batches(evaluator: ImageEvaluator, calibration_batches: int) -> int:
     """How often `calibrate` and `score` together call `tick`."""
+    if isinstance(evaluator, FittedEvaluator):
+        return evaluator.val_loader.rounds(evaluator.split.world_size)
     epoch = evaluator.train_loader.steps * evaluator.accum_steps
     own = math.ceil(calibration_batches / evaluator.split.data_parts)
     return min(own, epoch) + evaluator.val_loader.rounds(evaluator.split.world_size)
 
 
 @torch.no_grad()
-def calibrate(evaluator: SuperNetEvaluator, models: Sequence[FPNAS], count: int, tick: Tick) -> None:
+def calibrate(evaluator: ImageEvaluator, models: Sequence[FPNAS], count: int, tick: Tick) -> None:
     """Set the batch-norm statistics of networks from `count` batches of the training half, those of all processes.
 
-    The networks are then in eval mode. The batches are read once for all of them.
+    The networks are then in eval mode. The batches are read once for all of them. Networks of a `FittedEvaluator` stay
+    as they are: they are fitted to images with these statistics.
     """
+    if isinstance(evaluator, FittedEvaluator):
+        return
     with contextlib.ExitStack() as stack:
         collecting = [stack.enter_context(Recalibration(model)) for model in models]
         for images in evaluator.calibration_batches(math.ceil(count / evaluator.split.data_parts)):
@@ -73,7 +79,7 @@ def calibrate(evaluator: SuperNetEvaluator, models: Sequence[FPNAS], count: int,
 
 
 @torch.no_grad()
-def score(evaluator: SuperNetEvaluator, models: Sequence[FPNAS], tick: Tick) -> list[Score]:
+def score(evaluator: ImageEvaluator, models: Sequence[FPNAS], tick: Tick) -> list[Score]:
     """The scores of networks in eval mode. The images are read once for all of them."""
     weights = _class_weights(evaluator)
     loader, split = evaluator.val_loader, evaluator.split
@@ -110,10 +116,10 @@ def _score_of(sums: Sequence[float]) -> Score:
     )
 
 
-def _class_weights(evaluator: SuperNetEvaluator) -> torch.Tensor:
+def _class_weights(evaluator: ImageEvaluator) -> torch.Tensor:
     """The weight of an image of each class, float64, shape (classes,): as the search weighs its log-likelihoods."""
     half, targets = evaluator.val_loader.half, evaluator.val_loader.batches.targets
-    weights = torch.ones(evaluator.net.num_classes, dtype=torch.float64)
+    weights = torch.ones(evaluator.scored.num_classes, dtype=torch.float64)
     if evaluator.val_class_weights is not None:
         weights = evaluator.val_class_weights.double()
     elif targets is not None:  # drawn so that all classes are equally frequent

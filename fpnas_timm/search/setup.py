@@ -3,6 +3,7 @@
 Only this module and `images` read the options (`args`); all others take plain arguments.
 """
 import math
+import random
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,14 +25,17 @@ from ..runs.timm_checks import check_optimizer, check_policy, make_optimizer
 from ..runs.tracking import Trackers
 from ..spaces import MBConvSpace, get_space
 from ..spaces.decode import InfeasibleError, decode
+from ..transfer.fitted import FittedSuperNet
 from .candidates import CandidateConfig
 from .distribution import Factorized
 from .evaluator import SuperNetEvaluator
 from .final_stage import check_finalists
 from .finalist_training import OpenOptimizer
 from .fitted import fitted
+from .fitted_evaluator import MAX_IMAGES, FittedEvaluator
 from .folder import check_new, fingerprint_of, read_record
-from .halves import Halves
+from .halves import HalfLoader, Halves
+from .image_evaluator import ImageEvaluator
 from .images import create_half_loader, data_config_of, half_class_weights, open_halves, work_split
 from .joined import JoinedImages
 from .loop import SearchConfig
@@ -39,7 +43,7 @@ from .names import AROUND, SPACE_FILE
 from .saved import saved_space
 from .start import open_start, space_of, start, start_record
 from .strategies import AnySearch, budget_windows, candidate_config, create_search, other_targets
-from .strategy_options import FP_NAS
+from .strategy_options import FITTED, FP_NAS
 from .weight_training import BESIDE_LARGEST
 
 __all__ = ['Setup', 'set_up']
@@ -72,7 +76,7 @@ class Setup:
     """
 
     space: MBConvSpace
-    evaluator: SuperNetEvaluator
+    evaluator: ImageEvaluator
     search: AnySearch
     folder: Path
     resume: bool
@@ -117,15 +121,21 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
     torch.backends.cudnn.benchmark = False  # shapes change with every architecture: it would tune all the time
     random_seed(args.seed, 0)  # the same on every process: all start from the same weights
     if space is None and source is not None and args.space == AROUND:
-        space = space_of(source)
+        space = space_of(source, args.supernet)
     space = open_space(args, space)
     config = search_config(args) if args.strategy == FP_NAS else candidate_config(args)
     dataset, halves, names = open_halves(args, dataset)
     weights = half_class_weights(args, dataset, halves)
     check_target(space, config, args.target_num_classes or len(halves.classes), args.in_chans)
-    evaluator = create_evaluator(args, space, dataset, halves, device, weights)
-    if source is not None:
-        start(evaluator.net, source, names)
+    evaluator: ImageEvaluator
+    if args.supernet == FITTED:
+        evaluator = own = create_fitted(args, space, dataset, halves, device, weights)
+        if source is not None:
+            own.fit(source, args.seed, args.rank == 0)
+    else:
+        evaluator = trained = create_evaluator(args, space, dataset, halves, device, weights)
+        if source is not None:
+            start(trained.net, source, names)
     if isinstance(config, SearchConfig):
         config = fitted(
             config, args.temperature, args.alpha_lr, evaluator.steps_per_epoch,
@@ -235,6 +245,37 @@ def weight_window(args: Namespace) -> tuple[int, int] | None:
     return math.ceil(args.target_macs * (1 - share)), math.floor(args.target_macs * (1 + share))
 
 
+def create_loaders(
+        args: Namespace, space: MBConvSpace, dataset: Dataset, halves: Halves
+) -> tuple[HalfLoader, HalfLoader]:
+    """The loaders of the half that trains the weights and of the half that trains alpha."""
+    train_loader = create_half_loader(args, space.img_size, dataset, halves.train, halves.classes, is_training=True)
+    val_loader = create_half_loader(  # of halves of one split, one has a step more or less; of two splits, all differs
+        args, space.img_size, dataset, halves.val, halves.classes, is_training=False,
+        steps=train_loader.steps if isinstance(dataset, JoinedImages) else None,
+    )
+    return train_loader, val_loader
+
+
+def create_fitted(
+        args: Namespace, space: MBConvSpace, dataset: Dataset, halves: Halves, device: torch.device,
+        weights: list[list[float]] | None,
+) -> FittedEvaluator:
+    """The evaluator of `--supernet fitted`, still to be fitted or restored; arguments as for `create_evaluator`."""
+    train_loader, val_loader = create_loaders(args, space, dataset, halves)
+    net = FittedSuperNet(space, len(halves.classes), args.in_chans).to(device)
+    if args.channels_last:
+        net = net.to(memory_format=torch.channels_last)
+    chosen = random.Random(args.seed).sample(halves.train, min(len(halves.train), MAX_IMAGES))
+    fit_loader = create_half_loader(args, space.img_size, dataset, chosen, halves.classes, is_training=False)
+    return FittedEvaluator(
+        net, train_loader, val_loader, fit_loader, low_precision(args.amp, args.amp_dtype, device)[0],
+        args.grad_accum_steps, args.target_num_classes, work_split(args),
+        torch.channels_last if args.channels_last else torch.contiguous_format,
+        weights[1] if weights is not None else None,
+    )
+
+
 def create_evaluator(
         args: Namespace,
         space: MBConvSpace,
@@ -250,11 +291,7 @@ def create_evaluator(
     net = SuperNet(space, len(halves.classes), args.in_chans).to(device)
     if args.channels_last:
         net = net.to(memory_format=torch.channels_last)
-    train_loader = create_half_loader(args, space.img_size, dataset, halves.train, halves.classes, is_training=True)
-    val_loader = create_half_loader(  # of halves of one split, one has a step more or less; of two splits, all differs
-        args, space.img_size, dataset, halves.val, halves.classes, is_training=False,
-        steps=train_loader.steps if isinstance(dataset, JoinedImages) else None,
-    )
+    train_loader, val_loader = create_loaders(args, space, dataset, halves)
     optimizer, scheduler = open_optimizer(
         args, net, args.epochs, min(train_loader.steps, val_loader.steps), args.warmup_lr_epochs
     )

@@ -14,6 +14,7 @@ from ..transfer.classes import said_of_classes
 from ..transfer.sources import Source, open_source, recorded_source
 from ..transfer.supernet import start_supernet
 from .folder import read_record
+from .strategy_options import FITTED
 
 __all__ = ['open_start', 'space_of', 'start', 'start_record']
 
@@ -45,10 +46,19 @@ def open_start(args: argparse.Namespace) -> Source | None:
     return source
 
 
-def space_of(source: Source) -> MBConvSpace:
-    """The space around a source."""
+def space_of(source: Source, supernet: str) -> MBConvSpace:
+    """The space around a source.
+
+    Args:
+        source: the trained network.
+        supernet: how the supernet gets its weights: for a fitted one the channels stay, and each block has choices of
+            its own.
+    """
+    name = f'around {source.name}'
     try:
-        return space_around(source.model.arch, name=f'around {source.name}')
+        if supernet == FITTED:
+            return space_around(source.model.arch, kernels=False, channels=(1.0,), blocks=True, name=name)
+        return space_around(source.model.arch, name=name)
     except ValueError as e:
         raise UsageError(f'--init-from {source.name}: {e}') from None
 

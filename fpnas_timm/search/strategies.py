@@ -10,8 +10,8 @@ from ..runs.processes import log_on_primary
 from ..spaces import MBConvSpace
 from ..spaces.costs import network_costs
 from .candidates import CandidateConfig, CandidateSearch, RandomDraws, Strategy
-from .evaluator import SuperNetEvaluator
 from .evolution import Evolution, EvolutionConfig
+from .image_evaluator import ImageEvaluator
 from .loop import Search, SearchConfig
 from .scores import FixedScores
 from .strategy_options import EVOLUTION
@@ -54,18 +54,18 @@ def budget_windows(config: SearchConfig | CandidateConfig) -> dict[str, tuple[in
 
 
 def create_search(
-        args: Namespace, space: MBConvSpace, evaluator: SuperNetEvaluator, config: SearchConfig | CandidateConfig
+        args: Namespace, space: MBConvSpace, evaluator: ImageEvaluator, config: SearchConfig | CandidateConfig
 ) -> AnySearch:
     """The search, in its initial state."""
     check: Callable[[torch.Tensor], None] | None = evaluator.check_in_sync if args.world_size > 1 else None
     if isinstance(config, SearchConfig):
-        costs = network_costs(space, evaluator.cost_classes, evaluator.net.in_chans)
+        costs = network_costs(space, evaluator.cost_classes, evaluator.in_chans)
         return Search(space, evaluator, config, args.seed, evaluator.decode, check, costs)
     sampler = None
     windows = budget_windows(config)
     if windows:
         macs, params = windows.get('macs'), windows.get('params')
-        sampler = network_sampler(space, macs, params, evaluator.cost_classes, evaluator.net.in_chans)
+        sampler = network_sampler(space, macs, params, evaluator.cost_classes, evaluator.in_chans)
     draw: Draw = sampler or space.sample
     strategy: Strategy = RandomDraws(draw)
     if args.strategy == EVOLUTION:

@@ -8,9 +8,9 @@ from typing import Any
 
 from ..errors import UsageError
 from ..runs.options import OptionGroup
-from .names import DEFAULT_FINALISTS, STRATEGIES
+from .names import DEFAULT_FINALISTS, STRATEGIES, SUPERNETS
 
-__all__ = ['ONLY', 'add_final_options', 'add_strategy_options', 'check_strategy']
+__all__ = ['ONLY', 'add_final_options', 'add_strategy_options', 'check_strategy', 'check_supernet']
 
 FP_NAS, EVOLUTION, RANDOM = STRATEGIES
 # Option -> the strategies in which it means something; all others mean something in each.
@@ -22,6 +22,15 @@ ONLY: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(('evaluations', 'score_batches'), (EVOLUTION, RANDOM)),
     **dict.fromkeys(('population', 'tournament', 'crossover'), (EVOLUTION,)),
 }
+
+FITTED, TRAINED = SUPERNETS
+FITTED_ALPHA_LR = 0.1  # the scores of fitted networks do not change, and have no noise but that of the images
+# Options of the training of the weights, which a fitted supernet does not have.
+OF_TRAINING = (
+    'weight_samples', 'weight_archs', 'weight_draws', 'weight_window', 'distill', 'weight_ema', 'opt', 'lr', 'momentum',
+    'weight_decay', 'clip_grad', 'sched', 'warmup_lr_epochs', 'warmup_lr', 'min_lr', 'smoothing', 'warmup_epochs',
+    'finalist_epochs', 'calibration_batches',
+)
 
 
 def add_final_options(parser: argparse.ArgumentParser) -> None:
@@ -77,3 +86,32 @@ def check_strategy(
                 f'--population {args.population}: expected at most --evaluations, {args.evaluations}: the population '
                 'is scored first'
             )
+
+
+def check_supernet(
+        args: argparse.Namespace, parser: argparse.ArgumentParser, given: Mapping[str, Any], config: Set[str]
+) -> None:
+    """Choose how the supernet gets its weights, and refuse options that it has no use for; arguments as above.
+
+    Raises:
+        UsageError: an option of the training is given for a fitted supernet, or there is no network to fit it to.
+    """
+    if args.supernet is None:
+        args.supernet = FITTED if args.init_from else TRAINED
+    if args.supernet == TRAINED:
+        return
+    if not args.init_from:
+        raise UsageError('--supernet fitted: is fitted to a trained network: name it with --init-from SOURCE')
+    for name in OF_TRAINING:
+        default = parser.get_default(name)
+        if given.get(name) is not None or (name in config and getattr(args, name) not in (default, 0)):
+            raise UsageError(
+                f'--{name.replace("_", "-")}: is an option of the training of the weights, and those of --init-from '
+                'are fitted: leave it out, or give --supernet trained'
+            )
+        setattr(args, name, default)
+    args.warmup_epochs = 0
+    if args.finalists is None:  # the accuracies of the fitted networks differ by less than their standard errors
+        args.finalists = 1
+    if args.alpha_lr is None and args.strategy == FP_NAS:
+        args.alpha_lr = FITTED_ALPHA_LR

@@ -1,11 +1,12 @@
 """The space of the sub-networks of a network: its own kernels, widths and channels, and smaller ones."""
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..arch import Arch, Group
 from ..arch.sizes import expanded_channels, make_divisible
 from .mbconv import MBConvSpace, Row
 
-__all__ = ['FRACTIONS', 'check_around', 'largest_arch', 'smallest_arch', 'space_around']
+__all__ = ['FRACTIONS', 'check_around', 'largest_arch', 'smallest_arch', 'space_around', 'with_single_blocks']
 
 FRACTIONS = (0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 
@@ -18,6 +19,7 @@ def space_around(
         expansion: Sequence[float] = FRACTIONS,
         channels: Sequence[float] = (0.5, 0.625, 0.75, 0.875, 1.0),
         divisor: int = 4,
+        blocks: bool = False,
         name: str | None = None,
 ) -> MBConvSpace:
     """The space of the sub-networks of a network.
@@ -33,6 +35,8 @@ def space_around(
         expansion: fractions of each group's expansion; 1 is added.
         channels: fractions of each group's channels, rounded to multiples of `divisor`; 1 is added.
         divisor: granularity of the channels.
+        blocks: whether each block of a group has choices of its own; else all blocks of a group are alike. Only blocks
+            that add to a residual stream can then be left out.
         name: name of the space; 'around' if None.
 
     Returns:
@@ -48,6 +52,7 @@ def space_around(
     ((0, 3), 4200)
     """
     arch = Arch.parse(arch) if isinstance(arch, str) else arch
+    arch = with_single_blocks(arch) if blocks else arch
     for which, fractions in (('expansion', expansion), ('channels', channels)):
         wrong = [f for f in fractions if not 0 < f <= 1]
         if wrong:
@@ -62,12 +67,25 @@ def space_around(
             channels=_channels(group.channels, channels, divisor),
             repeat=group.repeats,
             stride=group.stride,
-            kernel=_kernels(group, kernels, bypass),
+            kernel=_kernels(group, kernels, bypass and not (blocks and in_chs != group.channels)),
             act=(group.act,),
             splits=(group.splits,),
         ))
         in_chs = group.channels
     return MBConvSpace.from_rows(name or 'around', arch.stem, rows, arch.head, arch.img_size)
+
+
+def with_single_blocks(arch: Arch) -> Arch:
+    """The same network with a group for each block.
+
+    >>> str(with_single_blocks(Arch.parse('i64-cn_k3_s2_c16_nre-ir_r2_k5_s2_e4_c32_nre-cn_k1_c64_nre')))
+    'i64-cn_r1_k3_s2_c16_nre-ir_r1_k5_s2_e4_c32_nre-ir_r1_k5_s1_e4_c32_nre-cn_r1_k1_s1_c64_nre'
+    """
+    groups = (
+        replace(group, repeats=1, stride=group.stride if i == 0 else 1)
+        for group in arch.groups for i in range(group.repeats)
+    )
+    return replace(arch, groups=tuple(groups))
 
 
 def _kernels(group: Group, smaller: bool, bypass: bool) -> tuple[int, ...]:
@@ -125,6 +143,8 @@ def smallest_arch(space: MBConvSpace) -> Arch:
 def check_around(space: MBConvSpace, arch: Arch) -> None:
     """Raise ValueError if `arch` is not the largest network of the space; the message names what differs."""
     largest = largest_arch(space)
+    if len(largest.groups) != len(arch.groups) and all(row.repeat == 1 for row in space.rows):
+        arch = with_single_blocks(arch)
     pairs = [('the stem', largest.stem, arch.stem), *(
         (f'group {i}', a, b) for i, (a, b) in enumerate(zip(largest.groups, arch.groups), 1)
     ), ('the head', largest.head, arch.head)]

@@ -4,12 +4,15 @@
 * `timm_arch`: `as_arch`: such a network as an architecture string, and what is exact
 * `timm_weights`: `from_timm`: our network with its weights
 * `layers`: networks as lists of blocks, and channels of one as channels of another
-* `importance`: how important channels and blocks are
+* `importance`: how important channels and blocks are, from the weights
+* `rows`: feature maps of many images as samples
+* `select`: which channels a narrower block keeps, from images
 * `match`: which block becomes which
 * `copy_layers`: weights of one layer in another
 * `repair`: cut layers, fitted to images by least squares
 * `remap`: `transfer`: the weights of any network in any other
 * `supernet`: a supernet that starts from a network
+* `fitted`: a supernet of a network whose parts are fitted by least squares
 * `classes`: a source's classifier and the classes of the data, by name
 * `sources`: `open_source`: what `--init-from` names
 * `images`: the images that layers are fitted to

@@ -47,9 +47,22 @@ def fit_kernel(weight: torch.Tensor, size: int) -> torch.Tensor:
     return nn.functional.pad(weight, (ring,) * 4)
 
 
-def copy_block(source: MBConv, target: MBConv, inputs: Channels, out: Channels) -> Channels:
-    """Copy an MBConv block; returns the expanded channels of the target, as channels of the source."""
-    hidden = _copy_expansion(source, target, inputs)
+def copy_block(
+        source: MBConv, target: MBConv, inputs: Channels, out: Channels, importance: torch.Tensor | None = None
+) -> Channels:
+    """Copy an MBConv block.
+
+    Args:
+        source: the block to copy.
+        target: the block to write.
+        inputs: the input channels of the target.
+        out: its output channels.
+        importance: of the source's expanded channels (C,); that of its weights if None.
+
+    Returns:
+        The expanded channels of the target, as channels of the source.
+    """
+    hidden = _copy_expansion(source, target, inputs, hidden_importance(source) if importance is None else importance)
     splits = (_splits(source), _splits(target))
     maps, theirs = cast(list[ConvNormAct], list(target.conv_dw)), cast(list[ConvNormAct], list(source.conv_dw))
     for t, conv in enumerate(maps):
@@ -68,10 +81,9 @@ def _splits(block: MBConv) -> int:
     return block.attn.splits if block.attn is not None else 0
 
 
-def _copy_expansion(source: MBConv, target: MBConv, inputs: Channels) -> Channels:
+def _copy_expansion(source: MBConv, target: MBConv, inputs: Channels, importance: torch.Tensor) -> Channels:
     """Copy the 1x1 expansion; returns the expanded channels."""
     count = target.conv_pwl.conv.in_channels
-    importance = hidden_importance(source)
     pw, own = source.conv_pw, target.conv_pw
     if isinstance(own, ConvNormAct):
         hidden = kept_channels(importance, count)

@@ -3,7 +3,7 @@
 Parameter remapping over depth, width and kernel as in FNA (https://arxiv.org/abs/2001.02525), here for residual
 streams, splits and attention too. Where the target contains the source, its outputs are the source's.
 """
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -19,6 +19,7 @@ from .importance import block_importance, stream_importance
 from .layers import Channels, Unit, all_channels, kept_channels, units_of
 from .match import match_blocks
 from .repair import num_images_that_fit, repair
+from .select import channel_ranks
 from .timm_weights import from_timm
 
 __all__ = ['Inherited', 'transfer']
@@ -75,9 +76,9 @@ def transfer(
         source: an FP-NAS network, or a timm network that can be one (`as_arch`).
         target: the network to start; its classifier is overwritten if it has as many outputs as the source's.
         images: normalised images (B, C, H, W), a tensor or batches, without labels: a few hundred are enough. With
-            them, the cut layers are fitted by least squares to what the source computes, and all batch norms are
-            recalibrated; of large images only as many are used as fit into some GB of memory. Not used if the target
-            contains the source.
+            them, narrower blocks keep the channels that the others replace worst, the cut layers are fitted by least
+            squares to what the source computes, and all batch norms are recalibrated; of large images only as many are
+            used as fit into some GB of memory. Not used if the target contains the source.
 
     Returns:
         What was inherited, block by block.
@@ -96,37 +97,74 @@ def transfer(
     matched = match_blocks(theirs, ours, block_importance(theirs))
     modes = (source.training, target.training)
     source = source.to(device=reference.device, dtype=reference.dtype)
-    remap = _Remap(source, target, theirs, ours)
+    sample = None if images is None else _sample(images, source, target, theirs, ours).to(reference)
+    remap = _Remap(source, target, theirs, ours, _ranks(source, theirs, ours, matched, sample))
     remap.stem()
     for unit, i in zip(ours, matched):
         remap.unit(unit, None if i is None else theirs[i])
     classifier = remap.head()
     contained = remap.contains_all(matched)
     fitted = 0
-    if images is not None and not contained:
-        whole = images if isinstance(images, torch.Tensor) else torch.cat(list(images))
-        for net, which in ((source, 'source'), (target, 'target')):
-            if whole.dim() != 4 or whole.shape[1] != net.in_chans:
-                raise UsageError(
-                    f'images: a tensor of shape {tuple(whole.shape)}: expected (B, {net.in_chans}, H, W), as the '
-                    f'{which} takes them'
-                )
-        size = (int(whole.shape[-2]), int(whole.shape[-1]))
-        fitted = min(len(whole), *(num_images_that_fit(n, u, *size) for n, u in ((source, theirs), (target, ours))))
-        repair(source, target, theirs, ours, matched, remap.streams, whole[:fitted].to(reference))
+    if sample is not None and not contained:
+        fitted = len(sample)
+        repair(source, target, theirs, ours, matched, remap.streams, sample)
     source.train(modes[0])
     target.train(modes[1])
     left_out = tuple(unit.name for i, unit in enumerate(theirs) if i not in set(matched))
     return Inherited(remap.words, left_out, remap.share(), contained, fitted, classifier)
 
 
+def _sample(
+        images: Iterable[torch.Tensor] | torch.Tensor, source: FPNAS, target: FPNAS, theirs: list[Unit],
+        ours: list[Unit],
+) -> torch.Tensor:
+    """The images to fit to, as many as fit into memory."""
+    whole = images if isinstance(images, torch.Tensor) else torch.cat(list(images))
+    for net, which in ((source, 'source'), (target, 'target')):
+        if whole.dim() != 4 or whole.shape[1] != net.in_chans:
+            raise UsageError(
+                f'images: a tensor of shape {tuple(whole.shape)}: expected (B, {net.in_chans}, H, W), as the '
+                f'{which} takes them'
+            )
+    size = (int(whole.shape[-2]), int(whole.shape[-1]))
+    return whole[: min(num_images_that_fit(n, u, *size) for n, u in ((source, theirs), (target, ours)))]
+
+
+def _ranks(
+        source: FPNAS, theirs: list[Unit], ours: list[Unit], matched: Sequence[int | None],
+        images: torch.Tensor | None,
+) -> dict[str, torch.Tensor]:
+    """Which expanded channels narrower blocks keep, by images; empty without images."""
+    counts: dict[str, int] = {}
+    for unit, i in zip(ours, matched):
+        if i is not None and _loses_expanded(theirs[i], unit):
+            count = cast(MBConv, unit.layer).conv_pwl.conv.in_channels
+            counts[theirs[i].name] = min(count, counts.get(theirs[i].name, count))
+    if images is None or not counts:
+        return {}
+    source.eval()
+    return channel_ranks(source.stem, theirs, counts, images)
+
+
+def _loses_expanded(match: Unit, unit: Unit) -> bool:
+    a, b = match.layer, unit.layer
+    if not (isinstance(a, MBConv) and isinstance(b, MBConv)):
+        return False
+    if not (isinstance(a.conv_pw, ConvNormAct) and isinstance(b.conv_pw, ConvNormAct)):
+        return False
+    return b.conv_pwl.conv.in_channels < a.conv_pwl.conv.in_channels
+
+
 class _Remap:
     """Copies one block after another; remembers what each became, in words and numbers."""
 
-    def __init__(self, source: FPNAS, target: FPNAS, theirs: list[Unit], ours: list[Unit]) -> None:
+    def __init__(
+            self, source: FPNAS, target: FPNAS, theirs: list[Unit], ours: list[Unit], ranks: Mapping[str, torch.Tensor]
+    ) -> None:
         self.source = source
         self.target = target
         self.importance = stream_importance(source, theirs)
+        self.ranks = ranks  # of the expanded channels of some blocks: name -> importance
         self.in_run = _runs_before(theirs)
         self.current = 0  # run of the source that the target's stream is a copy of here
         self.last: Unit | None = None  # the last block that was copied
@@ -163,7 +201,7 @@ class _Remap:
         out = self._stream(match.run, unit.block.out_chs)
         self.current, self.last = match.run, match
         if isinstance(unit.layer, MBConv) and isinstance(match.layer, MBConv):
-            hidden = copy_block(match.layer, unit.layer, inputs, out)
+            hidden = copy_block(match.layer, unit.layer, inputs, out, self.ranks.get(match.name))
             width = match.layer.conv_pwl.conv.in_channels
             text = f'from {match.name}, {_of(out, match.block.out_chs)}, {_of(hidden, width)} inside'
             self.losses += not hidden.contains(width)

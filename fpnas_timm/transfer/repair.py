@@ -3,7 +3,8 @@
 Block by block, from the stem on: the batch norms take their statistics from the images, and each 1x1 convolution is
 solved so that its batch norm's output is as close as can be to the source's channels that it stands for.
 """
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -13,14 +14,14 @@ from ..arch.sizes import expanded_channels
 from ..model.blocks import ConvNormAct, to_fast_memory_format
 from ..model.network import FPNAS
 from .layers import Channels, Unit
+from .rows import CHUNK, apply_in_chunks, output_scale, random_rows
 
-__all__ = ['num_images_that_fit', 'repair']
+__all__ = ['calibrated', 'fit_block', 'fit_conv', 'num_images_that_fit', 'repair']
 
 MAX_ROWS = 50_000  # pixels that a layer is fitted to
-RIDGE = 1e-3  # relative to the mean square of the inputs
-CHUNK = 64  # images at a time
+RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # to choose from, relative to the mean square of the inputs
+HELD_OUT = 5  # a fifth of the images chooses
 MAX_VALUES = 1 << 28  # in one feature map of all images: 1 GB in float32
-Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
 def num_images_that_fit(net: FPNAS, units: Sequence[Unit], height: int, width: int) -> int:
@@ -67,37 +68,28 @@ def repair(
     source.eval()
     target.eval()
     x = y = to_fast_memory_format(images)
-    y = _apply(source.stem, y)
-    x = _calibrated(target.stem, x)
+    y = apply_in_chunks(source.stem, y)
+    x = calibrated(target.stem, x)
     done = 0
     for unit, i, out in zip(ours, matched, streams[1:]):
         if i is not None:
             while done <= i:  # the source up to the counterpart of this block
-                y = _apply(theirs[done].layer, y)
+                y = apply_in_chunks(theirs[done].layer, y)
                 done += 1
-        x = _fit_block(unit, x, None if i is None else y[:, out.index])
+        x = fit_block(unit, x, None if i is None else y[:, out.index])
     while done < len(theirs):
-        y = _apply(theirs[done].layer, y)
+        y = apply_in_chunks(theirs[done].layer, y)
         done += 1
     head, own = cast(ConvNormAct, source.conv_head), cast(ConvNormAct, target.conv_head)
-    wanted = _apply(lambda v: head.bn(head.conv(v)), y)[:, streams[-1].index]
-    _fit_conv(own, x, wanted)
+    wanted = apply_in_chunks(lambda v: head.bn(head.conv(v)), y)[:, streams[-1].index]
+    fit_conv(own, x, wanted)
 
 
-def _chunks(x: torch.Tensor) -> Iterator[torch.Tensor]:
-    return iter(x.split(CHUNK))
-
-
-def _apply(layer: Forward | nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """The outputs of a layer for all images, some at a time."""
-    return torch.cat([cast(Forward, layer)(part.clone()) for part in _chunks(x)])
-
-
-def _calibrated(layer: ConvNormAct, x: torch.Tensor) -> torch.Tensor:
+def calibrated(layer: ConvNormAct, x: torch.Tensor) -> torch.Tensor:
     """Set the statistics of the layer's batch norm to those of these images; returns the layer's output."""
-    z = _apply(lambda v: layer.conv(layer.subsample(v)), x)
+    z = apply_in_chunks(lambda v: layer.conv(layer.subsample(v)), x)
     _set_statistics(layer.bn, z)
-    return _apply(lambda v: layer.act(layer.bn(v)), z)
+    return apply_in_chunks(lambda v: layer.act(layer.bn(v)), z)
 
 
 def _set_statistics(norm: nn.BatchNorm2d, z: torch.Tensor) -> None:
@@ -106,52 +98,85 @@ def _set_statistics(norm: nn.BatchNorm2d, z: torch.Tensor) -> None:
     cast(torch.Tensor, norm.running_var).copy_(var)
 
 
-def _fit_block(unit: Unit, x: torch.Tensor, wanted: torch.Tensor | None) -> torch.Tensor:
-    """Calibrate a block, fit its last convolution if `wanted` (its output) is given; returns its output."""
+def fit_block(
+        unit: Unit, x: torch.Tensor, wanted: torch.Tensor | None, max_rows: int = MAX_ROWS, calibrate: bool = True
+) -> torch.Tensor:
+    """Calibrate a block and fit its last convolution.
+
+    Args:
+        unit: the block.
+        x: its inputs (B, C, H, W).
+        wanted: its outputs, to fit to; None: only calibrate.
+        max_rows: the number of pixels to fit to.
+        calibrate: whether the batch norms before the last convolution take their statistics from `x`, as they will in
+            training; else they keep those that the source had.
+
+    Returns:
+        The outputs of the fitted block.
+    """
+    run = calibrated if calibrate else apply_in_chunks
     layer = unit.layer
     if isinstance(layer, ConvNormAct):  # a 1x1 convolution, with an activation that cannot be undone
-        return _calibrated(layer, x)
+        return run(layer, x)
     hidden = x
     if isinstance(layer.conv_pw, ConvNormAct):
-        hidden = _calibrated(layer.conv_pw, hidden)
-    maps = [_calibrated(cast(ConvNormAct, conv), hidden) for conv in layer.conv_dw]
+        hidden = run(layer.conv_pw, hidden)
+    maps = [run(cast(ConvNormAct, conv), hidden) for conv in layer.conv_dw]
     hidden = maps[0]
     if layer.attn is not None:
-        parts = [list(_chunks(m)) for m in maps]
+        parts = [list(m.split(CHUNK)) for m in maps]
         hidden = torch.cat([layer.attn(list(some)) for some in zip(*parts)])
     shortcut = x if layer.has_skip else None
     if wanted is None or not layer.conv_pwl.bn.weight.any():  # nothing to follow, or a block that adds nothing
-        z = _calibrated(layer.conv_pwl, hidden)
+        z = calibrated(layer.conv_pwl, hidden)
     else:
-        z = _fit_conv(layer.conv_pwl, hidden, wanted if shortcut is None else wanted - shortcut)
+        z = fit_conv(layer.conv_pwl, hidden, wanted if shortcut is None else wanted - shortcut, max_rows)
     return z if shortcut is None else z + shortcut
 
 
-def _fit_conv(layer: ConvNormAct, x: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Solve a 1x1 convolution so that its batch norm's output is close to `wanted`; returns the layer's output."""
-    inputs, outputs = _rows(x), _rows(wanted)
-    mean_in, mean_out = inputs.mean(0), outputs.mean(0)
-    a, b = inputs - mean_in, outputs - mean_out
-    gram = a.T @ a
-    # towards the weights that are there, not towards zero
-    own = layer.conv.weight.flatten(1).double() * _scale(layer.bn).unsqueeze(1)
-    gram.diagonal().add_(RIDGE * gram.diagonal().mean().clamp_min(1e-12))
-    weight = own + torch.linalg.solve(gram, a.T @ (b - a @ own.T)).T
+def fit_conv(layer: ConvNormAct, x: torch.Tensor, wanted: torch.Tensor, max_rows: int = MAX_ROWS) -> torch.Tensor:
+    """Solve a 1x1 convolution so that its batch norm's output is close to what is wanted.
+
+    Args:
+        layer: the layer, with the weights to stay close to where the images do not say otherwise.
+        x: its inputs (B, C, H, W).
+        wanted: (B, O, H, W).
+        max_rows: the number of pixels to fit to.
+
+    Returns:
+        The layer's output.
+    """
+    weight, mean_out = _solve(layer, x, wanted, max_rows)
     layer.conv.weight.copy_(weight.view_as(layer.conv.weight))
-    z = _apply(layer.conv, x)
+    z = apply_in_chunks(layer.conv, x)
     _set_statistics(layer.bn, z)
     spread = (cast(torch.Tensor, layer.bn.running_var) + layer.bn.eps).sqrt()
     layer.bn.weight.copy_(spread)
     layer.bn.bias.copy_(mean_out)
-    return _apply(lambda v: layer.act(layer.bn(v)), z)
+    return apply_in_chunks(lambda v: layer.act(layer.bn(v)), z)
 
 
-def _scale(norm: nn.BatchNorm2d) -> torch.Tensor:
-    return (norm.weight / (cast(torch.Tensor, norm.running_var) + norm.eps).sqrt()).double()
+def _solve(
+        layer: ConvNormAct, x: torch.Tensor, wanted: torch.Tensor, max_rows: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The weights (O, C) and the means of the outputs (O,), by ridge regression; the ridge is chosen on other images.
 
-
-def _rows(x: torch.Tensor) -> torch.Tensor:
-    """(B, C, H, W) -> at most `MAX_ROWS` pixels (N, C), evenly spaced, in double precision."""
-    rows = x.permute(0, 2, 3, 1).flatten(0, 2)
-    step = -(-len(rows) // MAX_ROWS)
-    return rows[::step].double()
+    A late layer has as many inputs as there are pixels: how far its weights may be trusted depends on the data.
+    """
+    split = max(1, len(x) - len(x) // HELD_OUT)
+    inputs, outputs = random_rows(x[:split], max_rows), random_rows(wanted[:split], max_rows)
+    mean_in, mean_out = inputs.mean(0), outputs.mean(0)
+    own = layer.conv.weight.flatten(1).double() * output_scale(layer.bn).unsqueeze(1)
+    a = inputs - mean_in
+    gram, cross = a.T @ a, a.T @ (outputs - mean_out - a @ own.T)
+    if split < len(x):
+        others = random_rows(x[split:], max_rows // HELD_OUT) - mean_in
+        rest = random_rows(wanted[split:], max_rows // HELD_OUT) - mean_out - others @ own.T
+    best, least = own, math.inf
+    size = gram.diagonal().mean().clamp_min(1e-12)
+    for ridge in RIDGES if split < len(x) else RIDGES[1:2]:
+        change = torch.linalg.solve(gram + ridge * size * torch.eye(len(gram)).to(gram), cross).T
+        error = float((rest - others @ change.T).square().sum()) if split < len(x) else 0.0
+        if error < least:
+            best, least = own + change, error
+    return best, mean_out

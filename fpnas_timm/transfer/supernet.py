@@ -4,6 +4,7 @@ The channels are sorted by importance first, as in Once-for-All (https://arxiv.o
 sub-network uses the first channels of each layer.
 """
 import copy
+import itertools
 from collections.abc import Sequence
 from typing import cast
 
@@ -49,12 +50,13 @@ def start_supernet(
         raise UsageError(f'the source takes {source.in_chans} image channels, the search {supernet.in_chans}')
     net = sorted_by_importance(source).to(supernet.classifier.weight)
     _fill_conv(supernet.stem, net.stem)
-    for elastic_group, group in zip(supernet.groups, cast(Sequence[nn.Sequential], net.blocks), strict=True):
-        for elastic, plain in zip(elastic_group, group, strict=True):
-            if isinstance(plain, MBConv):
-                _fill_block(elastic, plain)
-            elif isinstance(plain, ConvNormAct) and elastic.bypass is not None:
-                _fill_conv(elastic.bypass, plain)
+    layers = itertools.chain(*supernet.groups)  # the groups may be divided in another way
+    plain_layers = itertools.chain(*cast(Sequence[nn.Sequential], net.blocks))
+    for elastic, plain in zip(layers, plain_layers, strict=True):
+        if isinstance(plain, MBConv):
+            _fill_block(elastic, plain)
+        elif isinstance(plain, ConvNormAct) and elastic.bypass is not None:
+            _fill_conv(elastic.bypass, plain)
     _fill_conv(supernet.conv_head, cast(ConvNormAct, net.conv_head))
     order = order_of_classes(label_names, classes)
     if source.num_classes != supernet.num_classes or order is None:

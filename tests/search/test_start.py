@@ -1,4 +1,4 @@
-"""`--init-from` of a search: the supernet starts from a network, in the space around it."""
+"""`--init-from` with `--supernet trained`: the supernet starts from a network, in the space around it."""
 import json
 import logging
 import signal
@@ -24,7 +24,7 @@ from fpnas_timm.weights.folder import export_model
 ARCH = 'i16-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s1_e2_c8_nre-ir_r2_k5_s2_e3_c16_nsw-cn_r1_k1_s1_c32_nsw'
 SETTINGS = dict(
     epochs=2, warmup_epochs=1, warmup_lr_epochs=0, batch_size=6, workers=0, calibration_batches=2, device='cpu',
-    lr=1e-3, opt='adamw', no_aug=True,
+    lr=1e-3, opt='adamw', no_aug=True, supernet='trained',
 )
 
 

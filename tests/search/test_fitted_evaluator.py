@@ -1,0 +1,127 @@
+"""`--init-from`: the sub-networks of a trained network are fitted to images, and the search only scores them."""
+import json
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fpnas_timm.errors import UsageError
+from fpnas_timm.search.fitted_evaluator import FittedEvaluator
+from fpnas_timm.search.loop import Search
+from fpnas_timm.search.options import parse_search_args
+from fpnas_timm.search.run import SearchResult, search
+from fpnas_timm.search.setup import set_up
+from fpnas_timm.spaces import get_space
+from fpnas_timm.spaces.around import space_around
+from fpnas_timm.train.run import TrainResult, train
+
+ARCH = 'i16-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s1_e2_c8_nre-ir_r2_k5_s2_e3_c16_nsw-cn_r1_k1_s1_c32_nsw'
+SETTINGS = dict(epochs=3, batch_size=6, workers=0, device='cpu', target_macs='60k', tolerance=0.3)
+
+
+@pytest.fixture(scope='module')
+def source(tiny_images: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    return train(
+        arch=ARCH, num_classes=3, data_dir=tiny_images, epochs=8, output=tmp_path_factory.mktemp('source'),
+        experiment='run', device='cpu', batch_size=8, workers=0, no_aug=True, opt='adamw', lr=0.01, warmup_epochs=0,
+        mean=[0.4] * 3, std=[0.3] * 3,
+    )
+
+
+@pytest.fixture(scope='module')
+def found(source: TrainResult, tiny_images: Path, tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
+    output = tmp_path_factory.mktemp('found') / 'out'
+    return search(init_from=source.export, data_dir=tiny_images, output=output, **SETTINGS)
+
+
+def test_the_result_is_a_smaller_network_that_knows_the_classes(found: SearchResult, source: TrainResult) -> None:
+    space = get_space(str(found.folder / 'space.json'))
+    assert found.arch in space and all(len(row.channels) == 1 and row.repeat == 1 for row in space.rows)
+    assert 42_000 <= found.macs <= 60_000
+    assert found.supernet_top1 > 60
+    assert 'train_loss' not in found.history[0] and found.history[0]['phase'] == 'factorized'
+    config = json.loads((found.folder / 'extract' / 'config.json').read_text())
+    assert config['training']['init_from']['name'] == str(source.export)
+    assert (found.folder / 'report.html').exists()
+
+
+def test_a_resumed_search_needs_no_source_and_fits_nothing_anew(
+        found: SearchResult, source: TrainResult, tiny_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / 'out'
+    monkeypatch.setattr(Search, '_take_step', _stop_in_second_epoch(Search._take_step, output))
+    given = dict(init_from=source.export, data_dir=tiny_images, **SETTINGS)
+    with pytest.raises(KeyboardInterrupt):
+        search(output=output, **given)
+    monkeypatch.undo()
+    there = source.export.rename(source.export.with_name('moved'))
+    try:
+        again = search(output=output, resume='auto', **given)
+    finally:
+        there.rename(source.export)
+    assert str(again.arch) == str(found.arch)
+    for name in ('distribution.safetensors', 'extract/model.safetensors'):
+        assert (output / name).read_bytes() == (found.folder / name).read_bytes()
+
+
+def _stop_in_second_epoch(take_step: Callable[..., Any], output: Path) -> Callable[..., Any]:
+    """The same step, but Ctrl-C is pressed once the first epoch is saved."""
+
+    def step(*args: Any, **kwargs: Any) -> Any:
+        if (output / 'last.pt').exists():
+            signal.raise_signal(signal.SIGINT)
+        return take_step(*args, **kwargs)
+
+    return step
+
+
+def test_the_score_is_the_likelihood_of_the_labels_that_the_source_gives(
+        source: TrainResult, tiny_images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    argv = ['--init-from', str(source.export), '--data-dir', str(tiny_images), '--output', str(tmp_path / 'out')]
+    argv += ['--epochs', '1', '--batch-size', '6', '-j', '0', '--device', 'cpu']
+    with caplog.at_level(logging.INFO, 'search'):
+        evaluator = set_up(parse_search_args(argv)).evaluator
+    assert isinstance(evaluator, FittedEvaluator)
+    assert 'are fitted to' in caplog.text
+    archs = [evaluator.space.sample(torch.Generator().manual_seed(i)) for i in range(3)]
+    evaluator.start_epoch(0, 0)
+    assert evaluator.train_step(archs) is None
+    found = evaluator.log_likelihoods(archs)
+    evaluator.start_epoch(0, 0)
+    images, _ = evaluator.val_batch()
+    with torch.no_grad():
+        labels = source.model().eval()(images).softmax(1)
+        for choices, value in zip(archs, found.tolist()):
+            log_probs = evaluator.net(images, evaluator.space.to_arch(choices)).log_softmax(1)
+            wanted = sum(
+                float(p) * float(q) for row, other in zip(labels, log_probs) for p, q in zip(row, other)
+            )
+            assert value == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize(('options', 'said'), [
+    (dict(lr=0.1), 'is an option of the training of the weights'),
+    (dict(warmup_epochs=1), 'is an option of the training of the weights'),
+    (dict(finalist_epochs=1), 'is an option of the training of the weights'),
+    (dict(init_from=None, supernet='fitted'), 'name it with init_from'),
+])
+def test_options_that_have_no_meaning(
+        options: dict[str, Any], said: str, source: TrainResult, tiny_images: Path, tmp_path: Path
+) -> None:
+    given = {**dict(init_from=source.export), **options}
+    with pytest.raises(UsageError, match=said):
+        search(data_dir=tiny_images, output=tmp_path / 'out', **SETTINGS, **{k: v for k, v in given.items() if v})
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_space_with_channels_to_choose(source: TrainResult, tiny_images: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match='which cannot be fitted to the source: make the space with'):
+        search(
+            space_around(ARCH), init_from=source.export, data_dir=tiny_images, output=tmp_path / 'out', **SETTINGS
+        )
+    assert not (tmp_path / 'out').exists()
