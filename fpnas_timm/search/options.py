@@ -108,29 +108,7 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add_strategy_options(parser)
 
     _add_images(parser)
-    add = OptionGroup(parser, 'weights')
-    add('--weight-archs', 'sampled', "architectures that a step trains. 'sampled': of the K; 'largest': also the "
-        "largest one of the space; 'sandwich': also the largest and the smallest one", choices=WEIGHT_ARCHS)
-    add('--weight-draws', 'search', "the sampled ones that a step trains. 'search': those that alpha is learned from; "
-        "'uniform': others, drawn uniformly; 'budget': drawn uniformly from those near --target-macs",
-        choices=WEIGHT_DRAWS)
-    add('--weight-window', 0.25, 'with --weight-draws budget: multiply-adds from (1 - X) to (1 + X) * target')
-    add('--distill', 0.0, 'share of the loss with which the others learn from the outputs of the largest architecture, '
-        '0 to 1; with --weight-archs largest or sandwich')
-    add('--weight-ema', None, 'score with an exponential moving average of the weights of this decay, such as 0.999',
-        type=float, otherwise='score with the weights')
-    add.shared('opt')
-    add.shared('lr', default=0.05)
-    add.shared('momentum')
-    add.shared('weight_decay', default=1e-4)
-    add('--clip-grad', 5.0, 'maximum norm of the gradient; 0: no limit')
-    add.shared('sched')
-    add('--warmup-lr-epochs', 1, 'number of epochs of linear learning-rate warm-up')
-    add.shared('warmup_lr', 'min_lr')
-    add.shared('smoothing', default=0.0)
-    add.shared('amp', 'amp_dtype')
-    add.shared('channels_last', text='use the channels_last memory format (always used on a CPU)')
-    add('--calibration-batches', 50, "number of batches for the batch-norm statistics of the extracted model")
+    _add_weights(parser)
     return parser
 
 
@@ -160,6 +138,33 @@ def _add_images(parser: Parser) -> None:
     add.shared('no_aug')
     add.shared('scale', 'ratio', nargs=2)
     add.shared('hflip', 'vflip', 'color_jitter', 'aa', 'reprob', 'remode', 'train_interpolation')
+
+
+def _add_weights(parser: Parser) -> None:
+    """The group `weights`: how the supernet is trained."""
+    add = OptionGroup(parser, 'weights')
+    add('--weight-archs', 'sampled', "architectures that a step trains. 'sampled': of the K; 'largest': also the "
+        "largest one of the space; 'sandwich': also the largest and the smallest one", choices=WEIGHT_ARCHS)
+    add('--weight-draws', 'search', "the sampled ones that a step trains. 'search': those that alpha is learned from; "
+        "'uniform': others, drawn uniformly; 'budget': drawn uniformly from those near --target-macs",
+        choices=WEIGHT_DRAWS)
+    add('--weight-window', 0.25, 'with --weight-draws budget: multiply-adds from (1 - X) to (1 + X) * target')
+    add('--distill', 0.0, 'share of the loss with which the others learn from the outputs of the largest architecture, '
+        '0 to 1; with --weight-archs largest or sandwich')
+    add('--weight-ema', None, 'score with an exponential moving average of the weights of this decay, such as 0.999',
+        type=float, otherwise='score with the weights')
+    add.shared('opt')
+    add.shared('lr', default=0.05)
+    add.shared('momentum')
+    add.shared('weight_decay', default=1e-4)
+    add('--clip-grad', 5.0, 'maximum norm of the gradient; 0: no limit')
+    add.shared('sched')
+    add('--warmup-lr-epochs', 1, 'number of epochs of linear learning-rate warm-up')
+    add.shared('warmup_lr', 'min_lr')
+    add.shared('smoothing', default=0.0)
+    add.shared('amp', 'amp_dtype')
+    add.shared('channels_last', text='use the channels_last memory format (always used on a CPU)')
+    add('--calibration-batches', 50, "number of batches for the batch-norm statistics of the extracted model")
 
 
 def parse_search_args(argv: Sequence[str] | None = None, prog: str = 'fpnas search') -> argparse.Namespace:
