@@ -232,7 +232,8 @@ def shared_gpu() -> Iterator[dict[str, str]]:
         variables = {'CUDA_MPS_PIPE_DIRECTORY': folder, 'CUDA_MPS_LOG_DIRECTORY': folder}
         env = {**os.environ, **variables}
         try:
-            subprocess.run([control, '-d'], env=env, check=True, timeout=15, capture_output=True)
+            quiet = subprocess.DEVNULL  # a pipe would stay open as long as what is started
+            subprocess.run([control, '-d'], env=env, check=True, timeout=15, stdout=quiet, stderr=quiet)
         except (OSError, subprocess.SubprocessError) as e:
             log(f'no MPS, the processes take turns on the GPU: {e}')
             yield {}
@@ -255,7 +256,8 @@ def shared_gpu() -> Iterator[dict[str, str]]:
 
 def _quit(control: str, env: dict[str, str]) -> None:
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        subprocess.run([control], input='quit\n', env=env, timeout=15, capture_output=True, text=True)
+        quiet = subprocess.DEVNULL
+        subprocess.run([control], input='quit\n', env=env, timeout=15, stdout=quiet, stderr=quiet, text=True)
 
 
 def _start(
