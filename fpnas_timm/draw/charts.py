@@ -14,6 +14,7 @@ KNOWN = {
     'epoch', 'seconds', 'num_samples', 'entropy', 'k', 'cost', 'most_probable_cost', 'best_cost', 'train_loss',
     'log_likelihood', 'score', 'best_score', 'mode_moved',
 }
+COSTS = {'macs': 'multiply-adds', 'params': 'parameters'}
 EXPECTED, MULTIPLIER = 'expected_', 'multiplier_'  # before the name of a budget's cost: what the cost form found
 
 
@@ -53,8 +54,8 @@ def course_charts(run: Searched) -> str:
 
 def _multipliers(run: Searched) -> list[Series]:
     """A line for the multiplier of each budget."""
-    names = dict.fromkeys(k for row in run.history for k in row if k.startswith(MULTIPLIER))
-    return [Series(k.removeprefix(MULTIPLIER), run.column(k), i, i % 3) for i, k in enumerate(names)]
+    names = dict.fromkeys(k.removeprefix(MULTIPLIER) for row in run.history for k in row if k.startswith(MULTIPLIER))
+    return [Series(COSTS.get(k, k), run.column(f'{MULTIPLIER}{k}'), i, i % 3) for i, k in enumerate(names)]
 
 
 def overlaid_charts(runs: Sequence[Searched], names: Sequence[str]) -> str:
@@ -65,8 +66,8 @@ def overlaid_charts(runs: Sequence[Searched], names: Sequence[str]) -> str:
         ('expected multiply-adds', 'millions', 'cost', MILLION), ('K, architectures per step', 'K', 'k', 1.0),
         ('best score so far', 'nats per image', 'best_score', 1.0),
         ('expected parameters', 'millions', f'{EXPECTED}params', MILLION),
-        *((f'multiplier of the budget of {name}', 'nats per target', f'{MULTIPLIER}{name}', 1.0)
-          for name in ('macs', 'params')),
+        *((f'multiplier of the budget of {name}', 'nats per target', f'{MULTIPLIER}{k}', 1.0)
+          for k, name in COSTS.items()),
         *((name, name, name, 1.0) for name in _other_columns(runs)),
     ]
     charts = []

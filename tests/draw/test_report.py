@@ -113,7 +113,9 @@ def test_budgets_and_their_multipliers(tmp_path: Path) -> None:
     assert shown['multiply-adds']['mean of the samples'] == [row['cost'] / 1e6 for row in history]
     assert shown['expected parameters'] == {'expected': [f['expected_params'] / 1e6 for f in found]}
     assert 'target' in [t.content for t in charts['expected parameters'].all('text')]
-    assert shown['multiplier of the budget'] == {k: [f[f'multiplier_{k}'] for f in found] for k in ('macs', 'params')}
+    assert shown['multiplier of the budget'] == {
+        name: [f[f'multiplier_{k}'] for f in found] for k, name in (('macs', 'multiply-adds'), ('params', 'parameters'))
+    }
     cards = [card.content for card in page.root.all('div', kind='card')]
     assert f'parameters12,345{12_345 / 200:.1f} % of the target, 20,000' in cards
     other = make_search(tmp_path / 'other', seed=1)
