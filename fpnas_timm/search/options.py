@@ -72,7 +72,16 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add.shared('log_tensorboard', 'log_wandb', 'wandb_project')
     add.shared('wandb_tags', nargs='*')
     add.shared('wandb_resume_id')
+    _add_search(parser)
+    add_final_options(parser)
+    add_strategy_options(parser)
+    _add_images(parser)
+    _add_weights(parser)
+    return parser
 
+
+def _add_search(parser: Parser) -> None:
+    """The group `search`."""
     add = OptionGroup(parser, 'search')
     add('--space', 'fpnas_s1pp', "name of one of the paper's spaces, or a .json file (docs/spaces.md)",
         metavar='NAME|FILE')
@@ -104,12 +113,6 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add('--no-baseline', False, 'do not subtract the mean weight of the samples')
     add('--alpha-lr', None, 'learning rate of alpha (Adam); the presets use 0.01', type=float,
         otherwise='0.05 to 0.01, by the number of steps')
-    add_final_options(parser)
-    add_strategy_options(parser)
-
-    _add_images(parser)
-    _add_weights(parser)
-    return parser
 
 
 def _add_images(parser: Parser) -> None:
