@@ -39,7 +39,6 @@ def search(
         alpha_dataset: Dataset | Sequence[Any] | None = None,
         data_dir: str | Path | None = None,
         target_macs: float | str | None = None,
-        target_params: float | str | None = None,
         epochs: int | None = None,
         output: str | Path | None = None,
         resume: str | Path | None = None,
@@ -63,14 +62,13 @@ def search(
             The classes are matched by name, or by number if one of the two has no class names.
         data_dir: folder with `train/<class>/*.png`, instead of a dataset.
         target_macs: budget of multiply-adds: 3e6 or '3M' (default: none).
-        target_params: budget of parameters, alone or together with the other, in the same form.
         epochs: total number of epochs.
         output: folder to write to; must not contain a search yet, unless you resume.
         resume: folder of a search to continue, with its saved settings; a torch dataset must be passed again. 'auto':
             start a search in `output`, or continue the one there.
         preset: name of a space whose settings in the paper are used.
         device: 'auto' (a GPU if there is one), 'cpu' or 'cuda'.
-        options: all others, such as `warmup_epochs`, `joint_epoch`, `lam`, `beta`, `img_size`, `batch_size`, `seed`.
+        options: all others, such as `target_params`, `warmup_epochs`, `joint_epoch`, `lam`, `img_size`, `seed`.
 
     Returns:
         The architecture found, the model with inherited weights, the learned distribution and the history.
@@ -95,7 +93,7 @@ def search(
     (True, 2, 2)
     """
     named = dict(
-        data_dir=data_dir, target_macs=target_macs, target_params=target_params, epochs=epochs, output=output,
+        data_dir=data_dir, target_macs=target_macs, epochs=epochs, output=output,
         resume=resume, preset=preset, device=device, space=None if isinstance(space, MBConvSpace) else space,
         dataset=dataset if isinstance(dataset, str) else None,
     )
