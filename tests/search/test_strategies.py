@@ -127,6 +127,18 @@ def test_scores_are_those_of_the_first_batches(
             assert score == pytest.approx(total / 8, abs=1e-6)
 
 
+def test_two_budgets(tmp_path: Path) -> None:
+    """Candidates, drawn or mutated, are within that of the multiply-adds and that of the parameters."""
+    args = search_options(dict(EVOLUTION, target_params=900, output=str(tmp_path / 'out'), space='given'))
+    found = set_up(args, SPACE, Colours()).search
+    assert isinstance(found, CandidateSearch)
+    for i in range(40):
+        arch = found.strategy.ask(found.generator)
+        spent = cost(SPACE.to_arch(arch), num_classes=3)
+        assert 21_000 <= spent.macs <= 30_000 and 630 <= spent.params <= 900
+        found.strategy.tell(arch, float(i))
+
+
 @pytest.mark.parametrize(('given', 'message'), [
     ('--strategy random --lam 0.25', '--lam: is an option of --strategy fp-nas, not of random: leave it out'),
     ('--strategy evolution --no-baseline', '--no-baseline: is an option of --strategy fp-nas, not of evolution'),
