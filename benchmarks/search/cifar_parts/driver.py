@@ -228,7 +228,7 @@ def shared_gpu() -> Iterator[dict[str, str]]:
     Empty, and said so, if it cannot be started or a first client does not work with it.
     """
     control = shutil.which('nvidia-cuda-mps-control') or '/usr/local/nvidia/bin/nvidia-cuda-mps-control'
-    with tempfile.TemporaryDirectory(prefix='mps') as folder:
+    with tempfile.TemporaryDirectory(prefix='mps', ignore_cleanup_errors=True) as folder:
         variables = {'CUDA_MPS_PIPE_DIRECTORY': folder, 'CUDA_MPS_LOG_DIRECTORY': folder}
         env = {**os.environ, **variables}
         try:
@@ -240,7 +240,7 @@ def shared_gpu() -> Iterator[dict[str, str]]:
             return
         try:
             client = [sys.executable, '-c', CLIENT]
-            subprocess.run(client, env=env, check=True, timeout=60, capture_output=True, text=True)
+            subprocess.run(client, env=env, check=True, timeout=40, capture_output=True, text=True)
             log('MPS: works')
             works = True
         except subprocess.SubprocessError as e:
