@@ -13,7 +13,6 @@ from fpnas_timm.search.evolution import Evolution, EvolutionConfig
 from fpnas_timm.search.finalists import Candidate, Finals
 from fpnas_timm.search.fitted import fitted
 from fpnas_timm.search.loop import Search, SearchConfig
-from fpnas_timm.search.names import COST_FORMS
 from fpnas_timm.search.scores import FixedScores
 from fpnas_timm.search.within import network_sampler
 from fpnas_timm.spaces.costs import network_costs
@@ -27,10 +26,8 @@ EPOCHS = 10
 FINALISTS = 10  # the most probable networks within the budget, scored on all images that train alpha
 CALIBRATION = 20  # batches
 EVALUATIONS, SCORE_BATCHES = 0.35, 10  # of evolution and random, a step: about as many forward passes as the method's
-MEETS_BUDGETS = 'multiplier' in COST_FORMS
 COMMON: dict[str, Any] = {
-    'warmup_epochs': 3, 'joint_epoch': 7, 'lam': 0.25, 'weight_samples': 2,
-    **({'cost_form': 'multiplier'} if MEETS_BUDGETS else {'cost_form': 'two-sided', 'beta': 0.5}),
+    'warmup_epochs': 3, 'joint_epoch': 7, 'lam': 0.25, 'weight_samples': 2, 'cost_form': 'multiplier',
 }
 WEIGHTS: dict[str, Any] = {'lr': 2e-3, 'weight_ema': 0.998}
 LONG = 2.5  # times STEPS
@@ -70,8 +67,7 @@ def create_search(evaluator: Counting, settings: dict[str, Any], seed: int) -> S
         temperature, alpha_lr = given.pop('temperature', None), given.pop('alpha_lr', None)
         config = SearchConfig(epochs=EPOCHS, target=TARGET, tolerance=TOLERANCE, **given)
         config = fitted(config, temperature, alpha_lr, evaluator.steps_per_epoch, evaluator.val_loader.batch)
-        costs = {'costs': network_costs(space, CLASSES, 3)} if MEETS_BUDGETS else {}
-        return Search(space, evaluator, config, seed, evaluator.decode, **costs)
+        return Search(space, evaluator, config, seed, evaluator.decode, costs=network_costs(space, CLASSES, 3))
     evaluations = max(60, round(EVALUATIONS * EPOCHS * evaluator.steps_per_epoch))
     candidates = CandidateConfig(EPOCHS, evaluations, given['weight_samples'], TARGET, TOLERANCE)
     draw = network_sampler(space, (math.ceil(TARGET * (1 - TOLERANCE)), TARGET), None, CLASSES, 3)
