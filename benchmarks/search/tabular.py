@@ -38,7 +38,7 @@ FORMS = (  # of the cost, with beta and temperature; the multiplier has the comm
 STEPS = 285  # of 2,000 evaluations, about
 TABLE = Path(__file__).parents[3] / 'shared' / 'data' / 'nas-bench-macro_cifar10.json'
 RESULTS = Path(__file__).parents[1] / 'results' / 'tabular.json'
-TABLES = ['methods', 'lengths', 'sampling', 'coarse_to_fine', 'targets']
+TABLES = ['methods', 'lengths', 'sampling', 'coarse_to_fine', 'targets', 'finalists']
 
 
 class Table:
@@ -289,6 +289,30 @@ class Benchmark:
             known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {'targets': {}}
             known['targets'][f'{quantile} {form} {beta:g}'] = row
             RESULTS.write_text(json.dumps({'targets': dict(sorted(known['targets'].items()))}, indent=1) + '\n')
+
+    def finalists(self, images: int = 25_000) -> None:
+        """The best of the most probable architectures, each measured on so many images."""
+        counts = (1, 4, 8, 16)
+        flops = sorted(r['flops'] for r in self.rows.values())
+        print('\nFinalists: points below the best feasible architecture, mean (worst)\n')
+        print('| evaluations | target |', ' | '.join(map(str, counts)), '|')
+        print('|---|---|' + '---|' * len(counts))
+        for evaluations, quantile in itertools.product((300, 1000, 2000), (None, 0.5)):
+            target = flops[int(len(flops) * quantile)] if quantile else None
+            budget = {'target': target, 'beta': 0.3, 'cost_form': 'expected'} if target else {}
+            best = max(r['mean_acc'] for r in self.rows.values() if target is None or r['flops'] <= target)
+            gaps: list[list[float]] = [[] for _ in counts]
+            for seed in self.seeds:
+                found = search(self.rows, self.space, seed, evaluations, **OURS, **budget).finalists(max(counts))
+                accuracy = torch.tensor([self.table.accuracy(a) for a in found], dtype=torch.float64)
+                right = torch.binomial(
+                    torch.full_like(accuracy, images), accuracy / 100, torch.Generator().manual_seed(seed)
+                )
+                for count, own in zip(counts, gaps):
+                    own.append(best - float(accuracy[int(right[:count].argmax())]))
+            cells = [f'{statistics.mean(own):.2f} ({max(own):.2f})' for own in gaps]
+            shown = f'{target / 1e6:.1f} M' if target else 'none'
+            print('|', ' | '.join([str(evaluations), shown, *cells]), '|', flush=True)
 
 
 def show_targets(rows: list[dict], header: bool = True) -> None:
