@@ -48,8 +48,7 @@ def check_finalists(search: AnySearch, count: int | None) -> None:
     found = len(search.finalists(count))
     if found == count:
         return
-    target = search.config.target
-    within = f'the budget of {target:,.0f}' if target else f'space {search.space.name!r}'
+    within = 'the budget' if search.budgets.windows else f'space {search.space.name!r}'
     raise UsageError(
         f'--finalists {count}: there are only {found} different networks within {within}: expected at most {found}'
     )
