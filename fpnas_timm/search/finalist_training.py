@@ -8,6 +8,7 @@ from torch import nn
 
 from ..errors import NonFiniteError
 from .evaluator import SuperNetEvaluator
+from .image_evaluator import on_cpu
 from .scoring import Tick
 
 __all__ = ['FinalistTraining', 'OpenOptimizer']
@@ -84,12 +85,12 @@ class FinalistTraining:
                 loss = evaluator.loss_fn(self.model(images), target.to(evaluator.device, non_blocking=True))
             self.scaler.scale(loss / (evaluator.accum_steps * split.world_size)).backward()
             total += loss.detach() / evaluator.accum_steps
-        mean = split.gathered(total).mean().item()
-        if not math.isfinite(mean):
-            raise NonFiniteError('the training loss', [mean])
         split.sum_gradients(self.model.parameters())
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), evaluator.clip_grad or math.inf).item()
+        size = nn.utils.clip_grad_norm_(self.model.parameters(), evaluator.clip_grad or math.inf)
+        mean, norm = on_cpu(torch.stack([split.gathered(total).mean(), size])).tolist()
+        if not math.isfinite(mean):
+            raise NonFiniteError('the training loss', [mean])
         if not self.scaler.is_enabled() and not math.isfinite(norm):  # an enabled scaler skips such a step
             raise NonFiniteError('the gradient', [norm])
         self.scaler.step(self.optimizer)

@@ -15,7 +15,7 @@ from torch import nn
 from ..model.network import FPNAS
 from ..model.supernet import Recalibration
 from .fitted_evaluator import FittedEvaluator
-from .image_evaluator import ImageEvaluator
+from .image_evaluator import ImageEvaluator, on_cpu
 
 __all__ = ['Score', 'Tick', 'calibrate', 'num_batches', 'score']
 
@@ -99,7 +99,7 @@ def score(evaluator: ImageEvaluator, models: Sequence[FPNAS], tick: Tick) -> lis
                 columns = torch.ones_like(w), right, w, w * right, w * found, w**2, w**2 * found, w**2 * found**2
                 own += torch.stack(columns).sum(1)
         tick()
-    return [_score_of(row) for row in split.gathered(sums).sum(0).tolist()]
+    return [_score_of(row) for row in on_cpu(split.gathered(sums).sum(0)).tolist()]
 
 
 def _score_of(sums: Sequence[float]) -> Score:
@@ -119,10 +119,11 @@ def _score_of(sums: Sequence[float]) -> Score:
 def _class_weights(evaluator: ImageEvaluator) -> torch.Tensor:
     """The weight of an image of each class, float64, shape (classes,): as the search weighs its log-likelihoods."""
     half, targets = evaluator.val_loader.half, evaluator.val_loader.batches.targets
-    weights = torch.ones(evaluator.scored.num_classes, dtype=torch.float64)
     if evaluator.val_class_weights is not None:
-        weights = evaluator.val_class_weights.double()
-    elif targets is not None:  # drawn so that all classes are equally frequent
-        counts = torch.bincount(torch.tensor([half.class_index[t] for t in targets]), minlength=len(weights))
-        weights = 1 / counts.double().clamp(min=1)
-    return weights.to(evaluator.device)
+        return evaluator.val_class_weights.double()
+    if targets is None:
+        return torch.ones(evaluator.scored.num_classes, dtype=torch.float64, device=evaluator.device)
+    # drawn so that all classes are equally frequent
+    classes = torch.tensor([half.class_index[t] for t in targets])
+    counts = torch.bincount(classes, minlength=evaluator.scored.num_classes)
+    return (1 / counts.double().clamp(min=1)).to(evaluator.device)
