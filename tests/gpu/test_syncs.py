@@ -3,7 +3,7 @@
 `torch.cuda.set_sync_debug_mode('error')` turns operations that wait (`item()`, `nonzero()`, blocking copies, ..) into
 errors. Allowed are, in training, the loss of the step before, and in a search two reads: losses and gradient norm,
 which may refuse the update of the weights, and the log-likelihoods, which alpha on the CPU needs. With float16, torch's
-gradient scaler also waits.
+gradient scaler also waits. Networks are cut out of the supernet once for each finalist, and may wait.
 """
 import contextlib
 import random
@@ -16,8 +16,11 @@ import pytest
 import timm
 import torch
 
-from fpnas_timm.model.supernet import recalibrate
+from fpnas_timm.model.supernet import SuperNet, recalibrate
 from fpnas_timm.search import evaluator as search_evaluator
+from fpnas_timm.search import finalist_training, scoring
+from fpnas_timm.search.finalist_training import FinalistTraining
+from fpnas_timm.search.finalists import Candidate, Finals
 from fpnas_timm.search.options import search_options
 from fpnas_timm.search.setup import set_up
 from fpnas_timm.spaces import MBConvSpace
@@ -138,7 +141,6 @@ def test_search(
     evaluator.start_epoch(0, 0)
     evaluator.train_step(archs)
     evaluator.log_likelihoods(archs)
-    model = evaluator.net.extract(space.to_arch(archs[0])).eval()
     calls = allow(search_evaluator, 'on_cpu')
     allow(torch.amp.GradScaler, '_maybe_opt_step')
     with waiting('error'):
@@ -146,8 +148,43 @@ def test_search(
         assert calls['on_cpu'] == 1
         evaluator.log_likelihoods(archs)
         assert calls['on_cpu'] == 2
-        evaluator.accuracy(model)
-        assert calls['on_cpu'] == 3
+
+
+@pytest.mark.parametrize('options', [{}, dict(amp=True, class_weights='balanced')], ids=['float32', 'float16'])
+def test_final(
+        space: MBConvSpace, tiny_images: Path, tmp_path: Path, allow: Callable[[Any, str], Counter],
+        options: dict[str, Any],
+) -> None:
+    """Loss and gradient norm of training are read once per step, the scores of all networks once."""
+    run = set_up(search_options(dict(
+        space='tiny', data_dir=str(tiny_images), epochs=2, batch_size=6, workers=0, device=DEVICE, warmup_lr_epochs=0,
+        output=str(tmp_path / 'out'), **options,
+    )), space)
+    rng = random.Random(0)
+    candidates = [Candidate(space.from_arch(space.sample_arch(rng)), None) for _ in range(2)]
+    model = run.evaluator.net.extract(space.to_arch(candidates[0].choices))
+
+    def parts() -> tuple[FinalistTraining, Finals]:
+        given: dict[str, Any] = dict(first_epoch=2, open_optimizer=run.open_optimizer)
+        return FinalistTraining(run.evaluator, model, epochs=1, **given), Finals(
+            run.evaluator, candidates, calibration_batches=2, epochs=0, **given
+        )
+
+    training, final = parts()
+    training.run(lambda: None, lambda loss: None)
+    final.run()
+    training, final = parts()
+    calls = allow(finalist_training, 'on_cpu')
+    allow(torch.amp.GradScaler, '_maybe_opt_step')
+    with waiting('error'):
+        training.run(lambda: None, lambda loss: None)
+    assert calls['on_cpu'] == training.steps_per_epoch == 3
+    allow(SuperNet, 'extract')
+    allow(scoring, 'on_cpu')
+    with waiting('error'):
+        assert final.run()
+    assert calls['on_cpu'] == 3 + 1
+    assert [found.images for found in final.finalists()] == [18, 18]
 
 
 def test_recalibration(gpu: torch.device) -> None:
