@@ -155,8 +155,8 @@ def test_the_evaluator(gpu: torch.device, space: MBConvSpace, tiny_images: Path,
     distribution = Factorized(space)
     with torch.no_grad():
         distribution.alpha.normal_(generator=torch.Generator().manual_seed(0))
-    window = (42_000, 60_000)
-    assert found.decode(distribution, window, 3) == expected.decode(distribution, window, 3)
+    windows = {'macs': (42_000, 60_000)}
+    assert found.decode(distribution, windows, 3) == expected.decode(distribution, windows, 3)
     ours, theirs = (final_of(own, archs[:2]) for own in (found, expected))
     for one, other in zip(ours, theirs):
         assert one.images == other.images == 18
