@@ -48,24 +48,22 @@ def search(
 ) -> SearchResult:
     """Search a network for your images and your budget of multiply-adds.
 
-    Every option of `fpnas search` is a keyword argument, with underscores instead of dashes: `batch_size=32` is
-    `--batch-size 32`. A parameter that is None takes the preset's value if there is one, else the option's default.
+    Every option of `fpnas search` is a keyword argument with underscores: `batch_size=32` is `--batch-size 32`. A
+    parameter that is None takes the preset's value if there is one, else the option's default.
 
     Ctrl-C finishes the current step, saves and raises KeyboardInterrupt; `search(resume=output)` continues. Seeds the
-    global random generators. Logs to the logger 'search'; call `timm.utils.setup_default_logging()` to show its lines.
+    global random generators. Logs to the logger 'search' (to see it: `timm.utils.setup_default_logging()`).
 
     Args:
         space: name of one of the paper's spaces ('fpnas_s1pp', ..), path of a .json file, or an `MBConvSpace`.
-        dataset: a torch dataset or a list of (PIL image, class); its `classes`, if any, are the class names. Or timm's
-            TYPE/NAME.
+        dataset: a torch dataset (class names: its `classes`) or list of (PIL image, class); or timm's TYPE/NAME.
         alpha_dataset: images that train alpha, for a torch dataset or list, all of which then trains the weights.
             The classes are matched by name, or by number if one of the two has no class names.
         data_dir: folder with `train/<class>/*.png`, instead of a dataset.
         target_macs: budget of multiply-adds: 3e6 or '3M' (default: none).
         epochs: total number of epochs.
         output: folder to write to; must not contain a search yet, unless you resume.
-        resume: folder of a search to continue, with its saved settings; a torch dataset must be passed again. 'auto':
-            start a search in `output`, or continue the one there.
+        resume: folder of a search to continue (a torch dataset must be passed again); 'auto': that of `output`, if any.
         preset: name of a space whose settings in the paper are used.
         device: 'auto' (a GPU if there is one), 'cpu' or 'cuda'.
         options: all others, such as `target_params`, `warmup_epochs`, `joint_epoch`, `lam`, `img_size`, `seed`.

@@ -9,7 +9,7 @@ from ..errors import UsageError
 from ..model.supernet import SuperNet
 from ..runs.processes import log_on_primary
 from ..spaces import MBConvSpace
-from ..spaces.around import space_around
+from ..spaces.around import BLOCK_FRACTIONS, space_around
 from ..transfer.classes import said_of_classes
 from ..transfer.sources import Source, open_source, recorded_source
 from ..transfer.supernet import start_supernet
@@ -57,7 +57,9 @@ def space_of(source: Source, supernet: str) -> MBConvSpace:
     name = f'around {source.name}'
     try:
         if supernet == FITTED:
-            return space_around(source.model.arch, kernels=False, channels=(1.0,), blocks=True, name=name)
+            return space_around(
+                source.model.arch, kernels=False, expansion=BLOCK_FRACTIONS, channels=(1.0,), blocks=True, name=name
+            )
         return space_around(source.model.arch, name=name)
     except ValueError as e:
         raise UsageError(f'--init-from {source.name}: {e}') from None

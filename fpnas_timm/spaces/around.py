@@ -6,9 +6,13 @@ from ..arch import Arch, Group
 from ..arch.sizes import expanded_channels, make_divisible
 from .mbconv import MBConvSpace, Row
 
-__all__ = ['FRACTIONS', 'check_around', 'largest_arch', 'smallest_arch', 'space_around', 'with_single_blocks']
+__all__ = [
+    'BLOCK_FRACTIONS', 'FRACTIONS', 'check_around', 'largest_arch', 'smallest_arch', 'space_around',
+    'with_single_blocks',
+]
 
 FRACTIONS = (0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
+BLOCK_FRACTIONS = (0.125, 0.1875, *FRACTIONS)  # of expansions, if each block has its own
 
 
 def space_around(
@@ -36,7 +40,7 @@ def space_around(
         channels: fractions of each group's channels, rounded to multiples of `divisor`; 1 is added.
         divisor: granularity of the channels.
         blocks: whether each block of a group has choices of its own; else all blocks of a group are alike. Only blocks
-            that add to a residual stream can then be left out.
+            that add to a residual stream can then be left out, and expansions may be below 1.
         name: name of the space; 'around' if None.
 
     Returns:
@@ -63,7 +67,7 @@ def space_around(
     in_chs = arch.stem.channels
     for group in arch.groups:
         rows.append(Row(
-            expansion=_expansions(group, in_chs, expansion),
+            expansion=_expansions(group, in_chs, expansion, below_one=blocks),
             channels=_channels(group.channels, channels, divisor),
             repeat=group.repeats,
             stride=group.stride,
@@ -95,15 +99,15 @@ def _kernels(group: Group, smaller: bool, bypass: bool) -> tuple[int, ...]:
     return (*([0] if bypass and group.stride == 1 else []), *found, group.kernel)
 
 
-def _expansions(group: Group, in_chs: int, fractions: Sequence[float]) -> tuple[float, ...]:
-    """Smaller expansions, of different widths; an expansion of 1 has no expansion layer, so others stay above it."""
+def _expansions(group: Group, in_chs: int, fractions: Sequence[float], below_one: bool) -> tuple[float, ...]:
+    """Smaller expansions, of different widths; not 1, which has no expansion layer."""
     e = group.expansion
     if not group.kernel or e <= 1.01:
         return (e,)
     found = {}
     for fraction in sorted({*fractions, 1.0}):
         value = e if fraction == 1 else round(e * fraction, 2)
-        if value > 1:
+        if value > 1 or (below_one and 0 < value < 1):
             found[expanded_channels(in_chs, value)] = value
     return tuple(sorted({*found.values(), e}))
 
