@@ -49,7 +49,7 @@ def finalists_figure(finalists: Sequence[Mapping[str, Any]], target: float | Non
             'target', (target / 1e6, 0), xycoords=('data', 'axes fraction'), xytext=(-3, 3), rotation=90,
             textcoords='offset points', ha='right', va='bottom', fontsize=7, color=FAINT,
         )
-    axes.set(xlabel='multiply-adds, millions', ylabel='accuracy, % of the images of the search')
+    axes.set(xlabel='multiply-adds, millions', ylabel='accuracy on the half that scores, %')
     trained = f'after up to {last} rounds of training' if last else "with the supernet's weights"
     figure.suptitle(f'finalists, {trained}, with standard errors; filled: the result', fontsize=9)
     return figure

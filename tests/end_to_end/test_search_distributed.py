@@ -74,6 +74,28 @@ for pair in {pairs!r}:
 '''
 
 
+# Before PAIRS: both processes get SIGTERM in the second epoch of the second finalist that is trained.
+STOPPING = '''
+import os, signal
+from fpnas_timm.search.finalist_training import FinalistTraining
+
+run = FinalistTraining.run
+count = [0]
+
+def stopping(self, tick, on_epoch):
+    count[0] += 1
+
+    def ticking():
+        if count[0] == 2 and (self.epoch, self.step) == (1, 2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        tick()
+
+    run(self, ticking, on_epoch)
+
+FinalistTraining.run = stopping
+'''
+
+
 def run_pairs(*pairs: tuple[list[str], list[str]]) -> tuple[list[str], list[str]]:
     """The exit statuses of both processes of each run, such as '0 0', and all errors."""
     run = run_python(PAIRS.format(pairs=pairs), ENV, ROOT)
@@ -125,6 +147,24 @@ def test_killed_ranks_and_a_killed_agent(short: list[str], pair: Path, same_resu
     assert again.returncode == 0, again.stderr
     assert 'continuing at epoch' in again.stderr
     assert same_result(out, pair)
+
+
+def test_the_final_stopped_while_a_finalist_is_trained(short: list[str], tmp_path: Path) -> None:
+    """Both processes train and score the same networks, and go on where they were."""
+    given = [*short, '--epochs', '2', '--joint-epoch', '1', '--finalists', '3', '--finalist-epochs', '2']
+    whole, out = ([*given, '--output', str(tmp_path / name)] for name in ('whole', 'out'))
+    stopping = STOPPING + PAIRS.format(pairs=[(out, out)])
+    first = run_python(stopping, ENV, ROOT)
+    assert 'ended: 143 143' in first.stdout, first.stderr
+    assert f'stopped in the final; continue with --resume {tmp_path / "out"}' in first.stderr
+    assert torch.load(tmp_path / 'out' / 'finalists.pt', weights_only=True)['training']['epoch'] == 1
+    again = ['--resume', str(tmp_path / 'out')]
+    assert run_pairs((whole, whole), (again, again)) == (['0 0', '0 0'], [])
+    found, wanted = (json.loads((tmp_path / n / 'result.json').read_text())['finalists'] for n in ('out', 'whole'))
+    assert found == wanted
+    assert [f['rounds'] for f in found] == [2, 2, 1]
+    weights = [(tmp_path / name / 'extract' / 'model.safetensors').read_bytes() for name in ('out', 'whole')]
+    assert weights[0] == weights[1]
 
 
 def test_a_checkpoint_that_one_machine_lacks(short: list[str], pair: Path, same_result, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from fpnas_timm.search.distribution import load_distribution
 from fpnas_timm.search.loop import Search
 from fpnas_timm.search.run import SearchResult, search
 from fpnas_timm.spaces import MBConvSpace
-from fpnas_timm.spaces.decode import decode
+from fpnas_timm.spaces.ranked import decode_ranked
 
 from .common import DEVICE, python
 
@@ -26,6 +26,7 @@ WAYS: dict[str, dict[str, Any]] = {
     'bfloat16, channels_last': dict(amp=True, amp_dtype='bfloat16', channels_last=True, workers=2),
     'float16, accumulated, weighed': dict(amp=True, grad_accum_steps=2, batch_size=3, class_weights='balanced'),
     'sandwich, average': dict(weight_archs='sandwich', distill=0.5, weight_ema=0.9),
+    'trained finalists': dict(amp=True, finalists=3, finalist_epochs=2),
 }
 
 
@@ -36,10 +37,10 @@ def test_searches(space: MBConvSpace, tiny_images: Path, tmp_path: Path, way: st
     assert len(result.history) == 5
     assert result.history[-1]['train_loss'] < result.history[0]['train_loss']
     assert result.history[-1]['entropy'] < result.history[0]['entropy']
-    found = decode(space, load_distribution(result.folder / 'distribution.safetensors', space).log_probs(),
-                   macs=(54_000, 60_000), num_classes=3)
-    assert str(space.to_arch(found.choices)) == str(max(result.finalists, key=lambda f: f.log_prob or 0.0).arch)
-    assert result.arch == result.finalists[0].arch
+    learned = load_distribution(result.folder / 'distribution.safetensors', space)
+    ranked = decode_ranked(space, learned, len(result.finalists), macs=(54_000, 60_000), num_classes=3)
+    assert {str(found.arch) for found in ranked} == {str(finalist.arch) for finalist in result.finalists}
+    assert str(result.arch) == str(result.finalists[0].arch)
     assert result.model()(torch.zeros(1, 3, 16, 16)).shape == (1, 3)  # on the CPU
 
 
