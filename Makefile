@@ -34,7 +34,7 @@ bench: .venv/test/.complete
 	.venv/test/bin/python benchmarks/cost.py
 	.venv/test/bin/python benchmarks/training.py step
 
-# The figures of a CUDA GPU, in a minute and a half; `benchmarks/gpu.py --table output/gpu.json` shows them as Markdown.
+# The figures of a CUDA GPU, in a minute and a quarter; `benchmarks/gpu.py --table output/gpu.json` shows them as Markdown.
 bench-gpu: .venv/test/.complete
 	mkdir -p output
 	.venv/test/bin/python benchmarks/gpu.py -o output/gpu.json

@@ -1,4 +1,4 @@
-"""Speed on a GPU in a minute and a half: inference, training and steps of a search. Writes JSON.
+"""Speed on a GPU in a minute and a quarter: inference, training and steps of a search. Writes JSON.
 
     python benchmarks/gpu.py -o gpu.json          # measure (make bench-gpu)
     python benchmarks/gpu.py --table gpu.json     # as Markdown, for docs/performance.md
@@ -10,10 +10,13 @@ after which `item()` waits. A step of the search trains and scores K architectur
 """
 import argparse
 import datetime
+import gc
 import json
 import logging
 import random
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,7 @@ from training import measure_steps
 import fpnas_timm
 from fpnas_timm.model import shared_pass
 from fpnas_timm.model.supernet import SuperNet
+from fpnas_timm.runs.files import write_text
 from fpnas_timm.spaces import get_space
 from fpnas_timm.train.losses import Losses
 
@@ -37,7 +41,7 @@ ARCHS, SEARCH_BATCH = 14, 64  # K at 59 nats and lambda 1/4
 
 def inference(device: str, quick: bool) -> Iterator[dict[str, Any]]:
     """At batch 1, and at one that fills the card."""
-    models, batches, rounds = (MODELS[:1], (1, 2), 2) if quick else (MODELS, (1, 256), 10)
+    models, batches, rounds = (MODELS[:1], (1, 2), 2) if quick else (MODELS, (1, 256), 5)
     for dtype in ('float16', 'float32'):
         yield from measure(models, batches, ['channels_last'], rounds, device, dtype)
 
@@ -81,6 +85,7 @@ def _step_and_read(name: str, device: str, late: bool, batch: int) -> Callable[[
 
 def searching(device: str, quick: bool) -> Iterator[dict[str, Any]]:
     """The passes of a step: training and scoring the same K random architectures, without update and images."""
+    torch.backends.cudnn.benchmark = False  # as in `fpnas search`: every architecture has other shapes
     size, batch, count = (64, 2, 2) if quick else (128, SEARCH_BATCH, ARCHS)
     space = get_space('fpnas_s1pp').with_img_size(size)
     net = SuperNet(space, 100).to(device, memory_format=torch.channels_last)
@@ -100,7 +105,7 @@ def searching(device: str, quick: bool) -> Iterator[dict[str, Any]]:
             for _, logits in shared_pass.score(net, images, archs, autocast):
                 F.cross_entropy(logits.float(), target, reduction='sum')
 
-        trained, scored = interleaved([train, score], 1 if quick else 3, device)
+        trained, scored = interleaved([train, score], 1 if quick else 3, device, calls=2)
         yield {
             'space': space.name, 'size': size, 'batch': batch, 'K': count, 'dtype': dtype,
             'ms, training': trained * 1e3, 'ms, scoring': scored * 1e3,
@@ -109,28 +114,46 @@ def searching(device: str, quick: bool) -> Iterator[dict[str, Any]]:
 
 
 PARTS: dict[str, Callable[[str, bool], Iterator[dict[str, Any]]]] = {
-    'inference': inference, 'training': training, 'waits': waits, 'search': searching,
+    'search': searching, 'training': training, 'waits': waits, 'inference': inference,
 }
 
 
-def run(output: Path, device: str, quick: bool, seconds: float) -> None:
-    """Measure and write after every row; what is not measured in time is left out, and said."""
-    as_the_commands(device)
+def run(output: Path, device: str, quick: bool, seconds: float) -> bool:
+    """Measure and write after every row; returns whether no part failed.
+
+    A part may use an equal share of the time that is left. What is not measured in time is left out, and said; so is
+    the error of a part that fails, after which the others go on.
+    """
     found: dict[str, Any] = {
         'machine': describe(device), 'date': f'{datetime.date.today()}', 'version': fpnas_timm.__version__,
-        'left out': [],
+        'left out': [], 'errors': {},
     }
     started = time.monotonic()
-    for part, measured in PARTS.items():
+
+    def passed() -> float:
+        return time.monotonic() - started
+
+    for i, (part, measured) in enumerate(PARTS.items()):
         found[part] = []
-        for row in measured(device, quick):
-            found[part].append({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()})
-            output.write_text(json.dumps(found, indent=1) + '\n')
-            print(f'{time.monotonic() - started:5.1f} s', part, found[part][-1], flush=True)
-            if time.monotonic() - started > seconds:
-                found['left out'].append(part)
-                break
-    output.write_text(json.dumps(found, indent=1) + '\n')
+        as_the_commands(device)
+        until = passed() + (seconds - passed()) / (len(PARTS) - i)
+        try:
+            for row in measured(device, quick):
+                found[part].append({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()})
+                write_text(output, json.dumps(found, indent=1) + '\n')
+                print(f'{passed():5.1f} s', part, found[part][-1], flush=True)
+                if passed() > until:
+                    found['left out'].append(part)
+                    break
+        except Exception as e:
+            found['errors'][part] = f'{type(e).__name__}: {e}'
+            print(f'{passed():5.1f} s {part} failed', flush=True)
+            traceback.print_exc()
+        gc.collect()
+        if torch.device(device).type == 'cuda':
+            torch.cuda.empty_cache()
+        write_text(output, json.dumps(found, indent=1) + '\n')
+    return not found['errors']
 
 
 def table(path: Path) -> None:
@@ -145,13 +168,15 @@ def table(path: Path) -> None:
             print(f'| {" | ".join(f"{v:,.4g}" if isinstance(v, float) else str(v) for v in row.values())} |')
     if found['left out']:
         print(f'\nnot finished in time: {", ".join(found["left out"])}')
+    for part, error in found.get('errors', {}).items():
+        print(f'\n{part} failed: {error}')
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('-o', '--output', type=Path, default=Path('gpu.json'))
     parser.add_argument('--device', default='cuda')
-    parser.add_argument('--seconds', type=float, default=80, help='after which no further row of a part is measured')
+    parser.add_argument('--seconds', type=float, default=65, help='after which no further row is measured')
     parser.add_argument('--quick', action='store_true', help='tiny: only whether it runs')
     parser.add_argument('--table', type=Path, metavar='FILE')
     args = parser.parse_args()
@@ -161,7 +186,7 @@ def main() -> None:
     if args.table:
         table(args.table)
     else:
-        run(args.output, args.device, args.quick, args.seconds)
+        sys.exit(not run(args.output, args.device, args.quick, args.seconds))
 
 
 if __name__ == '__main__':

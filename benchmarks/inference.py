@@ -36,13 +36,15 @@ CALLS = 10  # in a turn on a GPU
 FORMATS = {'contiguous': torch.contiguous_format, 'channels_last': torch.channels_last}
 
 
-def interleaved(functions: Sequence[Callable[[], object]], rounds: int, device: str = 'cpu') -> list[float]:
+def interleaved(
+        functions: Sequence[Callable[[], object]], rounds: int, device: str = 'cpu', calls: int = CALLS
+) -> list[float]:
     """Median seconds of each function; they take turns, so that the machine's moods hit all of them.
 
-    On a GPU each turn is `CALLS` calls, whose work may overlap with the preparation of the next one, as in use.
+    On a GPU each turn is several `calls`, whose work may overlap with the preparation of the next one, as in use.
     """
     on_gpu = torch.device(device).type == 'cuda'
-    calls = CALLS if on_gpu else 1
+    calls = calls if on_gpu else 1
     for f in functions:
         for _ in range(3 if on_gpu else 2):
             f()
