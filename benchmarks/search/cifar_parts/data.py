@@ -168,8 +168,9 @@ class MemoryLoader:
         self.batches = SimpleNamespace(size=len(images.labels), images_per_step=batch, targets=None)
 
     def start(self, epoch: int, step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """The batches of `epoch` from `step` on."""
-        plan = crop_plan(len(self.images.labels), self.steps, self.batch, (self.seed, epoch))
+        """The batches of `epoch` from `step` on; all complete ones, also if an epoch has fewer steps."""
+        count = len(self.images.labels)
+        plan = crop_plan(count, max(self.steps, count // self.batch), self.batch, (self.seed, epoch))
         if not self.augment:
             plan[:, 1:3], plan[:, 3] = PAD, 0
         plan = torch.from_numpy(plan[step:]).to(self.device)

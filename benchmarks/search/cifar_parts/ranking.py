@@ -73,14 +73,14 @@ def rank(
     archs = [Arch.parse(a) for a in random_archs()]
     calibrating = data['train'].pick(torch.arange(min(calibration, len(data['train'].labels))))
     marks = {round(updates * part / PARTS): part for part in range(1, PARTS + 1)}
-    started, losses, rng = time.time(), list[float](), random.Random(seed)
+    started, scoring, losses, rng = time.time(), 0.0, list[float](), random.Random(seed)
     evaluator.start_epoch(0, 0)
     for update in range(1, updates + 1):
         losses.append(evaluator.train_step([space.sample(rng) for _ in range(sampled)]))
         late = time.time() > deadline
         if update not in marks and not late:
             continue
-        seconds = time.time() - started
+        seconds, scored_from = time.time() - started - scoring, time.time()
         nets = {'weights': evaluator.net}
         if evaluator.average is not None:
             nets['average'] = evaluator.average.net
@@ -90,14 +90,15 @@ def rank(
             for norms, images in (('batch', None), ('calibrated', calibrating))
             if norms == 'batch' or which == 'average' or update == updates  # the others take their time
         }
+        scoring += time.time() - scored_from
         recent = losses[-100:]
         add_result(
             out, kind='ranking', name=name, seed=seed, part=f'{marks[update]}/{PARTS}' if update in marks else 'late',
             updates=update, of=updates, passes=evaluator.trained, macs=evaluator.macs, seconds=round(seconds, 1),
-            scoring_seconds=round(time.time() - started - seconds, 1), loss=round(sum(recent) / len(recent), 4),
+            scoring_seconds=round(scoring, 1), loss=round(sum(recent) / len(recent), 4),
             options=options, sampled=sampled, archs=[str(a) for a in archs], scores=scores,
         )
         log(f'ranking {name}: {update} of {updates} updates, {evaluator.trained} passes, {seconds:.0f} s, '
-            f'loss {sum(recent) / len(recent):.3f}, scored in {time.time() - started - seconds:.1f} s')
+            f'loss {sum(recent) / len(recent):.3f}, scored in {time.time() - scored_from:.1f} s')
         if late:
             return
