@@ -62,7 +62,7 @@ def on_digits(option: str, epochs: int) -> None:
         for seed, target in enumerate(targets(drawn)):
             result = search_images(
                 space, data_dir=f'{folder}/data', img_size=IMG_SIZE, epochs=epochs, seed=seed, workers=0, device='cpu',
-                batch_size=64, weight_samples=1, calibration_batches=2, output=f'{folder}/{seed}', **{option: target},
+                weight_samples=1, finalists=1, calibration_batches=2, output=f'{folder}/{seed}', **{option: target},
             )
             assert result.distribution is not None
             arch = space.to_arch(result.distribution.most_probable())
@@ -73,7 +73,7 @@ def on_digits(option: str, epochs: int) -> None:
                 'mode_moved': result.history[-1]['mode_moved'], 'supernet_top1': result.supernet_top1,
             })
             print(f'{target:,.0f}  mode {mode / target:.4f}  top-1 {result.supernet_top1:.1f} %', flush=True)
-    save('digits' if which == 'macs' else 'params', found, epochs=epochs, cost=which, torch=torch.__version__)
+            save('digits' if which == 'macs' else 'params', found, epochs=epochs, cost=which, torch=torch.__version__)
 
 
 def show() -> None:
