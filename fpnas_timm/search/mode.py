@@ -127,8 +127,10 @@ class ModeWithin:
             kept = np.flatnonzero(good)
             kept = kept[np.argsort(-total[kept], kind='stable')]
             if bins is not None and len(kept):
-                place = np.floor(sums[:, kept] / np.where(size > 0, size, 1)[:, None]).astype(np.int64)
-                _, first = np.unique(np.concatenate([ends[None, kept], place]), axis=1, return_index=True)
+                place = ends[kept].astype(np.int64)
+                for part in np.floor(sums[:, kept] / np.where(size > 0, size, 1)[:, None]).astype(np.int64):
+                    place = place * (part.max() - part.min() + 1) + part - part.min()
+                _, first = np.unique(place, return_index=True)
                 kept = kept[np.sort(first)]
             kept = kept[:width]
             if not len(kept):
