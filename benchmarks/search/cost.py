@@ -25,8 +25,12 @@ import torch
 import torch.nn.functional as F
 
 from fpnas_timm.model.supernet import SuperNet
+from fpnas_timm.search.distribution import Factorized, Joint
+from fpnas_timm.search.expected import ExpectedCost
 from fpnas_timm.search.loop import Search, SearchConfig
+from fpnas_timm.search.mode import ModeWithin
 from fpnas_timm.spaces import MBConvSpace, get_space
+from fpnas_timm.spaces.costs import network_costs
 
 SIZE, BATCH = 128, 32
 
@@ -173,6 +177,31 @@ def loop(joint_epoch: int | None) -> None:
     )
 
 
+def budget(name: str, calls: int = 10) -> None:
+    """What a budget adds to a step in a space of the paper: processor time, in milliseconds."""
+    space = get_space(name)
+    macs = network_costs(space)[0]
+    middle = sorted(macs(space.sample(random.Random(seed))) for seed in range(99))[49]
+    expected, generator = ExpectedCost(macs), torch.Generator().manual_seed(0)
+    find = ModeWithin([macs], [(0.98 * middle, middle)])
+    for kind in (Factorized, Joint):
+        distribution = kind(space)
+        seconds = [0.0, 0.0]
+        for _ in range(calls):
+            with torch.no_grad():
+                distribution.alpha.normal_(generator=generator)
+            start = time.process_time()
+            torch.autograd.grad(expected.mean(distribution), distribution.alpha)
+            between = time.process_time()
+            find(distribution)
+            seconds[0] += between - start
+            seconds[1] += time.process_time() - between
+        print(
+            f'{name}, {distribution.kind}: the expected cost and its gradient take {1000 * seconds[0] / calls:.1f} ms, '
+            f'to find the mode within the budget {1000 * seconds[1] / calls:.0f} ms', flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('command', nargs='*', help='replay: what sharing saves; other words are internal')
@@ -204,6 +233,9 @@ def main() -> None:
         print()
         loop(None)
         loop(0)
+        print()
+        for name in ('fpnas_s1pp', 'fpnas_l2'):
+            budget(name)
 
 
 if __name__ == '__main__':
