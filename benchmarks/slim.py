@@ -212,14 +212,15 @@ def tasks(args: argparse.Namespace, arch: Arch) -> Iterator[dict[str, Any]]:
     yield from ({'way': 'Lite0', 'share': 1.0, 'target': full, 'seed': seed} for seed in args.seeds)
     for share in args.shares:
         target = int(full * share)
+        yield {'way': 'uniform', 'share': share, 'target': target, 'arch': uniform(arch, target), 'seeds': args.seeds}
         for importance in ('norm', 'taylor'):
             yield {'way': f'torch-pruning, {importance}', 'share': share, 'target': target, 'seeds': args.seeds}
-        yield {'way': 'uniform', 'share': share, 'target': target, 'arch': uniform(arch, target), 'seeds': args.seeds}
         draw = network_sampler(space, (int(target * (1 - TOLERANCE)), target), None, CLASSES)
         generator = torch.Generator().manual_seed(0)
         for i in range(args.random):
             drawn = str(space.to_arch(draw(generator)))
-            yield {'way': 'random', 'share': share, 'target': target, 'number': i, 'arch': drawn, 'seeds': args.seeds}
+            yield {'way': 'random', 'share': share, 'target': target, 'number': i, 'arch': drawn,
+                   'seeds': args.seeds[: args.random_seeds]}
 
 
 def work(args: argparse.Namespace, task: dict[str, Any], data: Data, source: nn.Module) -> list[dict[str, Any]]:
@@ -318,7 +319,8 @@ def main() -> None:
     parser.add_argument('--data', type=Path, default=ROOT.parent / 'shared' / 'data' / 'cifar10_jpeg.tar.xz')
     parser.add_argument('--shares', type=float, nargs='+', default=[0.5, 0.25])
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument('--random', type=int, default=10)
+    parser.add_argument('--random', type=int, default=10, help='number of random architectures')
+    parser.add_argument('--random-seeds', type=int, default=3, help='seeds of their training')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--procs', type=int, default=1)
     parser.add_argument('--timeout', type=float, default=3600)
