@@ -21,6 +21,8 @@ from ..runs.processes import log_on_primary
 from ..spaces import Choices
 from ..transfer.fitted import FittedSuperNet
 from ..transfer.images import NUM_IMAGES
+from ..transfer.layers import units_of
+from ..transfer.repair import num_images_that_fit
 from ..transfer.sources import Source
 from .halves import HalfLoader
 from .image_evaluator import ImageEvaluator, on_cpu
@@ -105,15 +107,20 @@ class FittedEvaluator(ImageEvaluator):
         set_random_state(state['random'])
 
     def images(self) -> torch.Tensor:
-        """The images that networks are fitted to (N, C, H, W), N at most `NUM_IMAGES`; the same on all processes."""
+        """The images that networks are fitted to (N, C, H, W); the same on all processes.
+
+        N is at most `NUM_IMAGES`; of large images, as many as have feature maps of about a gigabyte.
+        """
         if self._images is None:
-            parts: list[torch.Tensor] = []
+            count, parts = NUM_IMAGES, list[torch.Tensor]()
             for batch, _ in self.fit_loader.once():
+                height, width = batch.shape[-2:]
+                count = min(count, num_images_that_fit(self.net.source, units_of(self.net.source), height, width))
                 parts.append(batch.to(self.device))
-                if sum(len(part) for part in parts) >= NUM_IMAGES:
+                if sum(len(part) for part in parts) >= count:
                     break
             self.fit_loader.close()
-            self._images = torch.cat(parts)[:NUM_IMAGES]
+            self._images = torch.cat(parts)[:count]
         return self._images
 
     def network(self, arch: Arch) -> FPNAS:

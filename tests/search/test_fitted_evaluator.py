@@ -104,6 +104,16 @@ def test_the_score_is_the_likelihood_of_the_labels_that_the_source_gives(
             assert value == pytest.approx(wanted, rel=1e-4)
 
 
+def test_large_images_are_fewer(found: SearchResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    args = parse_search_args(['--resume', str(found.folder)])
+    evaluator = set_up(args).evaluator
+    assert isinstance(evaluator, FittedEvaluator)
+    whole = evaluator.images()
+    monkeypatch.setattr('fpnas_timm.transfer.repair.MAX_VALUES', 5 * 24 * 8 * 8)  # five of the widest feature maps
+    evaluator._images = None
+    assert torch.equal(evaluator.images(), whole[:5])
+
+
 @pytest.mark.parametrize(('options', 'said'), [
     (dict(lr=0.1), 'is an option of the training of the weights'),
     (dict(warmup_epochs=1), 'is an option of the training of the weights'),
