@@ -28,7 +28,8 @@ def report_page(run: Searched) -> str:
     so_far = 'most probable so far' if run.has_marginals else 'best so far'
     intro = (
         f'<p class="faint">{escape(run.folder)}: search in the space {escape(run.space.name)} '
-        f'({run.space.num_archs:.1e} networks), strategy {escape(run.strategy)}, {escape(run.progress + when)}</p>'
+        f'({run.space.num_archs:.1e} combinations of choices), strategy {escape(run.strategy)}, '
+        f'{escape(run.progress + when)}</p>'
         f'{_numbers(run)}'
     )
     if run.arch is not None:
@@ -62,6 +63,7 @@ def _numbers(run: Searched) -> str:
         error = standard_error(top1, images)
         shown.append(card('accuracy, inherited weights', f'{top1:.2f} %',
                           f'\u00b1 {error:.2f} (standard error), {images:,} images{" of alpha" * run.has_marginals}'))
+    shown += _trained(run)
     if finite(last.get('entropy')):
         first = run.history[0]['entropy'] if finite(run.history[0].get('entropy')) else last['entropy']
         shown.append(card('entropy', f'{result.get("entropy", last["entropy"]):.2f} nats', f'{first:.2f} at first'))
@@ -72,6 +74,16 @@ def _numbers(run: Searched) -> str:
     final = f', final {_duration(result["final_seconds"])}' if finite(result.get('final_seconds')) else ''
     shown.append(card('time', _duration(seconds), f'{len(run.history)} epochs{final}'))
     return cards(shown)
+
+
+def _trained(run: Searched) -> list[str]:
+    """The accuracy of the result with the weights of `extract/`, if they were trained on after the search."""
+    found = [f for f in run.finalists if f.get('arch') == (run.result or {}).get('arch')]
+    if not found or not found[0].get('rounds') or not finite(found[0].get('top1')):
+        return []
+    top1, error = found[0]['top1'], found[0].get('top1_se')
+    margin = f'\u00b1 {error:.2f} (standard error), ' if finite(error) else ''
+    return [card('accuracy, trained weights', f'{top1:.2f} %', f'{margin}those of extract/')]
 
 
 def _of_target(value: float, target: float | None) -> str:

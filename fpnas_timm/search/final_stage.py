@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..arch import Arch
 from ..errors import RunError, UsageError
 from ..runs.checkpoints import load_checkpoint, save_checkpoint
 from ..runs.processes import Stop, from_primary, log_on_primary
 from ..spaces.decode import InfeasibleError
 from .candidates import CandidateSearch
-from .finalists import Candidate, Finalist, Finals
+from .finalists import Candidate, Finals
 from .folder import stamp
 from .image_evaluator import fingerprint
 from .names import DEFAULT_FINALISTS
@@ -87,6 +86,7 @@ def hold_final(setup: 'Setup', stop: Stop) -> Finals | None:
     final = Finals(
         evaluator, candidates, setup.calibration_batches, setup.finalist_epochs, search.config.epochs,
         setup.open_optimizer, shows_bar=setup.rank == 0 and sys.stderr.isatty(),
+        shows_params='params' in search.config.targets,
     )
     if state is not None:
         final.load_state_dict(state)
@@ -122,15 +122,26 @@ def _saved_state(path: Path, mark: Mapping[str, Any]) -> dict[str, Any] | None:
     return state
 
 
-def say_result(finalists: list[Finalist], first: Arch) -> None:
-    """Log which finalist is the result; `first` is what it would be without a final."""
-    best = finalists[0]
-    name = 'the best candidate' if best.log_prob is None else 'the most probable network'
-    if best.arch == first:
-        log_on_primary(_logger, f'{name} is the best of {len(finalists)} finalists: {best.score:.2f} %')
+def say_result(final: Finals) -> None:
+    """Log which finalist is the result of a final at its end; without a final it would be the first candidate.
+
+    Both are compared after the same training: in the last round that both took part in.
+    """
+    best, count = final.ranked()[0], len(final.candidates)
+    name = 'the best candidate' if final.candidates[0].log_prob is None else 'the most probable network'
+    own, first = final.scores[best], final.scores[0]
+    if best == 0:
+        which = 'the only finalist' if count == 1 else f'the best of {count} finalists'
+        log_on_primary(_logger, f'{name} is {which}: {own[-1].score:.2f} %{_after(len(own) - 1)}')
         return
-    other = next(f for f in finalists if f.arch == first)
+    last = len(first) - 1
+    further = f'; it has {own[-1].score:.2f} %{_after(len(own) - 1)}' if len(own) > len(first) else ''
     log_on_primary(_logger, (
-        f'the result is not {name}: of {len(finalists)} finalists, it has {best.score:.2f} %, {name} '
-        f'{other.score:.2f} % (standard error of each about {best.top1_se:.2f})'
+        f'the result is not {name}: of {count} finalists, it has {own[last].score:.2f} %, {name} '
+        f'{first[last].score:.2f} %{_after(last)} (standard error of each about {own[last].top1_se:.2f}){further}'
     ))
+
+
+def _after(rounds: int) -> str:
+    """How often a finalist had been trained on when it was scored, in words."""
+    return f' after {rounds} round{"s" * (rounds > 1)} of training' if rounds else ''

@@ -102,6 +102,7 @@ class Finals:
             first_epoch: int,
             open_optimizer: OpenOptimizer,
             shows_bar: bool = False,
+            shows_params: bool = False,
     ) -> None:
         """
         Args:
@@ -112,11 +113,12 @@ class Finals:
             first_epoch: number of the first epoch, for order and augmentation of the images.
             open_optimizer: makes the optimizer of a network.
             shows_bar: show a progress bar, instead of nothing, until a finalist is scored.
+            shows_params: log the parameters of each finalist too.
         """
         self.evaluator, self.candidates = evaluator, list(candidates)
         self.calibration_batches = calibration_batches
         self.epochs, self.first_epoch, self.open_optimizer = epochs, first_epoch, open_optimizer
-        self.shows_bar = shows_bar
+        self.shows_bar, self.shows_params = shows_bar, shows_params
         self.archs = [evaluator.space.to_arch(c.choices) for c in self.candidates]
         self.alive = list(range(len(self.candidates)))
         self.round = 0
@@ -217,9 +219,10 @@ class Finals:
     def _add(self, index: int, found: Score) -> None:
         """Note and log a score; after the last one of a round, drop the worse half and go to the next round, if any."""
         spent, name = self.evaluator.full_cost(self.archs[index]), self._name(index)
+        params = f', {spent.params / 1e6:.3f}M parameters' if self.shows_params else ''
         log_on_primary(_logger, (
             f'{name}  {found.top1:.2f} ± {found.top1_se:.2f} %  log-likelihood {found.log_likelihood:.4f} ± '
-            f'{found.log_likelihood_se:.4f}  {spent.macs / 1e6:.2f}M multiply-adds'
+            f'{found.log_likelihood_se:.4f}  {spent.macs / 1e6:.2f}M multiply-adds{params}'
         ))
         self.scores[index].append(found)
         if self._waiting():

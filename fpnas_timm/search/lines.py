@@ -5,13 +5,15 @@ from typing import Any
 
 from ..runs.files import write_jsonl
 from ..spaces import Choices
+from .image_evaluator import ImageEvaluator
 from .names import CANDIDATES, HISTORY
 from .strategies import AnySearch
 
 __all__ = ['epoch_text', 'result_figures', 'state_files', 'step_texts', 'write_state']
 
 DISTRIBUTION = 'distribution.safetensors'
-BETA = 'multiplier_'
+BETA = 'multiplier_'  # these columns of the history are of a search with a budget that the multiplier meets
+PARAMS = 'expected_params'
 
 
 def step_texts(figures: Mapping[str, float]) -> dict[str, str]:
@@ -38,8 +40,10 @@ def epoch_text(row: Mapping[str, Any]) -> str:
         entropy = [f'entropy {row["entropy"]:.2f} nats'] if 'entropy' in row else []
         betas = [f'{row[key]:.2f} ({key.removeprefix(BETA)})' for key in row if key.startswith(BETA)]
         loss = [f'loss {row["train_loss"]:.3f}'] if 'train_loss' in row else []
+        if PARAMS in row:
+            cost += f' and {row[PARAMS] / 1e6:.3f}M parameters'
         shown = [*loss, f'K {row["k"]:.1f}', *entropy, f'{cost} expected']
-        shown += [f'beta {", ".join(betas)}'] if betas else []
+        shown += [f'multiplier {", ".join(betas)}'] if betas else []
     return '  '.join([*shown, f'{row["seconds"]:.0f} s'])
 
 
@@ -59,7 +63,7 @@ def write_state(folder: Path, search: AnySearch) -> None:
     write_jsonl(folder / CANDIDATES, rows)
 
 
-def result_figures(search: AnySearch, choices: Choices) -> dict[str, Any]:
+def result_figures(search: AnySearch, evaluator: ImageEvaluator, choices: Choices) -> dict[str, Any]:
     """What `result.json` says of the search, beside its result `choices`."""
     if search.distribution is None:
         return {
@@ -68,11 +72,13 @@ def result_figures(search: AnySearch, choices: Choices) -> dict[str, Any]:
             'samples': search.num_samples,
         }
     mode = search.distribution.most_probable()
+    spent = evaluator.full_cost(evaluator.space.to_arch(mode))
     return {
         'strategy': 'fp-nas',
         'log_prob': float(search.distribution.log_prob([choices]).detach()),
         'entropy': float(search.distribution.entropy().detach()),
         'most_probable': search.space.describe(mode),
-        'most_probable_macs': search.evaluator.cost(mode),
+        'most_probable_macs': spent.macs,
+        'most_probable_params': spent.params,
         'samples': search.num_samples,
     }

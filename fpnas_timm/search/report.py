@@ -115,7 +115,7 @@ def write_result(setup: 'Setup', final: Finals, model: FPNAS) -> None:
         'target_params': search.config.targets.get('params'),
         'supernet_top1': round(best.inherited_top1, 4),
         'supernet_top1_images': best.images,
-        **result_figures(search, final.candidates[final.ranked()[0]].choices),
+        **result_figures(search, evaluator, final.candidates[final.ranked()[0]].choices),
         'seconds': sum(row['seconds'] for row in search.history),
         'final_seconds': final.seconds,
         'date': f'{date.today()}',
@@ -148,9 +148,10 @@ def write_result(setup: 'Setup', final: Finals, model: FPNAS) -> None:
         f'{best.macs:,}', f'{best.params:,}', f'{search.num_samples:,}',
         'sampled for alpha' if learns else 'scored', figures['seconds'], final.seconds, folder / EXTRACT,
     )
+    trained = f', with the trained weights of {EXTRACT}/ {best.top1:.2f} %' if best.rounds else ''
     _logger.info(
-        'accuracy with the inherited weights on the %s images that %s: %.2f %%', f'{best.images:,}',
-        'train alpha' if learns else 'candidates are scored on', best.inherited_top1,
+        'accuracy with the inherited weights on the %s images that %s: %.2f %%%s', f'{best.images:,}',
+        'train alpha' if learns else 'candidates are scored on', best.inherited_top1, trained,
     )
 
 

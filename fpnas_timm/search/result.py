@@ -68,10 +68,18 @@ class SearchResult:
             f'parameters     {self.params:,}',
             f"accuracy       {self.supernet_top1:.2f} % of {self.supernet_top1_images:,} images, with the supernet's "
             'weights',
+            *self._trained(),
             *([f'distribution   {self.distribution!r}'] if self.distribution is not None else []),
             f'epochs         {len(self.history)}, {sum(row["seconds"] for row in self.history):.0f} s',
             f'folder         {self.folder}',
         ])
+
+    def _trained(self) -> list[str]:
+        """A line about the weights in `extract/`, if they were trained on."""
+        best = self.finalists[0] if self.finalists else None
+        if best is None or not best.rounds:
+            return []
+        return [f'               {best.top1:.2f} % with the trained weights of {EXTRACT}/']
 
     def model(self) -> nn.Module:
         """Load the timm model of `arch` from `folder`, with the weights inherited from the supernet, in eval mode.
@@ -88,7 +96,7 @@ def finish(setup: 'Setup', stop: Stop) -> SearchResult | None:
     Raises:
         RunError: the learned distribution excludes every architecture within the budget, or the disk is full.
     """
-    search, space = setup.search, setup.space
+    search = setup.search
     earlier = from_primary(lambda: _earlier_result(setup), setup.rank, setup.world_size)
     if earlier is not None:
         arch, finalists = Arch.parse(earlier['arch']), []
@@ -103,7 +111,7 @@ def finish(setup: 'Setup', stop: Stop) -> SearchResult | None:
         if from_primary(lambda: is_written(setup.folder, search, arch), setup.rank, setup.world_size):
             log_on_primary(_logger, f'the search in {setup.folder} is finished: there is nothing left to do')
         else:
-            say_result(finalists, space.to_arch(final.candidates[0].choices))
+            say_result(final)
             model = final.model()
             on_primary(lambda: write_result(setup, final, model), setup.rank, setup.world_size)
     spent = setup.evaluator.full_cost(arch)

@@ -47,7 +47,21 @@ def test_numbers_of_the_result(folder: Path, page: Page) -> None:
     assert shown['accuracy, inherited weights'] == ['64.71 %', f'± {error:.2f} (standard error), 17 images of alpha']
     assert shown['entropy'] == ['12.34 nats', '14.00 at first']
     assert shown['architectures sampled'][0] == '160'
+    assert not any('trained' in title for title in shown)
     assert result['arch'] in [code.content for code in page.root.all('code')]
+    assert f'({space().num_archs:.1e} combinations of choices)' in page.root.content
+
+
+def test_the_accuracy_of_the_trained_weights(tmp_path: Path) -> None:
+    folder = make_search(tmp_path / 'out', finalists=2)
+    _, result = files(folder)
+    result['finalists'][0] |= {'rounds': 2, 'top1': 70.5, 'top1_se': 1.5}
+    (folder / 'result.json').write_text(json.dumps(result))
+    page = check_file(write_report(folder).read_text())
+    shown = {card.children[0].content: [c.content for c in card.children[1:]]
+             for card in page.root.all('div', kind='card')}
+    assert shown['accuracy, inherited weights'][0] == '64.71 %'
+    assert shown['accuracy, trained weights'] == ['70.50 %', '± 1.50 (standard error), those of extract/']
 
 
 def test_numbers_of_every_epoch(folder: Path, page: Page) -> None:

@@ -21,7 +21,10 @@ BOTH = sorted(EVERY)[len(EVERY) // 2]
 
 @pytest.mark.parametrize('strategy', ['fp-nas', 'evolution'])
 @pytest.mark.parametrize('names', [['params'], ['macs', 'params']])
-def test_the_result_is_within_each(strategy: str, names: list[str], tmp_path: Path) -> None:
+def test_the_result_is_within_each(
+        strategy: str, names: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, 'search')
     given = {f'target_{name}': getattr(BOTH, name) for name in names}
     if strategy == 'evolution':
         given |= {'strategy': strategy, 'evaluations': 20, 'population': 5, 'tournament': 3, 'score_batches': 1}
@@ -37,6 +40,15 @@ def test_the_result_is_within_each(strategy: str, names: list[str], tmp_path: Pa
         mode = cost(SPACE.to_arch(result.distribution.most_probable()), num_classes=3)
         assert all(0.9 * getattr(BOTH, n) <= getattr(mode, n) <= getattr(BOTH, n) for n in names)
         assert [k for k in result.history[-1] if k.startswith('multiplier')] == [f'multiplier_{n}' for n in names]
+        assert (written['most_probable_macs'], written['most_probable_params']) == (mode.macs, mode.params)
+        line = next(m for m in reversed(caplog.messages) if m.startswith('epoch '))
+        row = result.history[-1]
+        assert f'{row["cost"] / 1e6:.2f}M multiply-adds and {row["expected_params"] / 1e6:.3f}M parameters exp' in line
+        multipliers = ', '.join(f'{row[f"multiplier_{n}"]:.2f} ({n})' for n in names)
+        assert f'  multiplier {multipliers}  ' in line and 'beta' not in line
+    lines = [m for m in caplog.messages if m.startswith('finalist ')]
+    assert len(lines) == len(result.finalists)
+    assert {m.rpartition(', ')[2] for m in lines} == {f'{f.params / 1e6:.3f}M parameters' for f in result.finalists}
 
 
 def test_refused_before_the_search() -> None:

@@ -220,7 +220,10 @@ def test_interrupted_and_resumed_ends_the_same(
     assert all(torch.equal(weights[k], wanted[k]) for k in wanted)
 
 
-def test_training_changes_the_weights_and_the_extracted_model_has_them(tmp_path: Path) -> None:
+def test_training_changes_the_weights_and_the_extracted_model_has_them(
+        tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, 'search')
     given = dict(output=tmp_path / 'out', finalists=2, finalist_epochs=24, opt='adamw', lr=1e-2, **GIVEN)
     found = search(SPACE, Colours(), **given)
     best, other = found.finalists
@@ -233,6 +236,9 @@ def test_training_changes_the_weights_and_the_extracted_model_has_them(tmp_path:
     config = json.loads((found.folder / 'extract' / 'config.json').read_text())
     assert config['training']['search']['weights'] == 'inherited from the supernet, then trained on for 24 epochs'
     assert found.supernet_top1 == best.inherited_top1
+    both = f'{best.inherited_top1:.2f} %, with the trained weights of extract/ {best.top1:.2f} %'
+    assert f'accuracy with the inherited weights on the 8 images that train alpha: {both}' in caplog.messages
+    assert f'\n               {best.top1:.2f} % with the trained weights of extract/\n' in str(found)
     net = load_checkpoint(found.folder / 'last.pt')['evaluator']['net']
     assert not torch.equal(loaded['classifier.weight'], net['classifier.weight'])
 
