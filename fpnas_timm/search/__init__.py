@@ -5,7 +5,7 @@
 * `likeliest`: its most probable architectures within a budget
 * `estimator`: the gradient, equation (2)
 * `expected`: the expected cost of a distribution, in closed form
-* `budgets`: the budgets of a search, in its loss and in its result
+* `budgets`: the budgets of a search, in its loss and in its result; `cost_checks`: those that cannot be met
 * `multiplier`, `mode`: budgets that a search meets by itself: the expected cost and the mode
 * `sampled`: what of the sampled architectures is recorded
 * `image_evaluator`: what every evaluator of a search on images has

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import UsageError
-from ..spaces import Choices
+from ..spaces import Choices, SearchSpace
 from ..spaces.costs import AdditiveCost
+from .cost_checks import check_costs, check_windows
 from .distribution import Distribution
 from .estimator import budget_cost
 from .multiplier import Limit, Multiplier
@@ -33,17 +34,24 @@ class Budgets:
     """
 
     def __init__(
-            self, config: 'SearchConfig', cost: Callable[[Choices], float], costs: Sequence[AdditiveCost]
+            self,
+            config: 'SearchConfig',
+            cost: Callable[[Choices], float],
+            costs: Sequence[AdditiveCost],
+            space: SearchSpace,
     ) -> None:
         """
         Args:
             config: the settings.
             cost: the evaluator's cost, which `config.target` is for.
             costs: additive costs; the first one is the evaluator's.
+            space: the search space.
 
         Raises:
-            UsageError: there is a target of a cost that is not given, or the cost form needs one.
+            UsageError: there is a target of a cost that is not given, or the cost form needs one; the costs are of
+                another space or not the evaluator's; or no architecture is within the budgets.
         """
+        check_costs(space, cost, costs)
         self.config = config
         known = {c.name: c for c in costs}
         main = costs[0].name if costs else MAIN
@@ -53,12 +61,22 @@ class Budgets:
         self.costs: dict[str, Callable[[Choices], float]] = {**known, main: cost}
         self.targets = targets
         self.windows = {name: window_of(target, config.tolerance) for name, target in targets.items()}
+        check_windows({
+            _setting(name, name == main, targets[name]): (known[name], window)
+            for name, window in self.windows.items() if name in known
+        })
         self.multiplier: Multiplier | None = None
         if config.cost_form == 'multiplier' and targets:
             if not costs:
                 raise UsageError(
                     "cost_form 'multiplier' needs the cost as tables: expected Search(.., costs=[cost]) with an "
                     'AdditiveCost, such as spaces.costs.tabulated makes of a function'
+                )
+            links = sorted({known[name].link or '' for name in targets} - {''})
+            if len(links) > 1:
+                raise UsageError(
+                    f"cost_form 'multiplier': the costs with targets are linked by {' and '.join(links)}: expected the "
+                    'same variable, or none'
                 )
             self.multiplier = Multiplier([Limit(known[name], *window) for name, window in self.windows.items()])
 
@@ -104,3 +122,8 @@ class Budgets:
         """Restore a state returned by `state_dict`."""
         if self.multiplier is not None and state is not None:
             self.multiplier.load_state_dict(state)
+
+
+def _setting(name: str, is_main: bool, target: float) -> str:
+    """A budget in words, as it was given."""
+    return f'{"target" if is_main else f"targets[{name!r}]"} {target:,.10g}'

@@ -171,7 +171,7 @@ class Search:
         self.history: list[dict[str, Any]] = []
         self._sums: dict[str, float] = {}
         self._sampled = new_sampled()
-        self.budgets = Budgets(config, evaluator.cost, costs)
+        self.budgets = Budgets(config, evaluator.cost, costs, space)
         self._set_distribution(Joint(space) if config.joint_epoch == 0 else Factorized(space))
 
     def _set_distribution(self, distribution: Distribution) -> None:

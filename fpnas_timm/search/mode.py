@@ -98,6 +98,11 @@ class ModeWithin:
             for first, c, group in zip(chosen, path, groups)
         )
 
+    def finds_any(self) -> bool:
+        """Whether an architecture within the windows is found, whatever its probability."""
+        scores = [np.zeros(len(layer.state)) for layer in self.layers]
+        return any(self._search(scores, -math.inf, width, BINS) is not None for width in WIDTHS)
+
     def _search(self, scores: list[np.ndarray], bound: float, width: int, bins: int | None) -> list[int] | None:
         """The best path that was found, as one column per group; only those with a score of at least `bound`.
 

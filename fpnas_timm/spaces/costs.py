@@ -38,7 +38,8 @@ class AdditiveCost:
         link: the variable of a group that the cost of the next group depends on; None: there is none.
 
     Raises:
-        ValueError: tables or tail do not fit the space, or a cost is not a finite number.
+        ValueError: tables or tail do not fit the space, no group has the variable `link`, or a cost is not a finite
+            number.
 
     >>> space = SearchSpace('cells', ({'op': ('conv', 'pool'), 'width': (8, 16)}, {'op': ('conv', 'pool')}))
     >>> ms = AdditiveCost('ms', 'milliseconds', space, [[[2, 4, 1, 2]], [[3, 1], [5, 1]]], constant=10, link='width')
@@ -58,6 +59,7 @@ class AdditiveCost:
 
     def __post_init__(self) -> None:
         groups = self.space.groups
+        _check_link(self.space, self.name, self.link)
         if len(self.tables) != len(groups):
             raise ValueError(f'cost {self.name!r}: space {self.space.name!r} has {len(groups)} groups, not '
                              f'{len(self.tables)}')
@@ -180,12 +182,14 @@ def tabulated(
         checked: number of random architectures on which the tables are compared with `cost`.
 
     Raises:
-        ValueError: the cost of an architecture is not the sum of the tables, to one part in a billion.
+        ValueError: the cost of one of these architectures is not the sum of the tables, to one part in a billion; or
+            no group has the variable `link`.
 
     >>> space = SearchSpace('cells', tuple({'width': (1, 2, 3)} for _ in range(4)))
     >>> tabulated(space, lambda arch: sum(k for group in arch for k in group)).range()
     (0, 8)
     """
+    _check_link(space, name, link)
     base = [(0,) * len(group) for group in space.groups]
     variables = [list(group) for group in space.groups]
     constant, tables = cost(tuple(base)), []
@@ -218,3 +222,13 @@ def tabulated(
                 f'{own:,.10g}'
             )
     return found
+
+
+def _check_link(space: SearchSpace, name: str, link: str | None) -> None:
+    """Raise ValueError if no group has the variable."""
+    known = {variable: None for group in space.groups for variable in group}
+    if link is not None and link not in known:
+        raise ValueError(
+            f'cost {name!r}: no group of space {space.name!r} has the link {link!r}: expected one of '
+            f'{", ".join(known)}, or None'
+        )

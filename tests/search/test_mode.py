@@ -28,6 +28,7 @@ def test_finds_the_most_probable_one(kind, cost) -> None:
             assert distribution.log_prob([found]).item() == pytest.approx(log_probs[inside].max().item(), abs=1e-9)
         nothing = values[-1] + 1, values[-1] + 2
         assert ModeWithin([cost], [nothing])(distribution) is None
+        assert not ModeWithin([cost], [nothing]).finds_any() and ModeWithin([cost], [window]).finds_any()
 
 
 def test_two_budgets_at_once() -> None:

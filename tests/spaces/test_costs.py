@@ -95,6 +95,8 @@ def test_what_is_not_additive_is_refused() -> None:
     space = SearchSpace('cells', tuple({'width': (1, 2, 3)} for _ in range(4)))
     with pytest.raises(ValueError, match=r"^cost 'cost' is not additive: .* costs .*, the sum of its groups is"):
         tabulated(space, lambda arch: (1 + arch[0][0]) * (1 + arch[2][0]))
+    with pytest.raises(ValueError, match=r"^cost 'ms': no group of space 'cells' has the link 'channels'"):
+        tabulated(space, lambda arch: pytest.fail('called in vain'), 'ms', link='channels')
 
 
 @pytest.mark.parametrize(('given', 'message'), [
@@ -103,6 +105,7 @@ def test_what_is_not_additive_is_refused() -> None:
     ({'tables': [[[0]], [[0, 0, 0]] * 2]}, 'group 0: expected 1 rows of 2 costs'),
     ({'tail': [1, 2]}, 'expected a tail of 3 costs, got 2'),
     ({'constant': float('nan')}, 'nan is not a finite number'),
+    ({'link': 'width'}, "no group of space 'two' has the link 'width': expected one of w, or None"),
 ])
 def test_tables_that_do_not_fit(given: dict, message: str) -> None:
     space = SearchSpace('two', ({'w': (1, 2)}, {'w': (1, 2, 3)}))
