@@ -30,6 +30,7 @@ __all__ = ['Limit', 'Multiplier']
 ARRIVED = 0.5  # share of the steps after which the expectation is at the target, and the mode is kept in the budget
 ITERATIONS, CLOSE = 8, 1e-4  # of Newton's method, and relative error that ends them
 STEP = 1.0  # largest change of a logit in an iteration, nats
+NEVER = 1e-30  # a choice of this probability is never sampled: its logit stays, lest the step overflows
 
 
 class Limit(NamedTuple):
@@ -95,11 +96,11 @@ class Multiplier:
             shifts = torch.stack([
                 torch.autograd.grad(mean, distribution.alpha, retain_graph=True)[0] for mean in means
             ]) / aims[:, None]
-            natural = torch.where(probs > 1e-30, shifts / probs, 0.0)
+            natural = torch.where(probs > NEVER, shifts / probs, 0.0)
             gram = shifts @ natural.T
             scale = float(gram.diagonal().max())
-            if not scale > 0 or not math.isfinite(scale):
-                break  # no choice changes the cost
+            if not scale > NEVER or not math.isfinite(scale):
+                break  # no choice changes the cost, or all are as good as made
             step = torch.linalg.solve(gram + 1e-9 * scale * torch.eye(len(gram), dtype=gram.dtype), error)
             change = step @ natural
             share = min(1.0, STEP / max(float(change.abs().max()), 1e-300))

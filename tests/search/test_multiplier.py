@@ -6,6 +6,7 @@ from fpnas_timm.errors import UsageError
 from fpnas_timm.search.distribution import Factorized, Joint
 from fpnas_timm.search.loop import Search, SearchConfig
 from fpnas_timm.search.multiplier import Limit, Multiplier
+from fpnas_timm.spaces import SearchSpace
 from fpnas_timm.spaces.costs import network_costs, tabulated
 from tests.spaces.cases import everything, tiny_space
 
@@ -158,3 +159,16 @@ def test_a_target_that_the_mode_cannot_have_leaves_it() -> None:
     assert distribution.alpha.isfinite().all()
     assert multiplier.moved == 0
     assert macs(distribution.most_probable()) == macs.range()[0]
+
+
+def test_budgets_that_only_one_architecture_meets() -> None:
+    """The expectations asked for are out of reach: the distribution ends at that one, and nothing overflows."""
+    space = SearchSpace('one', tuple({'op': (0, 1, 2), 'width': (1, 2, 3)} for _ in range(6)))
+    area = tabulated(space, lambda arch: sum((1 + op) * (1 + width) for op, width in arch), 'area')
+    time = tabulated(space, lambda arch: sum((1 + op) / 2 + 1 / (1 + width) for op, width in arch), 'ms')
+    multiplier = Multiplier([Limit(area, 5.88, 6.0), Limit(time, 8.918, 9.1)])
+    distribution = Factorized(space)
+    for step in range(1, 401):
+        multiplier.apply(distribution, step / 400)
+    assert distribution.alpha.isfinite().all() and multiplier.betas.isfinite().all()
+    assert distribution.most_probable() == ((0, 0),) * 6
