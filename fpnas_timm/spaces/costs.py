@@ -128,7 +128,7 @@ def network_costs(space: MBConvSpace, num_classes: int = 1000, in_chans: int = 3
     >>> from fpnas_timm.spaces import get_space
     >>> macs, params = network_costs(get_space('fpnas_l0'))
     >>> macs.range(), params.range()
-    ((41356736, 1350265872), (2265960, 29703024))
+    ((26883840, 1513808768), (2355224, 28441016))
     """
     size = out_size(space.img_size, space.stem.stride)
     in_channels: tuple[int, ...] = (space.stem.channels,)
