@@ -119,7 +119,9 @@ def _around(args: argparse.Namespace) -> None:
         raise UsageError(f'--output {args.output}: expected a .json file')
     write_text(args.output, text + '\n')
     print(describe_space(space))
-    print(f'written to {args.output}: fpnas search --space {args.output} --init-from SOURCE')
+    whole = all(len(row.channels) == 1 and row.repeat == 1 for row in space.rows)
+    way = '' if whole else ' --supernet trained'  # choices that cannot be fitted to the source
+    print(f'written to {args.output}: fpnas search --space {args.output} --init-from SOURCE{way}')
 
 
 def _name(given: str) -> str:

@@ -155,7 +155,21 @@ class Finals:
             save()
             if stopped:
                 return False
+        self._say_if_guessing()
         return True
+
+    def _say_if_guessing(self) -> None:
+        """Warn if even the best finalist predicts the classes no better than equal probabilities would."""
+        best = self.scores[self.ranked()[0]][-1]
+        uniform = -math.log(self.evaluator.scored.num_classes)
+        if best.log_likelihood < uniform:
+            log_on_primary(
+                _logger,
+                f'the result predicts the classes of the {best.images:,} images worse than equal probabilities would '
+                f'(log-likelihood {best.log_likelihood:.2f}, those {uniform:.2f}): its weights are of little use until '
+                'it is trained, and its choice may be by chance: try larger images, more images or more epochs',
+                logging.WARNING,
+            )
 
     def ranked(self) -> list[int]:
         """Positions of all candidates, best first: those that dropped out later are better."""

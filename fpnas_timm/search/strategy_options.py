@@ -70,6 +70,8 @@ def check_strategy(
     others = [name for name, strategies in ONLY.items() if args.strategy not in strategies]
     for name in others:
         default = parser.get_default(name)
+        if name == 'warmup_epochs' and args.warmup_epochs == 0:  # as the report's command has it
+            continue
         if given.get(name) is not None or (name in config and getattr(args, name) != default):
             flag = f'--{name.replace("_", "-")}'
             raise UsageError(
@@ -104,6 +106,8 @@ def check_supernet(
         raise UsageError('--supernet fitted: is fitted to a trained network: name it with --init-from SOURCE')
     for name in OF_TRAINING:
         default = parser.get_default(name)
+        if name == 'warmup_epochs' and args.warmup_epochs == 0:  # as the report's command has it
+            continue
         if given.get(name) is not None or (name in config and getattr(args, name) not in (default, 0)):
             raise UsageError(
                 f'--{name.replace("_", "-")}: is an option of the training of the weights, and those of --init-from '

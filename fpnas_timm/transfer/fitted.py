@@ -33,7 +33,7 @@ __all__ = ['FittedSuperNet', 'check_fixed_channels']
 
 MAX_ROWS = 20_000  # pixels that a choice is fitted to
 CONTEXTS = 8  # random sub-networks whose features the blocks are fitted to; each has its share of the images
-PENALTY = 1e-3  # of the squared weights of the classifier, whose inputs have a standard deviation of 1
+PENALTY = 1e-3  # of the squared weights of the classifier, whose inputs have a variance of 1 on average
 
 
 class FittedSuperNet(nn.Module):
@@ -167,8 +167,10 @@ class FittedSuperNet(nn.Module):
             features: pooled features of the source (N, head channels).
             classes: the classes of the images (N,).
         """
-        std, mean = torch.std_mean(features.double(), 0)
-        inputs = (features.double() - mean) / std.clamp_min(1e-6)
+        var, mean = torch.var_mean(features.double(), 0)
+        # one scale for all: a feature that hardly varies here may vary in a sub-network, and must not get a huge weight
+        std = var.mean().sqrt().clamp_min(1e-6)
+        inputs = (features.double() - mean) / std
         weight = torch.zeros(self.num_classes, inputs.shape[1], dtype=torch.float64, device=inputs.device)
         bias = torch.zeros(self.num_classes, dtype=torch.float64, device=inputs.device)
         parameters = [weight.requires_grad_(), bias.requires_grad_()]
@@ -183,7 +185,7 @@ class FittedSuperNet(nn.Module):
         with torch.enable_grad():
             optimizer.step(cast(Any, closure))
         with torch.no_grad():
-            scaled = weight / std.clamp_min(1e-6)
+            scaled = weight / std
             self.classifier.weight.copy_(scaled)
             self.classifier.bias.copy_(bias - scaled @ mean)
 
