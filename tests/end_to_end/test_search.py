@@ -17,8 +17,9 @@ from fpnas_timm.arch.cost import cost
 from fpnas_timm.cli.runs import search_main
 from fpnas_timm.errors import RunError
 from fpnas_timm.search.distribution import load_distribution
-from fpnas_timm.search.evaluator import SuperNetEvaluator, fingerprint
+from fpnas_timm.search.evaluator import SuperNetEvaluator
 from fpnas_timm.search.halves import Halves
+from fpnas_timm.search.image_evaluator import fingerprint
 from fpnas_timm.search.page import write_report
 from fpnas_timm.search.work_split import WorkSplit
 from fpnas_timm.weights.recorded import recorded_of
