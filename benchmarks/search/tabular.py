@@ -19,9 +19,9 @@ from pathlib import Path
 
 import torch
 
+from fpnas_timm.search.alpha_settings import fitting_alpha_lr
 from fpnas_timm.search.candidates import CandidateConfig, CandidateSearch, RandomDraws, Strategy
 from fpnas_timm.search.evolution import Evolution, EvolutionConfig
-from fpnas_timm.search.fitted import fitting_alpha_lr
 from fpnas_timm.search.loop import Search, SearchConfig
 from fpnas_timm.spaces import SearchSpace
 from fpnas_timm.spaces.costs import AdditiveCost, tabulated

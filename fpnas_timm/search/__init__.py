@@ -18,7 +18,7 @@
 * `strategies`, `strategy_options`: `--strategy`: the method or one of the baselines
 * `finalists`, `scoring`, `finalist_training`, `final_stage`: the end: the most probable networks are scored
 * `options`, `names`, `saved`, `setup`, `images`, `run`: from options to a finished search; `search()`
-* `fitted`: settings of alpha that fit the length of a search and its batches
+* `alpha_settings`: settings of alpha that fit the length of a search and its batches
 * `start`: `--init-from`: from a trained network
 * `folder`, `report`, `lines`, `result`: the files and log lines that a search writes; `diverged`: when it fails
 * `page`: its report as a web page

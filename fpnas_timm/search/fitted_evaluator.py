@@ -76,6 +76,11 @@ class FittedEvaluator(ImageEvaluator):
         """The fitted supernet, from which the result is extracted."""
         return self.net
 
+    def close(self) -> None:
+        """End the DataLoader workers, also those of an interrupted fit."""
+        super().close()
+        self.fit_loader.close()
+
     def train_step(self, archs: Sequence[Choices]) -> None:
         """There are no weights to train."""
 

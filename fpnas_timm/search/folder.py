@@ -11,15 +11,14 @@ from typing import Any
 import yaml
 from torch.utils.data import Dataset
 
-from ..arch.checks import ArchError, load_json
-from ..errors import UsageError, one_line
+from ..errors import UsageError
 from ..runs import folder as runs_folder
 from ..runs.datasets import check_readable, class_indices, fingerprint
 from ..runs.files import write_text
 from .halves import Halves
 from .names import ARGS_FILE, CHECKPOINT, PREVIOUS, RECORD, SPACE_FILE
 from .options import build_parser
-from .saved import changed_settings, fixed_settings
+from .saved import changed_settings, fixed_settings, read_object
 
 __all__ = [
     'CHECKPOINT', 'EXTRACT', 'RECORD', 'check_new', 'check_same', 'check_stamp', 'fingerprint_of', 'lock_folder',
@@ -64,15 +63,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         UsageError: the file is damaged.
     """
     path = folder / RECORD
-    if not path.exists():
-        return {}
-    try:
-        record = load_json(path.read_text(encoding='utf-8'))
-    except (ArchError, OSError, UnicodeDecodeError) as e:
-        raise UsageError(f'{path}: cannot be read ({one_line(e)}): restore it, or start a new search') from None
-    if not isinstance(record, dict):
-        raise UsageError(f'{path}: expected a JSON object: restore it, or start a new search')
-    return record
+    return read_object(path, 'restore it, or start a new search') if path.exists() else {}
 
 
 def write_start(folder: Path, record: Mapping[str, Any], settings: Mapping[str, Any]) -> None:

@@ -86,7 +86,8 @@ def _add_search(parser: Parser) -> None:
     add('--space', 'fpnas_s1pp', "name of one of the paper's spaces, or a .json file (docs/spaces.md)",
         metavar='NAME|FILE')
     add.shared('init_from', 'init_from_model')
-    add('--supernet', None, "with --init-from: 'fitted', by least squares, in seconds; or 'trained' from there",
+    add('--supernet', None, "how --init-from gives the sub-networks their weights: 'fitted' to the source by least "
+        "squares, or 'trained' from there",
         otherwise='fitted with --init-from', choices=SUPERNETS)
     add('--strategy', FP_NAS, "how to search: 'fp-nas', the paper's method; 'evolution' or 'random', baselines on the "
         'same supernet', choices=STRATEGIES)

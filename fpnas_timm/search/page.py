@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..arch.checks import ArchError, load_json
 from ..draw.compare import compare_page
 from ..draw.report import report_page
 from ..draw.searched import Searched
@@ -19,7 +18,7 @@ from ..runs.parser import load_yaml
 from ..spaces import MBConvSpace
 from .names import ARGS_FILE, CANDIDATES, HISTORY, RECORD, REPORT, RESULT, SPACE_FILE
 from .options import build_parser
-from .saved import saved_space
+from .saved import read_object, saved_space
 
 __all__ = ['read_search', 'write_comparison', 'write_page', 'write_report']
 
@@ -103,7 +102,7 @@ def _result(folder: Path) -> dict[str, Any] | None:
     path = folder / RESULT
     if not path.exists():
         return None
-    result = _object(path)
+    result = read_object(path, RESTORE)
     wrong = None if isinstance(result.get('arch'), str) else 'has no architecture'
     for name in NUMBERS:
         if name in result and not finite(result[name]):
@@ -122,21 +121,10 @@ def _searched(folder: Path, history: Sequence[Mapping[str, Any]], result: Mappin
     space = saved_space(folder / SPACE_FILE)
     _check_history(folder / HISTORY, history, space)
     settings = load_yaml(folder / ARGS_FILE)
-    record = _object(folder / RECORD) if (folder / RECORD).exists() else {}
+    record = read_object(folder / RECORD, RESTORE) if (folder / RECORD).exists() else {}
     defaults = vars(build_parser().parse_args([]))
     candidates = _candidates(folder / CANDIDATES)
     return Searched(str(folder), settings, defaults, space, record, history, result, candidates)
-
-
-def _object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file."""
-    try:
-        found = load_json(path.read_text(encoding='utf-8'))
-    except (ArchError, OSError, UnicodeDecodeError) as e:
-        raise UsageError(f'{path}: cannot be read ({one_line(e)}): {RESTORE}') from None
-    if not isinstance(found, dict):
-        raise UsageError(f'{path}: expected a JSON object: {RESTORE}')
-    return found
 
 
 def _history(folder: Path) -> list[dict[str, Any]]:

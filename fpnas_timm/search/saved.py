@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..arch.checks import ArchError, load_json
 from ..errors import UsageError, one_line
 from ..runs.parser import default_workers, load_yaml, set_options
 from ..spaces import MBConvSpace, get_space
 from .names import ARGS_FILE, CHECKPOINT, PREVIOUS, SPACE_FILE
 
 __all__ = [
-    'AUTO', 'CHANGEABLE_ON_RESUME', 'PLACES', 'changed_settings', 'fixed_settings', 'folder_to_resume', 'resumed',
-    'saved_space',
+    'AUTO', 'CHANGEABLE_ON_RESUME', 'PLACES', 'changed_settings', 'fixed_settings', 'folder_to_resume', 'read_object',
+    'resumed', 'saved_space',
 ]
 
 RESTORE = 'restore it, or start a new search in another --output'
@@ -158,3 +159,14 @@ def changed_settings(then: Mapping[str, Any], now: Mapping[str, Any], defaults: 
 
 def _shown(value: Any) -> str:
     return repr(value)[:80]
+
+
+def read_object(path: Path, advice: str) -> dict[str, Any]:
+    """The object in a JSON file; a UsageError that ends in `advice` if there is none."""
+    try:
+        found = load_json(path.read_text(encoding='utf-8'))
+    except (ArchError, OSError, UnicodeDecodeError) as e:
+        raise UsageError(f'{path}: cannot be read ({one_line(e)}): {advice}') from None
+    if not isinstance(found, dict):
+        raise UsageError(f'{path}: expected a JSON object: {advice}')
+    return found

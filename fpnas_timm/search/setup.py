@@ -26,12 +26,12 @@ from ..runs.tracking import Trackers
 from ..spaces import MBConvSpace, get_space
 from ..spaces.decode import InfeasibleError, decode
 from ..transfer.fitted import FittedSuperNet
+from .alpha_settings import with_alpha_settings
 from .candidates import CandidateConfig
 from .distribution import Factorized
 from .evaluator import SuperNetEvaluator
 from .final_stage import check_finalists
 from .finalist_training import OpenOptimizer
-from .fitted import fitted
 from .fitted_evaluator import MAX_IMAGES, FittedEvaluator
 from .folder import check_new, fingerprint_of, read_record
 from .halves import HalfLoader, Halves
@@ -137,7 +137,7 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
         if source is not None:
             start(trained.net, source, names)
     if isinstance(config, SearchConfig):
-        config = fitted(
+        config = with_alpha_settings(
             config, args.temperature, args.alpha_lr, evaluator.steps_per_epoch,
             evaluator.val_loader.batches.images_per_step,
         )
@@ -200,7 +200,7 @@ def _named_space(args: Namespace) -> MBConvSpace:
 
 
 def search_config(args: Namespace) -> SearchConfig:
-    """The settings of the loop but those that `fitted` adds; `UsageError` if one is out of range."""
+    """The settings of the loop but those that `with_alpha_settings` adds; `UsageError` if one is out of range."""
     return SearchConfig(
         epochs=args.epochs,
         warmup_epochs=args.warmup_epochs,

@@ -25,11 +25,12 @@ ONLY: dict[str, tuple[str, ...]] = {
 
 FITTED, TRAINED = SUPERNETS
 FITTED_ALPHA_LR = 0.1  # the scores of fitted networks do not change, and have no noise but that of the images
-# Options of the training of the weights, which a fitted supernet does not have.
+# Options of the training of the weights and of its augmentation, which a fitted supernet does not have.
 OF_TRAINING = (
     'weight_samples', 'weight_archs', 'weight_draws', 'weight_window', 'distill', 'weight_ema', 'opt', 'lr', 'momentum',
     'weight_decay', 'clip_grad', 'sched', 'warmup_lr_epochs', 'warmup_lr', 'min_lr', 'smoothing', 'warmup_epochs',
-    'finalist_epochs', 'calibration_batches',
+    'finalist_epochs', 'calibration_batches', 'no_aug', 'scale', 'ratio', 'hflip', 'vflip', 'color_jitter', 'aa',
+    'reprob', 'remode', 'train_interpolation',
 )
 
 

@@ -1,4 +1,4 @@
-"""A supernet whose parts are fitted by least squares instead of trained: seconds instead of epochs.
+"""A supernet whose parts are fitted by least squares instead of trained.
 
 Every choice of every block is a narrower copy of the source's block. Its projection is solved so that the block's
 output is as close as can be to the source's, not only on the source's own features but on those that random choices of
@@ -261,7 +261,12 @@ def _choices(space: MBConvSpace, i: int) -> list[Block]:
 
 
 def _key(block: Block) -> str:
-    return f'k{block.kernel}_w{expanded_channels(block.in_chs, block.expansion) if block.kernel else 0}'
+    return f'k{block.kernel}_w{_width(block)}'
+
+
+def _width(block: Block) -> int:
+    """The number of expanded channels; 0 of a bypass."""
+    return expanded_channels(block.in_chs, block.expansion) if block.kernel else 0
 
 
 def _layer(block: Block) -> nn.Module:
@@ -275,7 +280,7 @@ def _narrowest(space: MBConvSpace) -> dict[str, int]:
     """Name of each block that can become narrower -> its smallest number of expanded channels."""
     counts = {}
     for i in range(len(space.rows)):
-        widths = [int(_key(block).split('w')[1]) for block in _choices(space, i) if block.kernel]
-        if len(set(widths)) > 1:
+        widths = {_width(block) for block in _choices(space, i) if block.kernel}
+        if len(widths) > 1:
             counts[f'blocks.{i}.0'] = min(widths)
     return counts

@@ -3,7 +3,6 @@ import contextlib
 import functools
 import itertools
 import random
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from fpnas_timm.arch import Arch
 from fpnas_timm.model.shared_pass import Node, score, train, tree
 from fpnas_timm.model.supernet import SuperNet
+from tests.helpers import one_by_one
 
 from .test_supernet import supernet
 
@@ -26,19 +26,6 @@ def related(net: SuperNet, count: int, seed: int = 0) -> list[Arch]:
     bypassed = ((0, 0, 0, 0, 0), *found[0][1:])
     found += [bypassed, ((0, 0, 1, 1, 0), *found[0][1:])]
     return [net.space.to_arch(choices) for choices in found]
-
-
-def one_by_one(
-        net: SuperNet, images: torch.Tensor, archs: list[Arch], loss_fn: Callable, backward: Callable,
-        autocast: Callable,
-) -> torch.Tensor:
-    losses = []
-    for k, arch in enumerate(archs):
-        with autocast():
-            loss = loss_fn(net(images, arch), k)
-        backward(loss)
-        losses.append(loss.detach())
-    return torch.stack(losses)
 
 
 def gradients(net: SuperNet) -> dict[str, torch.Tensor | None]:
@@ -81,7 +68,7 @@ def test_losses_and_gradients(seed: int) -> None:
         return weight[k] * F.cross_entropy(logits, target)
 
     args = (net, images, archs, loss_fn, torch.Tensor.backward, contextlib.nullcontext)
-    expected, wanted = one_by_one(*args), gradients(net)
+    expected, wanted = one_by_one.train(*args), gradients(net)
     assert torch.equal(train(*args), expected)
     found = gradients(net)
     assert [name for name in found if found[name] is None] == [name for name in wanted if wanted[name] is None]
@@ -114,11 +101,11 @@ def test_mixed_precision(dtype: torch.dtype) -> None:
     def backward(loss: torch.Tensor) -> None:
         scaler.scale(loss / len(archs)).backward()
 
-    expected, loop = one_by_one(net, images, archs, loss_fn, backward, autocast), gradients(net)
+    expected, loop = one_by_one.train(net, images, archs, loss_fn, backward, autocast), gradients(net)
     assert torch.equal(train(net, images, archs, loss_fn, backward, autocast), expected)
     found = gradients(net)
     scale = scaler.get_scale() if scaler.is_enabled() else 1.0
-    one_by_one(
+    one_by_one.train(
         net, images, archs, lambda x, k: F.cross_entropy(x, target), lambda x: (x * scale / len(archs)).backward(),
         contextlib.nullcontext,
     )

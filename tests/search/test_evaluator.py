@@ -1,46 +1,19 @@
 """A step of the supernet's evaluator, against one that runs the architectures one after the other."""
 import math
 import random
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from fpnas_timm.arch import Arch
 from fpnas_timm.errors import NonFiniteError
-from fpnas_timm.model.supernet import SuperNet
 from fpnas_timm.search.evaluator import SuperNetEvaluator
 from fpnas_timm.search.options import search_options
 from fpnas_timm.search.setup import set_up
 from fpnas_timm.spaces import Choices
+from tests.helpers import one_by_one
 
 from .test_api import SETTINGS, SPACE
-
-
-class OneByOne:
-    """`model/shared_pass.py` without sharing."""
-
-    @staticmethod
-    def train(
-            net: SuperNet, images: torch.Tensor, archs: list[Arch], loss_fn: Callable, backward: Callable,
-            autocast: Callable,
-    ) -> torch.Tensor:
-        losses = []
-        for k, arch in enumerate(archs):
-            with autocast():
-                losses.append(loss_fn(net(images, arch), k))
-            backward(losses[-1])
-        return torch.stack(losses).detach()
-
-    @staticmethod
-    def score(
-            net: SuperNet, images: torch.Tensor, archs: list[Arch], autocast: Callable
-    ) -> Iterator[tuple[list[int], torch.Tensor]]:
-        for k, arch in enumerate(archs):
-            with autocast():
-                logits = net(images, arch)
-            yield [k], logits
 
 
 def evaluator(data: Path, out: Path, double: bool, **options: object) -> SuperNetEvaluator:
@@ -80,7 +53,7 @@ def test_a_step_is_that_of_one_architecture_after_the_other(
     losses = shared.train_step(archs)
     likelihoods = shared.log_likelihoods(archs)
     with monkeypatch.context() as patch:
-        patch.setattr('fpnas_timm.search.evaluator.shared_pass', OneByOne)
+        patch.setattr('fpnas_timm.search.evaluator.shared_pass', one_by_one)
         assert plain.train_step(archs) == losses
         assert shared.scaler.get_scale() == plain.scaler.get_scale()
         if exact:

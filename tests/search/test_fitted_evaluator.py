@@ -1,8 +1,6 @@
 """`--init-from`: the sub-networks of a trained network are fitted to images, and the search only scores them."""
 import json
 import logging
-import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +9,20 @@ import torch
 
 from fpnas_timm.errors import UsageError
 from fpnas_timm.search.fitted_evaluator import FittedEvaluator
-from fpnas_timm.search.loop import Search
 from fpnas_timm.search.options import parse_search_args
 from fpnas_timm.search.run import SearchResult, search
 from fpnas_timm.search.setup import set_up
 from fpnas_timm.spaces import get_space
 from fpnas_timm.spaces.around import space_around
-from fpnas_timm.train.run import TrainResult, train
+from fpnas_timm.train.run import TrainResult
+from tests.helpers.pretrained import ARCH, stop_in_second_epoch, trained_source
 
-ARCH = 'i16-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s1_e2_c8_nre-ir_r2_k5_s2_e3_c16_nsw-cn_r1_k1_s1_c32_nsw'
 SETTINGS = dict(epochs=3, batch_size=6, workers=0, device='cpu', target_macs='60k', tolerance=0.3)
 
 
 @pytest.fixture(scope='module')
 def source(tiny_images: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
-    return train(
-        arch=ARCH, num_classes=3, data_dir=tiny_images, epochs=8, output=tmp_path_factory.mktemp('source'),
-        experiment='run', device='cpu', batch_size=8, workers=0, no_aug=True, opt='adamw', lr=0.01, warmup_epochs=0,
-        mean=[0.4] * 3, std=[0.3] * 3,
-    )
+    return trained_source(tiny_images, tmp_path_factory.mktemp('source'))
 
 
 @pytest.fixture(scope='module')
@@ -53,7 +46,7 @@ def test_a_resumed_search_needs_no_source_and_fits_nothing_anew(
         found: SearchResult, source: TrainResult, tiny_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / 'out'
-    monkeypatch.setattr(Search, '_take_step', _stop_in_second_epoch(Search._take_step, output))
+    stop_in_second_epoch(monkeypatch, output)
     given = dict(init_from=source.export, data_dir=tiny_images, **SETTINGS)
     with pytest.raises(KeyboardInterrupt):
         search(output=output, **given)
@@ -66,17 +59,6 @@ def test_a_resumed_search_needs_no_source_and_fits_nothing_anew(
     assert str(again.arch) == str(found.arch)
     for name in ('distribution.safetensors', 'extract/model.safetensors'):
         assert (output / name).read_bytes() == (found.folder / name).read_bytes()
-
-
-def _stop_in_second_epoch(take_step: Callable[..., Any], output: Path) -> Callable[..., Any]:
-    """The same step, but Ctrl-C is pressed once the first epoch is saved."""
-
-    def step(*args: Any, **kwargs: Any) -> Any:
-        if (output / 'last.pt').exists():
-            signal.raise_signal(signal.SIGINT)
-        return take_step(*args, **kwargs)
-
-    return step
 
 
 def test_the_score_is_the_likelihood_of_the_labels_that_the_source_gives(
@@ -118,6 +100,7 @@ def test_large_images_are_fewer(found: SearchResult, tmp_path: Path, monkeypatch
     (dict(lr=0.1), 'is an option of the training of the weights'),
     (dict(warmup_epochs=1), 'is an option of the training of the weights'),
     (dict(finalist_epochs=1), 'is an option of the training of the weights'),
+    (dict(no_aug=True), 'is an option of the training of the weights'),
     (dict(init_from=None, supernet='fitted'), 'name it with init_from'),
 ])
 def test_options_that_have_no_meaning(

@@ -1,10 +1,7 @@
 """`--init-from` with `--supernet trained`: the supernet starts from a network, in the space around it."""
 import json
 import logging
-import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import timm
@@ -12,7 +9,6 @@ import torch
 
 from fpnas_timm.errors import UsageError
 from fpnas_timm.model.supernet import SuperNet
-from fpnas_timm.search.loop import Search
 from fpnas_timm.search.run import SearchResult, search
 from fpnas_timm.spaces import get_space
 from fpnas_timm.spaces.around import space_around
@@ -20,8 +16,8 @@ from fpnas_timm.train.run import TrainResult, train
 from fpnas_timm.transfer.sources import open_source
 from fpnas_timm.transfer.supernet import start_supernet
 from fpnas_timm.weights.folder import export_model
+from tests.helpers.pretrained import ARCH, stop_in_second_epoch, trained_source
 
-ARCH = 'i16-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s1_e2_c8_nre-ir_r2_k5_s2_e3_c16_nsw-cn_r1_k1_s1_c32_nsw'
 SETTINGS = dict(
     epochs=2, warmup_epochs=1, warmup_lr_epochs=0, batch_size=6, workers=0, calibration_batches=2, device='cpu',
     lr=1e-3, opt='adamw', no_aug=True, supernet='trained',
@@ -30,11 +26,7 @@ SETTINGS = dict(
 
 @pytest.fixture(scope='module')
 def source(tiny_images: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
-    return train(
-        arch=ARCH, num_classes=3, data_dir=tiny_images, epochs=8, output=tmp_path_factory.mktemp('source'),
-        experiment='run', device='cpu', batch_size=8, workers=0, no_aug=True, opt='adamw', lr=0.01, warmup_epochs=0,
-        mean=[0.4] * 3, std=[0.3] * 3,
-    )
+    return trained_source(tiny_images, tmp_path_factory.mktemp('source'))
 
 
 @pytest.fixture(scope='module')
@@ -71,7 +63,7 @@ def test_a_resumed_search_does_not_need_the_source(
 ) -> None:
     given = dict(init_from=source.export, data_dir=tiny_images, target_macs='60k', tolerance=0.3, **SETTINGS)
     output = tmp_path / 'out'
-    monkeypatch.setattr(Search, '_take_step', _stop_in_second_epoch(Search._take_step, output))
+    stop_in_second_epoch(monkeypatch, output)
     with pytest.raises(KeyboardInterrupt):
         search(output=output, **given)
     monkeypatch.undo()
@@ -84,17 +76,6 @@ def test_a_resumed_search_does_not_need_the_source(
     assert (output / 'distribution.safetensors').read_bytes() == (
         found.folder / 'distribution.safetensors'
     ).read_bytes()
-
-
-def _stop_in_second_epoch(take_step: Callable[..., Any], output: Path) -> Callable[..., Any]:
-    """The same step, but Ctrl-C is pressed once the first epoch is saved."""
-
-    def step(*args: Any, **kwargs: Any) -> Any:
-        if (output / 'last.pt').exists():
-            signal.raise_signal(signal.SIGINT)
-        return take_step(*args, **kwargs)
-
-    return step
 
 
 def test_classes_are_matched_by_name(source: TrainResult, tiny_images: Path, tmp_path: Path) -> None:

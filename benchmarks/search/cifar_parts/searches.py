@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
+from fpnas_timm.search.alpha_settings import with_alpha_settings
 from fpnas_timm.search.candidates import CandidateConfig, CandidateSearch, RandomDraws
 from fpnas_timm.search.evolution import Evolution, EvolutionConfig
 from fpnas_timm.search.finalists import Candidate, Finals
-from fpnas_timm.search.fitted import fitted
 from fpnas_timm.search.loop import Search, SearchConfig
 from fpnas_timm.search.scores import FixedScores
 from fpnas_timm.search.within import network_sampler
@@ -66,7 +66,9 @@ def create_search(evaluator: Counting, settings: dict[str, Any], seed: int) -> S
     if strategy is None:
         temperature, alpha_lr = given.pop('temperature', None), given.pop('alpha_lr', None)
         config = SearchConfig(epochs=EPOCHS, target=TARGET, tolerance=TOLERANCE, **given)
-        config = fitted(config, temperature, alpha_lr, evaluator.steps_per_epoch, evaluator.val_loader.batch)
+        config = with_alpha_settings(
+            config, temperature, alpha_lr, evaluator.steps_per_epoch, evaluator.val_loader.batch
+        )
         return Search(space, evaluator, config, seed, evaluator.decode, costs=network_costs(space, CLASSES, 3))
     evaluations = max(60, round(EVALUATIONS * EPOCHS * evaluator.steps_per_epoch))
     candidates = CandidateConfig(EPOCHS, evaluations, given['weight_samples'], TARGET, TOLERANCE)

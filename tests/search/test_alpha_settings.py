@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
+from fpnas_timm.search.alpha_settings import fitting_alpha_lr
 from fpnas_timm.search.dataset import check_images
-from fpnas_timm.search.fitted import fitting_alpha_lr
 from fpnas_timm.search.loop import SearchConfig
 from fpnas_timm.search.options import parse_search_args, search_options
 from fpnas_timm.search.run import search

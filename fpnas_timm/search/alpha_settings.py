@@ -5,7 +5,7 @@ from dataclasses import replace
 from ..runs.processes import log_on_primary
 from .loop import SearchConfig
 
-__all__ = ['fitted', 'fitting_alpha_lr']
+__all__ = ['fitting_alpha_lr', 'with_alpha_settings']
 
 PATH = 5.0  # how far Adam can move a logit in the whole search, at least: enough for a factor of 150 in probability
 ALPHA_LR = (0.01, 0.05)
@@ -26,7 +26,7 @@ def fitting_alpha_lr(steps: int) -> float:
     return min(high, max(low, float(f'{PATH / max(steps, 1):.2g}')))
 
 
-def fitted(
+def with_alpha_settings(
         config: SearchConfig, temperature: float | None, alpha_lr: float | None, steps_per_epoch: int, images: int
 ) -> SearchConfig:
     """The settings of a search with its temperature and alpha's learning rate; says what was not given.
