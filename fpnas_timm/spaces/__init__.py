@@ -8,6 +8,7 @@
 * `budgets`: budgets as people write them: a number, '3M', a window
 * `log_probs`: the form in which the decode takes log-probabilities
 * `decode`: the most probable architecture within budgets (import it explicitly, since it needs NumPy and SciPy)
+* `paths`, `milp`: two ways to find and prove it (in the same way)
 * `ranked`: the most probable ones in order (in the same way)
 """
 from .mbconv import MBConvSpace, Row, steps

@@ -1,9 +1,9 @@
 """Finds the most probable architecture of a distribution within windows of additive costs. Exact.
 
 The cost of a group depends on its own choices and on the channels of the previous group (`costs`), so an architecture
-is a path through a layered graph whose nodes are channels and whose edges are choices. Finding the most probable path
-within the windows is a mixed-integer linear program with one 0/1 variable per edge. SciPy's HiGHS solves it and proves
-optimality.
+is a path through a layered graph whose nodes are channels and whose edges are choices. `paths` finds the most probable
+path within the windows. If too many paths are close to its bound, the problem is a mixed-integer linear program with
+one 0/1 variable per edge, which SciPy's HiGHS solves. Both prove optimality.
 """
 import itertools
 import math
@@ -15,20 +15,19 @@ import numpy as np
 
 from ..arch import Arch
 from ..arch.cost import Cost
-from ..arch.sizes import shown_size
 from .budgets import Budget, Window, windows
 from .costs import AdditiveCost, network_costs
 from .log_probs import joint_log_probs
 from .mbconv import VARIABLES, MBConvSpace, Row, irrelevant
+from .milp import UNIT, explain, solve
 from .named import get_space
+from .paths import TooManyPaths, best_path
 from .space import Choices, HasLogProbs, LogProbs
 
 __all__ = [
-    'Budget', 'Decoded', 'InfeasibleError', 'Others', 'Window', 'decode', 'explain', 'joint_log_probs', 'make_problem',
-    'runner_up_gap', 'solve',
+    'Budget', 'Decoded', 'InfeasibleError', 'Others', 'Window', 'decode', 'decoded', 'explain', 'joint_log_probs',
+    'make_problem', 'runner_up_gap', 'solve',
 ]
-
-UNIT = 1e6  # the solver gets windows in millions, so that its tolerance of 1e-6 is one multiply-add or parameter
 
 Others = Sequence[tuple[AdditiveCost, Budget]]
 
@@ -133,18 +132,30 @@ def decode(
     0.084
     """
     space = get_space(space) if isinstance(space, str) else space
-    problem = make_problem(space, log_probs, macs, params, num_classes, in_chans, others)
+    return decoded(make_problem(space, log_probs, macs, params, num_classes, in_chans, others))
+
+
+def decoded(problem: _Problem) -> Decoded:
+    """The most probable architecture of a problem; errors as in `decode`."""
+    try:
+        found = best_path(problem.layers, [
+            (at, low - problem.costs[at].constant, high - problem.costs[at].constant)
+            for at, (low, high) in problem.windows.items()
+        ])
+        path, objective = found or (None, -math.inf)
+    except TooManyPaths:
+        path, objective = solve(problem, [])
     excluded: list[list[int]] = []
     while True:
-        path, objective = solve(problem, excluded)
         if path is None:
             raise InfeasibleError(explain(problem))
         choices = tuple(layer[i].choice for layer, i in zip(problem.layers, path))
         if problem.is_within(choices):
             break
         excluded.append(path)  # within the solver's tolerance, but not within the window
+        path, objective = solve(problem, excluded)
     log_prob = math.fsum(layer[i].score for layer, i in zip(problem.layers, path))
-    return Decoded(space.to_arch(choices), choices, log_prob, max(objective, log_prob), problem.counts(choices))
+    return Decoded(problem.space.to_arch(choices), choices, log_prob, max(objective, log_prob), problem.counts(choices))
 
 
 def runner_up_gap(
@@ -249,87 +260,3 @@ def _edges(
         _Edge(*key, tuple(sorted(networks.values(), key=lambda variant: -variant[0])))
         for key, networks in found.items() if networks
     ]
-
-
-def solve(problem: _Problem, excluded: list[list[int]], nearest: bool = False) -> tuple[list[int] | None, float]:
-    """The best path that is not excluded, as one edge index per layer, and the proven bound of its objective.
-
-    With `nearest`, paths outside of the windows are allowed, and the objective is the relative distance to the windows.
-    """
-    from scipy.optimize import Bounds, LinearConstraint, milp
-    from scipy.sparse import coo_array
-
-    layers, windows = problem.layers, problem.windows
-    start = np.cumsum([0] + [len(layer) for layer in layers])
-    edges = [e for layer in layers for e in layer]
-    size = len(edges) + 2 * len(windows)  # two slack variables per window
-    rows: list[int] = []
-    columns: list[int] = []
-    values: list[float] = []
-    lower: list[float] = []
-    upper: list[float] = []
-
-    def constrain(entries: list[tuple[int, float]], low: float, high: float) -> None:
-        rows.extend([len(lower)] * len(entries))
-        columns.extend(i for i, _ in entries)
-        values.extend(v for _, v in entries)
-        lower.append(low)
-        upper.append(high)
-
-    constrain([(i, 1.0) for i in range(len(layers[0]))], 1, 1)
-    for at, (before, after) in enumerate(itertools.pairwise(layers)):
-        for channels in sorted({e.out_chs for e in before} | {e.in_chs for e in after}):
-            entering = [(start[at] + i, 1.0) for i, e in enumerate(before) if e.out_chs == channels]
-            leaving = [(start[at + 1] + i, -1.0) for i, e in enumerate(after) if e.in_chs == channels]
-            constrain(entering + leaving, 0, 0)
-    objective = np.array([-e.score for e in edges] + [0.0] * (size - len(edges)))
-    if nearest:
-        objective[: len(edges)] = 0
-    for w, (at, (low, high)) in enumerate(windows.items()):
-        fixed, unit = problem.costs[at].constant, problem.unit(at)
-        slack = len(edges) + 2 * w
-        spent = [(i, e.spent[at] / unit) for i, e in enumerate(edges) if e.spent[at]]
-        constrain([*spent, (slack, 1.0), (slack + 1, -1.0)], (low - fixed) / unit, (high - fixed) / unit)
-        objective[slack : slack + 2] = unit / max(low if low > 0 else high, 1 if unit == UNIT else unit)
-    for path in excluded:
-        constrain([(start[at] + i, 1.0) for at, i in enumerate(path)], 0, len(path) - 1)
-
-    limits = np.ones(size)
-    limits[len(edges) :] = np.inf if nearest else 0
-    integer = np.ones(size, dtype=np.int8)
-    integer[len(edges) :] = 0
-    result = milp(
-        objective,
-        integrality=integer,
-        bounds=Bounds(0, limits),
-        constraints=LinearConstraint(coo_array((values, (rows, columns)), (len(lower), size)).tocsr(), lower, upper),
-        options={'mip_rel_gap': 0.0},
-    )
-    if result.status == 2:
-        return None, -math.inf
-    if result.x is None or result.status != 0:
-        raise RuntimeError(f'the solver failed: {result.message}')
-    path = [int(np.argmax(result.x[start[at] : start[at + 1]])) for at in range(len(layers))]
-    return path, -float(result.mip_dual_bound)
-
-
-def explain(problem: _Problem) -> str:
-    """The message of `InfeasibleError`: why no architecture is within the windows, and the nearest possible values."""
-
-    def total(at: int, value: float) -> str:
-        return f'{f"{value:,}" if value == int(value) else f"{value:,.6g}"} {problem.costs[at].unit}'
-
-    def between(at: int, low: float, high: float) -> str:
-        return f'{low:,.15g} to {high:,.15g} {problem.costs[at].unit}'
-
-    asked = ' and '.join(between(at, *window) for at, window in problem.windows.items())
-    reachable = ' and '.join(between(at, *problem.costs[at].range()) for at in problem.windows)
-    path, _ = solve(problem, [], nearest=True)
-    if path is None:
-        return f'space {problem.space.name!r} has no architecture: the log-probabilities exclude them all'
-    choices = tuple(layer[i].choice for layer, i in zip(problem.layers, path))
-    nearest = ' and '.join(total(at, problem.costs[at](choices)) for at in problem.windows)
-    return (
-        f'no architecture of space {problem.space.name!r} at {shown_size(problem.space.img_size)} pixels has {asked}: '
-        f'the nearest has {nearest} (the space reaches {reachable}, not necessarily at once)'
-    )
