@@ -7,6 +7,7 @@ No other part of the package imports this one.
 * `transfer`: a network with the weights of another
 * `space`: search spaces: list, show, around a network
 * `hub`: push, pull, verify, list
+* `decode`: networks for many budgets from one search
 * `report`: the web page about a search or several
 * `demo`: search and training on handwritten digits
 """
@@ -36,6 +37,7 @@ COMMANDS = {
     'flops': ('describe:flops_main', 'count multiply-adds and parameters, checked with fvcore'),
     'reconstruct': ('describe:reconstruct_main', "derive a named model's string from Table B.1 again"),
     'draw': ('describe:draw_main', 'draw an architecture'),
+    'decode': ('decode:decode_main', 'networks for many budgets from one search'),
     'report': ('report:report_main', 'the web page about a search, or about several side by side'),
     'transfer': ('transfer:transfer_main', 'start a network from pretrained weights of another'),
     'space': ('space:space_main', 'list, show and check search spaces, make one around a network'),

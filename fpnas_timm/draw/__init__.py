@@ -4,6 +4,7 @@
 * `search`: the course of a search
 * `candidates`: that of one that scores candidates
 * `finalists`: the networks that were compared at its end
+* `family`: networks for many budgets from one search
 * `training`: losses, accuracies and learning rate
 * `report`, `compare`: the web page about a search, and about several; of these
   * `searched`: what is known about a search

@@ -21,6 +21,7 @@
 * `alpha_settings`: settings of alpha that fit the length of a search and its batches
 * `start`: `--init-from`: from a trained network
 * `folder`, `report`, `lines`, `result`: the files and log lines that a search writes; `diverged`: when it fails
+* `learned`, `family`, `family_scores`: networks for many budgets from what one search learned; `state`: its checkpoint
 * `page`: its report as a web page
 """
 from typing import TYPE_CHECKING
@@ -29,16 +30,18 @@ from .._lazy import lazy_names
 
 if TYPE_CHECKING:
     from .distribution import Factorized, Joint, load_distribution
+    from .family import decode_family
     from .loop import Evaluator, Search, SearchConfig
     from .result import SearchResult
     from .run import search
 
 __all__ = [
-    'Evaluator', 'Factorized', 'Joint', 'Search', 'SearchConfig', 'SearchResult', 'load_distribution', 'search',
+    'Evaluator', 'Factorized', 'Joint', 'Search', 'SearchConfig', 'SearchResult', 'decode_family', 'load_distribution',
+    'search',
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, {
-    'SearchResult': 'result', 'search': 'run',
+    'SearchResult': 'result', 'search': 'run', 'decode_family': 'family',
     'Evaluator': 'loop', 'Search': 'loop', 'SearchConfig': 'loop',
     'Factorized': 'distribution', 'Joint': 'distribution', 'load_distribution': 'distribution',
 })

@@ -12,6 +12,9 @@ alpha is what was learned minus a multiplier times the cost:
 
 The sum of all b, in nats per target's worth of cost, is the multiplier beta of the loss that the distribution is at an
 optimum of; nobody needs to choose it.
+
+What was taken from alpha for the budgets is added up, so that it can be given back: `without_budget` is what the images
+alone have taught. A family of networks for other budgets is decoded from it (`family`).
 """
 import math
 from collections.abc import Mapping, Sequence
@@ -21,11 +24,11 @@ import torch
 
 from ..spaces import Choices
 from ..spaces.costs import AdditiveCost
-from .distribution import Distribution
+from .distribution import KINDS, Distribution, Factorized
 from .expected import ExpectedCost
 from .mode import ModeWithin, make_mode
 
-__all__ = ['Limit', 'Multiplier']
+__all__ = ['Limit', 'Multiplier', 'without_budget']
 
 ARRIVED = 0.5  # share of the steps after which the expectation is at the target, and the mode is kept in the budget
 ITERATIONS, CLOSE = 8, 1e-4  # of Newton's method, and relative error that ends them
@@ -51,6 +54,8 @@ class Multiplier:
         limits: the budgets.
         betas: the multiplier of each, nats per target.
         moved: number of steps in which the mode was moved into the budget.
+        taken: what was subtracted from alpha in all steps, of alpha's shape; None before the first step, and for a
+            search that an earlier version started, which did not note it.
     """
 
     def __init__(self, limits: Sequence[Limit]) -> None:
@@ -60,6 +65,7 @@ class Multiplier:
         self.aims = torch.tensor([(limit.low + limit.high) / 2 for limit in limits], dtype=torch.float64)
         self.betas = torch.zeros(len(limits), dtype=torch.float64)
         self.moved = 0
+        self.taken: torch.Tensor | None = None
         self._start: torch.Tensor | None = None
         self._within = ModeWithin([limit.cost for limit in limits], [(limit.low, limit.high) for limit in limits])
 
@@ -77,6 +83,8 @@ class Multiplier:
         """
         if self._start is None:
             self._start = self.means(distribution).detach()
+            self.taken = torch.zeros_like(distribution.alpha)
+        before = distribution.alpha.detach().clone()
         left = max(0.0, 1 - progress / ARRIVED)
         self._meet(distribution, self.aims * (self._start / self.aims) ** left)
         if progress >= ARRIVED and not all(limit.allows(distribution.most_probable()) for limit in self.limits):
@@ -84,6 +92,8 @@ class Multiplier:
             if nearest is not None:
                 make_mode(distribution, nearest)
                 self.moved += 1
+        if self.taken is not None:
+            self.taken = _like(self.taken, distribution) + before - distribution.alpha.detach()
 
     def _meet(self, distribution: Distribution, aims: torch.Tensor) -> None:
         """Move alpha along the natural gradients until the expected costs are `aims`."""
@@ -118,8 +128,27 @@ class Multiplier:
 
     def state_dict(self) -> dict[str, Any]:
         """The state that a resumed search needs."""
-        return {'betas': self.betas.clone(), 'moved': self.moved, 'start': self._start}
+        return {'betas': self.betas.clone(), 'moved': self.moved, 'start': self._start, 'taken': self.taken}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a state returned by `state_dict`."""
         self.betas, self.moved, self._start = state['betas'].clone(), state['moved'], state['start']
+        self.taken = state.get('taken')
+
+
+def without_budget(distribution: Distribution, taken: torch.Tensor) -> Distribution:
+    """The distribution with the `taken` of its `Multiplier` given back: what the images alone have taught."""
+    found = KINDS[distribution.kind](distribution.space)
+    with torch.no_grad():
+        found.alpha.copy_(distribution.alpha + _like(taken, distribution))
+    return found
+
+
+def _like(taken: torch.Tensor, distribution: Distribution) -> torch.Tensor:
+    """`taken` in the shape of alpha; that of a factorised distribution for the joint one that it became."""
+    if taken.shape == distribution.alpha.shape:
+        return taken
+    factorized = Factorized(distribution.space)
+    with torch.no_grad():
+        factorized.alpha.copy_(taken)
+    return factorized.to_joint().alpha.detach()  # up to a constant in each group, which changes no probability

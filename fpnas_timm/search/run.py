@@ -11,8 +11,7 @@ import torch.distributed as dist
 import yaml
 from torch.utils.data import Dataset
 
-from ..errors import RunError, UsageError, one_line
-from ..runs.checkpoints import load_checkpoint
+from ..errors import RunError, UsageError
 from ..runs.files import write_text
 from ..runs.parser import pythons_words
 from ..runs.processes import SharedStop, explain_lost_workers, from_primary, on_primary, stop_on_signal
@@ -26,8 +25,9 @@ from .report import Report
 from .result import SearchResult, finish
 from .saved import changed_settings
 from .setup import Setup, set_up
+from .state import load_state, read_checkpoint
 
-__all__ = ['SearchResult', 'run_search', 'search']
+__all__ = ['SearchResult', 'given_images', 'run_search', 'search']
 
 _logger = logging.getLogger('search')
 
@@ -102,7 +102,7 @@ def search(
         own_space = space if isinstance(space, MBConvSpace) else None
         if own_space is not None and not args.resume:
             args.space = str((Path(args.output) / SPACE_FILE).resolve())  # where `resume` finds it
-        images = _given_images(dataset, alpha_dataset)
+        images = given_images(dataset, alpha_dataset)
         setup = set_up(args, own_space, images)
         result, stopped = _run(setup)
     if result is not None:
@@ -112,7 +112,7 @@ def search(
     raise KeyboardInterrupt(message) if stopped == signal.SIGINT else RunError(message)
 
 
-def _given_images(dataset: Any, alpha_dataset: Any) -> Dataset | None:
+def given_images(dataset: Any, alpha_dataset: Any) -> Dataset | None:
     """The images that a Python caller passes; None if the options name them."""
     images = None if dataset is None or isinstance(dataset, str) else check_images(dataset)
     if alpha_dataset is None:
@@ -200,24 +200,14 @@ def _restore(setup: Setup) -> None:
     def load() -> dict[str, Any] | None:
         state = None
         if any((folder / name).exists() for name in (CHECKPOINT, PREVIOUS)):
-            try:
-                state = load_checkpoint(folder / CHECKPOINT)
-            except RunError as e:
-                advice = f'restore one, or delete {CHECKPOINT} and {PREVIOUS} to search from the start'
-                raise RunError(f'{e}: {advice}') from None
+            state = read_checkpoint(folder)
             check_stamp(folder, state, setup.record, setup.settings)
         write_text(folder / ARGS_FILE, yaml.safe_dump(setup.settings))  # with the places as they are now
         return state
 
     state = from_primary(load, setup.rank, setup.world_size)
-    try:
-        if state is not None:
-            search.load_state_dict(state)
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
-        if isinstance(e, UsageError):
-            raise
-        raise UsageError(f'{folder / CHECKPOINT}: not the state of this search ({one_line(e)}): delete it, or restore '
-                         'the one that was there') from None
+    if state is not None:
+        load_state(search, state, folder)
     if setup.rank == 0 and search.epoch < search.num_epochs:
         _logger.info('continuing at epoch %d, step %d', search.epoch + 1, search.step + 1)
 

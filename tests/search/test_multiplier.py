@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from fpnas_timm.errors import UsageError
-from fpnas_timm.search.distribution import Factorized, Joint
+from fpnas_timm.search.distribution import Distribution, Factorized, Joint
 from fpnas_timm.search.loop import Search, SearchConfig
-from fpnas_timm.search.multiplier import Limit, Multiplier
+from fpnas_timm.search.multiplier import Limit, Multiplier, without_budget
 from fpnas_timm.spaces import SearchSpace
 from fpnas_timm.spaces.costs import network_costs, tabulated
 from tests.spaces.cases import everything, tiny_space
@@ -172,3 +172,28 @@ def test_budgets_that_only_one_architecture_meets() -> None:
         multiplier.apply(distribution, step / 400)
     assert distribution.alpha.isfinite().all() and multiplier.betas.isfinite().all()
     assert distribution.most_probable() == ((0, 0),) * 6
+
+
+@pytest.mark.parametrize('joint_epoch', [None, 4])
+def test_what_the_budget_took_can_be_given_back(joint_epoch: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against the sum of what each step of the multiplier changed; from the joint epoch on, of each combination."""
+    changes: list[list[torch.Tensor]] = []
+    apply = Multiplier.apply
+
+    def noted(self: Multiplier, distribution: Distribution, progress: float) -> None:
+        before = distribution.combinations().log().detach()
+        apply(self, distribution, progress)
+        changes.append([before, distribution.combinations().log().detach()])
+
+    monkeypatch.setattr(Multiplier, 'apply', noted)
+    search = searched(130, joint_epoch=joint_epoch)
+    taken = search.budgets.multiplier.taken
+    assert taken.shape == search.distribution.alpha.shape or joint_epoch is not None
+    given_back = without_budget(search.distribution, taken)
+    expected = search.distribution.combinations().log().detach() + sum(before - after for before, after in changes)
+    expected = expected.log_softmax(1)
+    torch.testing.assert_close(given_back.combinations().log().detach(), expected, atol=1e-9, rtol=1e-9)
+    assert float(search.budgets.multiplier.means(given_back)[0].detach()) > 150  # the better ones are the dearer ones
+    other = searched(130, joint_epoch=joint_epoch)
+    other.load_state_dict(search.state_dict())
+    assert torch.equal(other.budgets.multiplier.taken, taken)

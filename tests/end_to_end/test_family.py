@@ -1,0 +1,191 @@
+"""`fpnas decode`: a family of networks from one search, from its folder to models that timm loads."""
+import itertools
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from fpnas_timm.arch import Arch
+from fpnas_timm.arch.cost import cost
+from fpnas_timm.cli import main
+from fpnas_timm.errors import UsageError
+from fpnas_timm.search import decode_family
+from fpnas_timm.search.family import label
+from fpnas_timm.search.learned import read_learned
+from fpnas_timm.spaces import get_space
+from fpnas_timm.spaces.costs import tabulated
+
+TARGETS = '40K,60K,90K'
+
+
+@pytest.fixture(scope='module')
+def family(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp('family') / 'out'
+    given = ['--tolerance', '0.1', '--finalists', '3', '--workers', '0', '-o', str(out)]
+    assert main(['decode', str(whole), '--targets', TARGETS, *given]) == 0
+    return out
+
+
+def members(out: Path) -> list[dict]:
+    return json.loads((out / 'family.json').read_text())['members']
+
+
+def test_each_member_is_within_its_target_and_can_be_loaded(family: Path) -> None:
+    for member, target in zip(members(family), (40e3, 60e3, 90e3), strict=True):
+        spent = cost(Arch.parse(member['arch']), num_classes=3)
+        assert (member['macs'], member['params'], member['cost']) == (*spent, spent.macs)
+        assert 0.9 * target <= spent.macs <= target
+        folder = family / member['name']
+        assert (folder / 'arch.txt').read_text().strip() == member['arch']
+        model = timm.create_model(f'local-dir:{folder}', pretrained=True).eval()
+        assert str(model.arch) == member['arch']
+        assert model(torch.randn(2, 3, 16, 16)).isfinite().all()
+        assert len(member['finalists']) == 3
+        assert member['top1'] == max(f['top1'] for f in member['finalists'])
+    assert (family / 'family.png').exists()
+
+
+def test_the_networks_are_the_most_probable_ones_of_what_was_learned(family: Path, whole: Path) -> None:
+    """By trying all architectures of the space."""
+    learned = read_learned(whole)
+    assert learned.budget_given_back
+    space, scores = learned.searched.space, {}
+    every = itertools.product(*(itertools.product(*(range(len(c)) for c in g.values())) for g in space.groups))
+    archs = list(every)
+    with torch.no_grad():
+        log_probs = learned.distribution.log_prob(archs).tolist()
+    for choices, log_prob in zip(archs, log_probs):
+        arch = space.to_arch(choices)
+        scores[str(arch)] = max(log_prob, scores.get(str(arch), -1e9))
+    for member in members(family):
+        inside = {
+            a: s for a, s in scores.items()
+            if 0.9 * member['target'] <= cost(Arch.parse(a), num_classes=3).macs <= member['target']
+        }
+        best = sorted(inside.values(), reverse=True)[:3]
+        found = sorted((f['log_prob'] for f in member['finalists']), reverse=True)
+        assert found == pytest.approx(best, abs=1e-5)
+        assert all(inside[f['arch']] == pytest.approx(f['log_prob'], abs=1e-5) for f in member['finalists'])
+
+
+def test_the_scores_are_those_of_the_search(whole: Path, tmp_path: Path) -> None:
+    """Of an architecture that was a finalist of the search: the same images, weights and calibration."""
+    result = json.loads((whole / 'result.json').read_text())
+    known = {f['arch']: f['top1'] for f in result['finalists']}
+    [member] = decode_family(whole, [60e3], tolerance=0.1, finalists=40, workers=0, output=tmp_path / 'out').members
+    both = [f for f in member.finalists if f['arch'] in known]
+    assert both
+    assert all(f['top1'] == pytest.approx(known[f['arch']]) for f in both)
+
+
+def test_what_is_written_is_not_made_again(family: Path, whole: Path, capsys: pytest.CaptureFixture) -> None:
+    files = {p: p.stat().st_mtime_ns for name in ('40K', '60K', '90K') for p in (family / name).iterdir()}
+    shutil.rmtree(family / '90K')
+    family.joinpath('family.png').unlink()
+    again = decode_family(whole, [60e3, 90e3, 120e3], tolerance=0.1, finalists=3, workers=0, output=family)
+    assert [m.name for m in again.members] == ['60K', '90K', '120K']
+    assert [m['name'] for m in members(family)] == ['40K', '60K', '90K', '120K']
+    assert all(p.stat().st_mtime_ns == time for p, time in files.items() if p.parent.name != '90K')
+    assert (family / 'family.png').exists() and (family / '90K' / 'model.safetensors').exists()
+    shutil.rmtree(family / '120K')
+    with pytest.raises(UsageError, match=r'other settings \(finalists was 3, is 4\)'):
+        decode_family(whole, [60e3], tolerance=0.1, finalists=4, output=family)
+
+
+def test_interrupted_keeps_what_was_done(
+        whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from fpnas_timm.search.family_scores import Scorer
+
+    final, calls = Scorer.final, []
+
+    def second_fails(self: Scorer, *given):
+        calls.append(given)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return final(self, *given)
+
+    monkeypatch.setattr(Scorer, 'final', second_fails)
+    command = ['decode', str(whole), '--targets', '60K,90K', '--tolerance', '0.1', '--finalists', '1', '--workers', '0',
+               '-o', str(tmp_path / 'out')]
+    assert main(command) == 130
+    assert [m['name'] for m in members(tmp_path / 'out')] == ['60K']
+    assert main(command) == 0
+    assert len(calls) == 3 and [m['name'] for m in members(tmp_path / 'out')] == ['60K', '90K']
+
+
+def test_strings_without_images(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / 'strings'
+    assert main(['decode', str(whole), '--target-params', '1.5K,2K', '--no-scores', '-o', str(out)]) == 0
+    for member, target in zip(members(out), (1500, 2000), strict=True):
+        assert member['cost'] == cost(Arch.parse(member['arch']), num_classes=3).params <= target
+        assert member['top1'] is None and [p.name for p in (out / member['name']).iterdir()] == ['arch.txt']
+    assert '±' not in capsys.readouterr().out
+
+
+def test_a_cost_of_ones_own(whole: Path, tmp_path: Path) -> None:
+    space = get_space(str(whole / 'space.json'))
+    ms = tabulated(space, lambda choices: 1.5 + sum(k for group in choices for k in group) / 4, 'latency', 'ms')
+    family = decode_family(whole, [2.5, 3], ms, tolerance=0.2, scores=False, output=tmp_path / 'ms')
+    assert [m.name for m in family.members] == ['2.5ms', '3ms']
+    assert all(0.8 * m.target <= m.cost <= m.target for m in family.members)
+    assert 'ms' in str(family).splitlines()[0]
+
+
+@pytest.mark.parametrize(('given', 'said'), [
+    (['--targets', '1K'], "target 1K: the smallest network of space 'tiny' has"),
+    (['--targets', '9M'], "target 9M: the largest network of space 'tiny' has"),
+    (['--targets', '60K,6e4'], 'target 60K: is given twice'),
+    (['--targets', '60K,,90K'], "--targets 60K,,90K: '': expected a number such as 3M"),
+    (['--targets', '-60K'], "--targets -60K: '-60K': expected more than 0"),
+    (['--target-params', 'many'], "--target-params many: 'many': expected a number"),
+    ([], 'expected the budgets: --targets 1M,2M,4M or --target-params'),
+    (['--targets', '60K', '--target-params', '2K'], 'not both'),
+    (['--targets', '60K', '--tolerance', '1'], '--tolerance 1: expected more than 0 and less than 1'),
+    (['--targets', '60K', '--finalists', '0'], '--finalists 0: expected 1 or more'),
+    (['--targets', '60K', '--data-dir', '/nowhere'], '/nowhere'),
+    (['--targets', '60K', '--tolerance', '1e-9'], 'target 60K: no architecture of space'),
+])
+def test_wrong_options(
+        given: list[str], said: str, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / 'out'
+    given = [f'{a}={b}' if b.startswith('-6') else a for a, b in itertools.pairwise([*given, ''])
+             if not a.startswith('-6')]
+    assert main(['decode', str(whole), *given, '-o', str(out)]) == 2
+    err = capsys.readouterr().err
+    assert said in err and err.count('\n') == 1
+    assert not out.exists()
+
+
+def test_wrong_folders(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    def said(folder: Path, *more: str) -> str:
+        assert main(['decode', str(folder), '--targets', '60K', '--tolerance', '0.1', *more]) == 2
+        err = capsys.readouterr().err
+        assert err.count('\n') == 1
+        return err
+
+    assert 'no such folder' in said(tmp_path / 'none')
+    assert 'no search there' in said(tmp_path)
+    copy = tmp_path / 'copy'
+    shutil.copytree(whole, copy)
+    (tmp_path / 'full').mkdir()
+    (tmp_path / 'full' / 'thesis.tex').touch()
+    assert 'is there, but no family' in said(copy, '-o', str(tmp_path / 'full'))
+    for name in ('last.pt', 'last.previous.pt'):
+        (copy / name).unlink(missing_ok=True)
+    assert 'no weights there (last.pt does not exist)' in said(copy)
+    assert main(['decode', str(copy), '--targets', '60K', '--tolerance', '0.1', '--no-scores']) == 0
+    assert 'is not known (there is no last.pt): decoded as it is' in capsys.readouterr().out
+    (copy / 'result.json').unlink()
+    assert f'not finished (epoch 6 of 6): continue it with --resume {copy}' in said(copy)
+    args = copy / 'args.yaml'
+    args.write_text(args.read_text().replace('strategy: fp-nas', 'strategy: random'))
+    assert 'a search with --strategy random learns no distribution' in said(copy)
+
+
+def test_names_of_targets() -> None:
+    assert [label(t) for t in (1e6, 1.5e6, 1_234_567, 40e3, 2e9, 999)] == ['1M', '1.5M', '1234567', '40K', '2G', '999']
