@@ -7,8 +7,9 @@ import pytest
 
 MODULES = [
     'errors', 'arch.checks', 'arch.choices', 'arch.cost', 'arch.encoding', 'arch.sizes', 'arch.tokens', 'spaces.decode',
-    'spaces.around', 'spaces.mbconv', 'spaces.named', 'spaces.space', 'spaces.costs', 'search.run', 'search.within',
-    'transfer.layers', 'transfer.timm_arch', 'zoo.names',
+    'spaces.around', 'spaces.budgets', 'spaces.mbconv', 'spaces.named', 'spaces.space', 'spaces.costs', 'device.work',
+    'device.latency_fit', 'device.latency_table', 'search.run', 'search.within', 'transfer.layers',
+    'transfer.timm_arch', 'zoo.names',
 ]
 
 

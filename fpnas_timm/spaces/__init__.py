@@ -5,7 +5,7 @@
 * `named`: the paper's spaces
 * `around`: the sub-networks of a network
 * `costs`: additive costs: multiply-adds, parameters and others as tables
-* `budgets`: budgets as people write them: a number, '3M', a window
+* `budgets`: budgets as people write them: a number, '3M', '5ms', a window
 * `log_probs`: the form in which the decode takes log-probabilities
 * `decode`: the most probable architecture within budgets (import it explicitly, since it needs NumPy and SciPy)
 * `paths`, `milp`: two ways to find and prove it (in the same way)

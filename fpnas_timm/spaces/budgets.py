@@ -1,7 +1,9 @@
-"""Budgets of multiply-adds and parameters as people write them: a number, '3M', or a window of two."""
+"""Budgets as people write them: a number, '3M', '5ms', or a window of two."""
+import math
+import re
 from collections.abc import Mapping
 
-__all__ = ['Budget', 'Window', 'quantity', 'windows']
+__all__ = ['Budget', 'Window', 'milliseconds', 'quantity', 'shown_ms', 'windows']
 
 Window = tuple[float, float]  # smallest and largest value allowed
 Budget = tuple[float | str, float | str] | float | str  # a number N means (0, N); texts as in `quantity`
@@ -24,6 +26,34 @@ def quantity(text: str) -> float:
     if value != value:
         raise ValueError('expected a number such as 3M, 0.4G or 66000000')
     return value
+
+
+def milliseconds(text: str) -> float:
+    """Parse a time with its unit (us, ms or s) as milliseconds.
+
+    Raises:
+        ValueError: it is none; the message says what is expected.
+
+    >>> milliseconds('5ms'), milliseconds('0.8 ms'), milliseconds('750us'), milliseconds('1.5s')
+    (5.0, 0.8, 0.75, 1500.0)
+    """
+    found = re.fullmatch(r'\s*([-+.\deE]+?)\s*(us|\u00b5s|\u03bcs|ms|s)\s*', text, re.IGNORECASE)
+    try:
+        value = float(found[1]) if found else math.nan
+    except ValueError:
+        value = math.nan
+    if found is None or not math.isfinite(value):
+        raise ValueError('expected a time with its unit, such as 5ms, 0.8ms or 750us')
+    return value * {'s': 1e3, 'ms': 1.0}.get(found[2].lower(), 1e-3)
+
+
+def shown_ms(value: float) -> str:
+    """A time in milliseconds as text, for people.
+
+    >>> shown_ms(12.3456), shown_ms(0.08), shown_ms(1500)
+    ('12.35 ms', '0.08 ms', '1500 ms')
+    """
+    return f'{value:.4g} ms'
 
 
 def windows(budgets: Mapping[str, Budget | None]) -> dict[str, Window]:

@@ -1,0 +1,16 @@
+"""Networks on the device that they are for: how long they take there.
+
+* `work`: what a network has to do, by kind of operation
+* `latency_fit`: how long each kind takes, from the times of whole networks
+* `latency_table`: `LatencyTable`, a file that says so; its additive cost for the decode and the search
+"""
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .latency_table import LatencyTable
+
+__all__ = ['LatencyTable']
+
+__getattr__, __dir__ = lazy_names(__name__, {'LatencyTable': 'latency_table'})
