@@ -6,6 +6,7 @@ No other part of the package imports this one.
 * `runs`: search, train, validate, run
 * `transfer`: a network with the weights of another
 * `space`: search spaces: list, show, around a network
+* `latency`: latency tables: measure, predict, check
 * `hub`: push, pull, verify, list
 * `decode`: networks for many budgets from one search
 * `report`: the web page about a search or several
@@ -41,6 +42,7 @@ COMMANDS = {
     'report': ('report:report_main', 'the web page about a search, or about several side by side'),
     'transfer': ('transfer:transfer_main', 'start a network from pretrained weights of another'),
     'space': ('space:space_main', 'list, show and check search spaces, make one around a network'),
+    'latency': ('latency:latency_main', 'how long networks take on this machine: measure, predict, check'),
     'hub': ('hub:main', 'upload, download, verify and list weights'),
     'demo': ('demo:main', 'search and train on handwritten digits, in minutes'),
 }

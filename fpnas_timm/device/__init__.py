@@ -3,14 +3,21 @@
 * `work`: what a network has to do, by kind of operation
 * `latency_fit`: how long each kind takes, from the times of whole networks
 * `latency_table`: `LatencyTable`, a file that says so; its additive cost for the decode and the search
+* `runtimes`: the runtimes that times are measured in
+* `latency_rounds`: times of networks that take turns
+* `latency_measure`: `measure_latency`, `check_table`, `measure_network`: from networks to a table, and back
 """
 from typing import TYPE_CHECKING
 
 from .._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .latency_measure import check_table, measure_latency, measure_network
     from .latency_table import LatencyTable
 
-__all__ = ['LatencyTable']
+__all__ = ['LatencyTable', 'check_table', 'measure_latency', 'measure_network']
 
-__getattr__, __dir__ = lazy_names(__name__, {'LatencyTable': 'latency_table'})
+__getattr__, __dir__ = lazy_names(__name__, {
+    'LatencyTable': 'latency_table',
+    **dict.fromkeys(('check_table', 'measure_latency', 'measure_network'), 'latency_measure'),
+})

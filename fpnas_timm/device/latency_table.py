@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,8 +144,15 @@ class LatencyTable:
             self.space.from_arch(arch)
         except ValueError as e:
             raise UsageError(f'the latency table is of other networks: {e}') from None
-        *groups, head = network_work(arch)
-        return math.fsum([self.constant, *map(_time, self.groups, groups), _time(self.head, head)])
+        return self.time_of(network_work(arch))
+
+    def time_of(self, works: Sequence[Work]) -> float:
+        """Milliseconds of a call of a network with this work (`network_work`), of whatever space it is."""
+        return math.fsum([self.constant, *map(_time, (*self.groups, self.head), works)])
+
+    def with_worth(self, worth: Mapping[str, float]) -> 'LatencyTable':
+        """The same table with what it is worth."""
+        return replace(self, worth=worth)
 
     def save(self, path: str | Path) -> None:
         """Write the file."""
