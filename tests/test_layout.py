@@ -10,7 +10,7 @@ PACKAGE = ROOT / 'fpnas_timm'
 # A room imports those before it only. The modules at the top level count as rooms.
 ROOMS = (
     '_version', '_lazy', 'errors', 'paper', 'arch', 'spaces', 'runs', 'model', 'weights', 'zoo', 'transfer', 'draw',
-    'recipes', 'device', 'search', 'train', 'hub', 'cli',
+    'recipes', 'device', 'search', 'train', 'hub', 'app', 'cli',
 )
 FILES = sorted(PACKAGE.rglob('*.py'))
 TESTS = sorted((ROOT / 'tests').rglob('*.py'))

@@ -5,6 +5,7 @@
 * `choices`: tables of the non-linearities, kernels and splits that a group may have
 * `checks`: limits, and the wording of errors
 * `sizes`: widths and map sizes that follow from an architecture
+* `edit`: changes a group or a block
 * `cost`: exact multiply-adds and parameters
 """
 from .checks import ArchError

@@ -10,6 +10,7 @@ No other part of the package imports this one.
 * `hub`: push, pull, verify, list
 * `decode`: networks for many budgets from one search
 * `report`: the web page about a search or several
+* `app`: the explorer
 * `demo`: search and training on handwritten digits
 """
 import importlib
@@ -40,6 +41,7 @@ COMMANDS = {
     'draw': ('describe:draw_main', 'draw an architecture'),
     'decode': ('decode:decode_main', 'networks for many budgets from one search'),
     'report': ('report:report_main', 'the web page about a search, or about several side by side'),
+    'app': ('app:app_main', 'look at networks, spaces and searches in the browser'),
     'transfer': ('transfer:transfer_main', 'start a network from pretrained weights of another'),
     'space': ('space:space_main', 'list, show and check search spaces, make one around a network'),
     'latency': ('latency:latency_main', 'how long networks take on this machine: measure, predict, check'),

@@ -3,6 +3,7 @@
 * `arch`: an architecture, as Figure B.1
 * `search`: the course of a search
 * `candidates`: that of one that scores candidates
+* `scatter`: costs of networks against each other
 * `finalists`: the networks that were compared at its end
 * `family`: networks for many budgets from one search
 * `training`: losses, accuracies and learning rate

@@ -29,7 +29,10 @@ Marginals = Sequence[Mapping[str, Sequence[float]]]  # for each group and variab
 
 @dataclass(frozen=True)
 class Box:
-    """A block: its height in channels, the shares of its kernels, the texts on top and below, and what it says."""
+    """A block: its height in channels, the shares of its kernels, the texts on top and below, and what it says.
+
+    `at`: its group and its place in it, as '2.0', for the script of a page.
+    """
 
     height: float
     kernels: Mapping[int, float]
@@ -37,6 +40,7 @@ class Box:
     top: str
     below: str
     says: str
+    at: str = ''
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def arch_figure(arch: Arch, title: str) -> Figure:
     """The figure of an architecture."""
     groups = [
         [Box(b.out_chs, {b.kernel: 1.0}, '' if b.is_identity else b.act, _top(b),
-             f'{b.expansion:g}' if b.kernel else '', f'group {i}, block {j}: {_says(b)}')
+             f'{b.expansion:g}' if b.kernel else '', f'group {i}, block {j}: {_says(b)}', f'{i}.{j}')
          for j, b in enumerate(blocks)]
         for i, blocks in enumerate(arch.blocks)
     ]
@@ -88,10 +92,16 @@ def uniform(space: MBConvSpace) -> list[dict[str, list[float]]]:
     return [{v: [1 / len(c)] * len(c) for v, c in group.items()} for group in space.groups]
 
 
-def figures_svg(figures: Sequence[Figure]) -> list[str]:
-    """One SVG per figure, all with the same scale of channels."""
+def figures_svg(figures: Sequence[Figure], buttons: int = 0, prefix: str = 'f') -> list[str]:
+    """One SVG per figure, all with the same scale of channels.
+
+    Args:
+        figures: what is drawn.
+        buttons: of so many figures, the first ones, the blocks are buttons, which a script and the keyboard can use.
+        prefix: what the ids in the SVGs begin with; another one for each call whose pictures are on the same page.
+    """
     tallest = max(box.height for figure in figures for blocks in figure.groups for box in blocks)
-    return [_svg(figure, tallest, f'f{i}') for i, figure in enumerate(figures)]
+    return [_svg(figure, tallest, f'{prefix}{i}', i < buttons) for i, figure in enumerate(figures)]
 
 
 def legend(archs: Sequence[Arch], space: MBConvSpace) -> str:
@@ -149,7 +159,7 @@ def _sizes(img_size: int | tuple[int, int], stem: int, strides: Sequence[int]) -
     return [f'{shown_size(size)} px' for size in sizes]
 
 
-def _svg(figure: Figure, tallest: float, name: str) -> str:
+def _svg(figure: Figure, tallest: float, name: str, buttons: bool) -> str:
     bottom, x = TOP + HEIGHT, LEFT + END_GAP
     scale = HEIGHT / tallest
     parts = [_slim('stem', figure.stem, x, scale, tallest)]
@@ -161,7 +171,7 @@ def _svg(figure: Figure, tallest: float, name: str) -> str:
             edges.append(x + gap // 2)
         x += gap
         for box in boxes:
-            parts.append(_box(box, x, scale, name))
+            parts.append(_box(box, x, scale, name, buttons))
             x += BOX + BLOCK_GAP
         x -= BLOCK_GAP
     x += END_GAP
@@ -181,7 +191,8 @@ def _svg(figure: Figure, tallest: float, name: str) -> str:
     label = f'<text class="label mid" transform="translate(10 {middle:g}) rotate(-90)">output channels</text>'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="figure" viewBox="0 0 {width} {height}" width="{width}" '
-        f'height="{height}" role="img" aria-label="{escape(figure.title)}">{_patterns(name)}{"".join(grid)}{label}'
+        f'height="{height}" role="{"group" if buttons else "img"}" aria-label="{escape(figure.title)}">'
+        f'{_patterns(name)}{"".join(grid)}{label}'
         f'<line class="axis" x1="{LEFT}" x2="{end}" y1="{bottom}" y2="{bottom}"/>{"".join(parts)}</svg>'
     )
 
@@ -195,8 +206,11 @@ def _patterns(name: str) -> str:
     return f'<defs>{tiles}</defs>'
 
 
-def _box(box: Box, x: int, scale: float, name: str) -> str:
-    bottom, parts = TOP + HEIGHT, [f'<g class="block"><title>{escape(box.says)}</title>']
+def _box(box: Box, x: int, scale: float, name: str, button: bool) -> str:
+    role = f' tabindex="0" role="button" data-at="{box.at}" aria-label="{escape(box.says)}"' if button else ''
+    bottom, parts = TOP + HEIGHT, [f'<g class="block"{role}><title>{escape(box.says)}</title>']
+    if button:  # all of the column can be clicked
+        parts.append(f'<rect class="hit" x="{x - 1}" y="{TOP - 16}" width="{BOX + 2}" height="{HEIGHT + 32}"/>')
     y = float(bottom)
     for kernel in sorted(box.kernels, key=lambda k: (k == 0, k)):  # what is bypassed is on top
         height = box.height * box.kernels[kernel] * scale

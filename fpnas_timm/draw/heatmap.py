@@ -9,10 +9,11 @@ from ..arch import Arch
 from ..arch.choices import ACTS
 from ..spaces import MBConvSpace
 from ..spaces.mbconv import irrelevant
+from .boxes import Marginals
 from .markup import json_script
 from .svg import escape, thinned
 
-__all__ = ['EPOCHS', 'heatmap', 'shown_choice']
+__all__ = ['EPOCHS', 'heat_table', 'heatmap', 'shown_choice']
 
 EPOCHS = 120  # positions of the slider, at most
 STEPS = (('mid', 0.59), ('hi', 0.82))  # above these probabilities, text is in the colour that can be read on the cell
@@ -27,15 +28,6 @@ def heatmap(space: MBConvSpace, history: Sequence[Mapping[str, Any]], arch: Arch
         arch: the choices of this architecture are framed; None: of none.
     """
     rows = thinned(history, EPOCHS)
-    variables = list(space.groups[0])
-    widths = {v: max(len(group[v]) for group in space.groups) for v in variables}
-    head = ''.join(f'<th scope="colgroup" colspan="{n}">{escape(v)}</th>' for v, n in widths.items())
-    body = []
-    last = rows[-1]['marginals']
-    for i, (row, group) in enumerate(zip(space.rows, space.groups)):
-        chosen = _chosen(arch, i)
-        name = f'<th scope="row">{i}<span class="faint"> {row.repeat}x, stride {row.stride}</span></th>'
-        body.append(f'<tr>{name}{"".join(_cells(group, v, last[i][v], widths[v], chosen.get(v)) for v in variables)}')
     epochs = {
         'epoch': [row['epoch'] + 1 for row in rows],
         'says': [_says(row) for row in rows],
@@ -50,9 +42,25 @@ def heatmap(space: MBConvSpace, history: Sequence[Mapping[str, Any]], arch: Arch
         f'max="{len(rows) - 1}" value="{len(rows) - 1}" step="1" aria-valuetext="{escape(epochs["says"][-1])}">'
         f'<button type="button" class="play">play</button>'
         f'<output for="epoch">{escape(epochs["says"][-1])}</output></div>'
+        f'{heat_table(space, rows[-1]["marginals"], arch)}{json_script("heat-data", epochs)}'
+    )
+
+
+def heat_table(space: MBConvSpace, marginals: Marginals, arch: Arch | None) -> str:
+    """The table of one epoch; arguments as in `heatmap`."""
+    variables = list(space.groups[0])
+    widths = {v: max(len(group[v]) for group in space.groups) for v in variables}
+    head = ''.join(f'<th scope="colgroup" colspan="{n}">{escape(v)}</th>' for v, n in widths.items())
+    body = []
+    for i, (row, group) in enumerate(zip(space.rows, space.groups)):
+        chosen = _chosen(arch, i)
+        name = f'<th scope="row">{i}<span class="faint"> {row.repeat}x, stride {row.stride}</span></th>'
+        cells = [_cells(group, v, marginals[i][v], widths[v], chosen.get(v)) for v in variables]
+        body.append(f'<tr>{name}{"".join(cells)}')
+    return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="heat map of the distribution">'
         f'<table class="heat"><thead><tr><th scope="col">group</th>{head}</tr></thead><tbody>'
-        f'{"</tr>".join(body)}</tr></tbody></table></div>{json_script("heat-data", epochs)}'
+        f'{"</tr>".join(body)}</tr></tbody></table></div>'
     )
 
 

@@ -4,6 +4,7 @@
 * `mbconv`: `MBConvSpace`, spaces of MBConv networks
 * `named`: the paper's spaces
 * `around`: the sub-networks of a network
+* `samples`: random networks of a space, with their costs
 * `costs`: additive costs: multiply-adds, parameters and others as tables
 * `budgets`: budgets as people write them: a number, '3M', '5ms', a window
 * `log_probs`: the form in which the decode takes log-probabilities

@@ -7,7 +7,7 @@ one 0/1 variable per edge, which SciPy's HiGHS solves. Both prove optimality.
 """
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -72,6 +72,11 @@ class _Problem(NamedTuple):
     def unit(self, at: int) -> float:
         """What the solver gets a cost in: millions; if it is no count, a hundredth of what the window allows."""
         return UNIT if at < len(Cost._fields) else max(filter(math.isfinite, self.windows[at]), default=0) / 100 or 1
+
+    def within(self, budgets: Mapping[str, Budget | None]) -> '_Problem':
+        """The same problem with other budgets: name of the cost -> budget, None for no limit."""
+        limits = windows(budgets)
+        return self._replace(windows={i: limits[c.name] for i, c in enumerate(self.costs) if c.name in limits})
 
     def is_within(self, choices: Choices) -> bool:
         """Whether an architecture is within the windows, not only within the solver's tolerance."""
@@ -217,8 +222,7 @@ def make_problem(
     for i, e in enumerate(layers[-1]):
         after = in_channels.index(e.out_chs)
         layers[-1][i] = e._replace(spent=tuple(x + tail[after] for x, tail in zip(e.spent, tails)))
-    limits = windows(asked)
-    return _Problem(space, layers, costs, {i: limits[c.name] for i, c in enumerate(costs) if c.name in limits})
+    return _Problem(space, layers, costs, {}).within(asked)
 
 
 def _edges(

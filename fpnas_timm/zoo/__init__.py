@@ -1,6 +1,7 @@
 """The named models.
 
 * `strings`: their architecture strings (reconstructions), data only
+* `peers`: the costs of small networks of timm, data only
 * `names`: `resolve_arch`: from a name or a string to the architecture
 * `models`: timm entrypoints and cfgs; `register_arch`
 * `report`: description of a model, and its counts compared with fvcore's and Table B.1's
