@@ -9,6 +9,7 @@ No other part of the package imports this one.
 * `latency`: latency tables: measure, predict, check
 * `hub`: push, pull, verify, list
 * `decode`: networks for many budgets from one search
+* `export`: a network as a file for another runtime, and the classes of images with it
 * `report`: the web page about a search or several
 * `app`: the explorer
 * `demo`: search and training on handwritten digits
@@ -45,6 +46,8 @@ COMMANDS = {
     'transfer': ('transfer:transfer_main', 'start a network from pretrained weights of another'),
     'space': ('space:space_main', 'list, show and check search spaces, make one around a network'),
     'latency': ('latency:latency_main', 'how long networks take on this machine: measure, predict, check'),
+    'export': ('export:export_main', 'a network as a file for another runtime: ONNX, OpenVINO, ..'),
+    'predict': ('export:predict_main', 'the most probable classes of images'),
     'hub': ('hub:main', 'upload, download, verify and list weights'),
     'demo': ('demo:main', 'search and train on handwritten digits, in minutes'),
 }

@@ -1,4 +1,6 @@
-"""Networks on the device that they are for: how long they take there.
+"""Networks on the device that they are for: how long they take there, and files that run there.
+
+Latency:
 
 * `work`: what a network has to do, by kind of operation
 * `latency_fit`: how long each kind takes, from the times of whole networks
@@ -6,6 +8,19 @@
 * `runtimes`: the runtimes that times are measured in
 * `latency_rounds`: times of networks that take turns
 * `latency_measure`: `measure_latency`, `check_table`, `measure_network`: from networks to a table, and back
+
+Files:
+
+* `export`: a network as a file for another runtime, checked
+* `formats`: the file formats, written and read
+* `int8`: static quantisation
+* `preprocessing`: resize, crop and normalisation in the graph
+* `metadata`: what a file says of itself
+* `export_checks`: outputs and latencies compared with PyTorch's
+* `opened`: the network that is exported: a name, a string, a folder
+* `programs`: an exported file, opened
+* `image_files`: images to predict or to calibrate with
+* `predict`: the most probable classes of images
 """
 from typing import TYPE_CHECKING
 

@@ -9,6 +9,7 @@
 * `classes`, `channels`: what a model's folder says of it, matched with the data and the options
 * `epoch`, `losses`: one pass over the training images, and its mean loss
 * `validate`: loss and accuracy
+* `accuracy`: accuracy of networks that run elsewhere, such as exported files
 * `folder`: the files that a run writes
 * `resume`, `state`: whether a run starts or goes on, and from what
 * `checkpoints`, `workers`: exact resume

@@ -1,0 +1,69 @@
+"""The most probable classes of images, with a network in PyTorch or an exported file."""
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..errors import UsageError
+from ..runs.tracking import progress
+from .image_files import image_files, read_image
+from .opened import open_network
+from .programs import Exported, input_transform, open_program
+
+__all__ = ['Prediction', 'open_predictor', 'predict']
+
+BATCH_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most probable classes of an image, with their probabilities, most probable first."""
+
+    image: str
+    classes: list[str]
+    probabilities: list[float]
+
+
+def open_predictor(model: str) -> Exported:
+    """A network that predicts: a file of `fpnas export`, or what `open_network` takes.
+
+    Raises:
+        UsageError: it cannot be opened, or its weights are random.
+    """
+    if Path(model).is_file():
+        program = open_program(model)
+    else:
+        opened = open_network(model)
+
+        def run(x: torch.Tensor) -> torch.Tensor:
+            with torch.inference_mode():
+                return opened.network(x)
+
+        program = Exported(run, opened.metadata)
+    if not program.metadata.trained:
+        raise UsageError(f'{model}: has no trained weights, its classes would be random: train it first (fpnas train)')
+    return program
+
+
+def predict(program: Exported, images: Sequence[str], topk: int = 5) -> Iterator[Prediction]:
+    """The most probable classes of images, one after the other.
+
+    Args:
+        program: from `open_predictor`.
+        images: files, and folders of images.
+        topk: number of classes; all if there are fewer.
+
+    Raises:
+        UsageError: an image does not exist, or a folder has none.
+        RunError: an image cannot be read.
+    """
+    files, metadata = image_files(images), program.metadata
+    to_input = input_transform(metadata)
+    at_once = 1 if metadata.preprocessing else BATCH_SIZE  # images of all sizes do not fit into one batch
+    batches = [files[i:i + at_once] for i in range(0, len(files), at_once)]
+    for batch in progress(batches, 'images', primary=True):
+        inputs = torch.stack([to_input(read_image(file, metadata.img_mode)) for file in batch])
+        values, classes = program(inputs).float().softmax(1).topk(min(topk, metadata.num_classes))
+        for file, row, numbers in zip(batch, values.tolist(), classes.tolist()):
+            yield Prediction(file, [metadata.label(number) for number in numbers], row)
