@@ -6,37 +6,53 @@ from typing import Any
 
 from ..arch.checks import load_json
 from ..arch.cost import cost
+from ..device.latency_table import COST, LatencyTable
 from ..errors import UsageError, one_line
 from ..paper import TABLE_B1
 from ..spaces import MBConvSpace, get_space, list_spaces
 from ..spaces.around import largest_arch
 from ..spaces.samples import Sampled, sample_costs
+from .guard import check_depth
 
-__all__ = ['decode_answer', 'open_space', 'sampled', 'space_answer']
+__all__ = ['decode_answer', 'latency_table', 'open_space', 'sampled', 'space_answer']
 
 STOPS = 160  # positions of a slider
 SAMPLES = 400
+COUNTS = ('macs', 'params')
 WITHIN = 0.02  # a decoded network has at least 98 % of a budget
 MAX_EDGES = 400_000  # choices of all groups after all numbers of channels, in a decode
 
 
-@lru_cache(maxsize=32)
 def open_space(given: str) -> MBConvSpace:
-    """A space of the paper by its name, or the content of a space file; never a path.
+    """A space of the paper by its name, or the content of a space file or of a latency table; never a path.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it is none of them.
     """
+    return _opened(given)[0]
+
+
+def latency_table(given: str) -> LatencyTable | None:
+    """The latency table, if `given` is the content of one."""
+    return _opened(given)[1]
+
+
+@lru_cache(maxsize=32)
+def _opened(given: str) -> tuple[MBConvSpace, LatencyTable | None]:
+    if given in list_spaces():
+        return get_space(given), None
+    if not given.lstrip().startswith('{'):
+        raise UsageError(f'unknown search space {given[:40]!r}: expected one of {", ".join(list_spaces())}, or a space '
+                         'file (.json)')
+    check_depth(given)
     try:
-        if given.lstrip().startswith('{'):
-            space = MBConvSpace.from_dict(load_json(given))
-        elif given in list_spaces():
-            return get_space(given)
-        else:
-            raise UsageError(f'unknown search space {given[:40]!r}: expected one of {", ".join(list_spaces())}, or a '
-                             'space file (.json)')
+        data = load_json(given)
+        table = LatencyTable.parse(given, 'latency table') if 'latency table' in data else None
+        space = table.space if table else MBConvSpace.from_dict(data)
+    except UsageError:
+        raise
     except (ValueError, TypeError) as e:
-        raise e if isinstance(e, UsageError) else UsageError(f'space file: {one_line(e)}') from None
+        raise UsageError(f'space file: {one_line(e)}') from None
     before, edges = 1, 0
     for group in space.groups:
         edges += before * math.prod(map(len, group.values()))
@@ -44,7 +60,7 @@ def open_space(given: str) -> MBConvSpace:
     if edges > MAX_EDGES:
         raise UsageError(f'space file: {edges:,} combinations of choices in its groups: the explorer takes at most '
                          f'{MAX_EDGES:,}')
-    return space
+    return space, table
 
 
 @lru_cache(maxsize=16)
@@ -54,23 +70,26 @@ def sampled(given: str) -> list[Sampled]:
 
 
 @lru_cache(maxsize=16)
-def _stops(given: str) -> dict[str, list[int]]:
+def _stops(given: str) -> dict[str, list[float]]:
     """For each budget, the numbers that its slider stops at: three digits, in equal ratios."""
     space = open_space(given)
     first = tuple(tuple(c.index(min(c)) for c in group.values()) for group in space.groups)  # bypassed where it can be
     ends = cost(space.to_arch(first)), cost(largest_arch(space))
-    found = {}
-    for name in ('macs', 'params'):
-        low, high = (getattr(c, name) for c in ends)
+    found: dict[str, list[float]] = {}
+    limits: dict[str, tuple[float, float]] = {name: (getattr(ends[0], name), getattr(ends[1], name)) for name in COUNTS}
+    table = latency_table(given)
+    if table is not None:
+        limits[COST] = table.cost().range()
+    for name, (low, high) in limits.items():
+        low, high = max(low, 1e-3), max(high, 1e-3)
         ratio = high / low
         values = [low * ratio ** (i / (STOPS - 1)) for i in range(STOPS)]
         found[name] = list(dict.fromkeys(_three_digits(v) for v in values))
     return found
 
 
-def _three_digits(value: float) -> int:
-    unit = 10 ** max(0, math.floor(math.log10(value)) - 2)
-    return round(value / unit) * unit
+def _three_digits(value: float) -> float:
+    return float(f'{value:.3g}')
 
 
 def space_answer(given: str) -> dict[str, Any]:
@@ -82,8 +101,9 @@ def space_answer(given: str) -> dict[str, Any]:
         name: min(range(len(at)), key=lambda i: abs(at[i] - usual.get(name, at[len(at) // 2])))
         for name, at in stops.items()
     }
+    table = latency_table(given)
     return {'name': space.name, 'size': f'{space.num_archs:.1e}', 'img_size': space.img_size, 'stops': stops,
-            'start': start}
+            'start': start, 'latency': str(table.setting) if table else ''}
 
 
 @lru_cache(maxsize=4)
@@ -94,28 +114,33 @@ def _problem(given: str, learned: str) -> Any:
     from ..spaces.decode import make_problem
     from ..zoo.reconstruct import section_b_prior
 
-    space = open_space(given)
+    space, table = _opened(given)
+    others = [] if table is None else [(table.cost(), math.inf)]
     if not learned:
-        return make_problem(space, section_b_prior(space), None, None, 1000, 3)
+        return make_problem(space, section_b_prior(space), None, None, 1000, 3, others)
     found = json.loads(learned)
+    if len(found['marginals']) != len(space.groups):
+        raise UsageError(f'the search is of another space than {space.name!r}: choose its own')
     with np.errstate(divide='ignore'):
         log_probs = [{v: np.log(np.array(p)) for v, p in group.items()} for group in found['marginals']]
-    return make_problem(space, log_probs, None, None, found['num_classes'], found['in_chans'])
+    return make_problem(space, log_probs, None, None, found['num_classes'], found['in_chans'], others)
 
 
 def decode_answer(given: dict[str, Any]) -> dict[str, Any]:
     """The most probable network within budgets, for `worker`.
 
     Args:
-        given: `space`; `macs`, `params`: a number, or None for no limit; `learned`: as in `_problem`.
+        given: `space`; `macs`, `params`, `ms` (with a latency table): a number, or None for no limit; `learned`: as in
+            `_problem`.
 
     Raises:
         UsageError: nothing is within the budgets.
     """
-    from ..spaces.decode import InfeasibleError, decoded
+    from ..spaces.decode import decoded
 
     budgets = {}
-    for name in ('macs', 'params'):
+    names = COUNTS if latency_table(given['space']) is None else (*COUNTS, COST)
+    for name in names:
         value = given.get(name)
         if value is not None:
             if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < 1e15:
@@ -123,6 +148,6 @@ def decode_answer(given: dict[str, Any]) -> dict[str, Any]:
             budgets[name] = ((1 - WITHIN) * value, value)
     try:
         found = decoded(_problem(given['space'], given.get('learned') or '').within(budgets))
-    except InfeasibleError as e:
+    except ValueError as e:  # InfeasibleError, or probabilities that do not fit the space
         raise UsageError(one_line(e, 500)) from None
     return {'arch': str(found.arch), 'log_prob': found.log_prob, 'macs': found.cost.macs, 'params': found.cost.params}

@@ -1,5 +1,6 @@
 """Folders on this machine: a search, epoch by epoch, and a trained model. Neither needs torch."""
 import json
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -84,7 +85,7 @@ def _folder(given: str) -> Path:
     text = given.strip()
     if not text or len(text) > MAX_PATH or '\0' in text:
         raise UsageError('expected the path of a folder on this machine')
-    return Path(text).expanduser()
+    return Path(os.path.expanduser(text))
 
 
 def _search(given: str) -> Searched:

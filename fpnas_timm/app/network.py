@@ -5,15 +5,17 @@ from typing import Any
 from ..arch import Arch, ArchError
 from ..arch.cost import Cost, cost, group_costs
 from ..arch.edit import edit_group
+from ..device.latency_table import LatencyTable
+from ..draw import markup
 from ..draw.boxes import arch_figure, figures_svg, legend
-from ..draw.markup import Cell, card, cards, table
+from ..draw.markup import Cell, card, cards
 from ..draw.scatter import cost_scatter
 from ..draw.svg import escape
 from ..errors import UsageError
 from ..spaces import MBConvSpace
 from ..zoo.names import resolve_arch
 from ..zoo.peers import PEERS
-from .find import open_space, sampled
+from .find import latency_table, open_space, sampled
 
 __all__ = ['network_answer']
 
@@ -42,14 +44,14 @@ def network_answer(given: Mapping[str, Any]) -> dict[str, Any]:
             if name == 'A' and given.get('edit') is not None:
                 arch = _edited(arch, given['edit'])
             archs[name] = arch
-            answers[name.lower()] = _one(arch)
+            answers[name.lower()] = _one(arch, latency_table(_space(given)))
         except ArchError as e:
             answers[name.lower()] = {'error': str(e)}
     shown = list(archs.values())
     answer: dict[str, Any] = {**answers, 'html': {}}
     if not shown:
         return answer
-    space = open_space(_text(given.get('space') or 'fpnas_l0', 'space'))
+    space = open_space(_space(given))
     titles = {name: f'network {name}' for name in archs}
     pictures = figures_svg([arch_figure(arch, titles[name]) for name, arch in archs.items()], buttons='A' in archs)
     for (name, arch), picture in zip(archs.items(), pictures):
@@ -60,10 +62,14 @@ def network_answer(given: Mapping[str, Any]) -> dict[str, Any]:
     answer['html'] = {
         'legend': legend(shown, space),
         'costs': _cost_table(archs),
-        'scatter': cost_scatter([found.cost for found in sampled(given.get('space') or 'fpnas_l0')], peers, costs,
+        'scatter': cost_scatter([found.cost for found in sampled(_space(given))], peers, costs,
                                 space.name) + _nearest(next(iter(costs.values())), next(iter(costs))),
     }
     return answer
+
+
+def _space(given: Mapping[str, Any]) -> str:
+    return _text(given.get('space') or 'fpnas_l0', 'space')
 
 
 def _text(value: Any, name: str) -> str:
@@ -79,7 +85,7 @@ def _edited(arch: Arch, edit: Any) -> Arch:
     return edit_group(arch, edit['group'], edit['changes'], block if type(block) is int else None)
 
 
-def _one(arch: Arch) -> dict[str, Any]:
+def _one(arch: Arch, table: LatencyTable | None) -> dict[str, Any]:
     macs, params = cost(arch)
     blocks = sum(len(group) for group in arch.blocks)
     size = arch.img_size if isinstance(arch.img_size, int) else ' x '.join(map(str, arch.img_size))
@@ -91,8 +97,13 @@ def _one(arch: Arch) -> dict[str, Any]:
             card('parameters', f'{params:,}', f'{params / 1e6:,.2f} M'),
             card('input', f'{size} px', f'1/{arch.total_stride} in the end'),
             card('blocks', str(blocks), f'{len(arch.groups)} groups'),
+            *([_latency(arch, table)] if table is not None and arch in table.space else []),
         ]),
     }
+
+
+def _latency(arch: Arch, table: LatencyTable) -> str:
+    return card('latency', f'{table.predict(arch):.3g} ms', str(table.setting))
 
 
 def _where(arch: Arch, space: MBConvSpace) -> str:
@@ -130,7 +141,7 @@ def _cost_table(archs: Mapping[str, Arch]) -> str:
             cells.append(Cell(f'<code>{escape(token)}</code>'))
         rows.append(cells)
     kinds = ['', *_different(archs, len(names) - 2), '', '']
-    return table(head, rows, 'costs of the parts', kinds)
+    return markup.table(head, rows, 'costs of the parts', kinds)
 
 
 def _different(archs: Mapping[str, Arch], groups: int) -> Sequence[str]:

@@ -186,8 +186,9 @@ async function openSpace(space) {
   state.space = space;
   state.stops = answer.stops;
   $('space-says').className = 'faint';
-  $('space-says').textContent = `${answer.name}: ${answer.size} networks, ${[answer.img_size].flat().join(' x ')} px`;
-  for (const name of ['macs', 'params']) {
+  $('space-says').textContent = `${answer.name}: ${answer.size} networks, ${[answer.img_size].flat().join(' x ')} px${answer.latency ? `; ${answer.latency}` : ''}`;
+  $('latency').hidden = !answer.latency;
+  for (const name of Object.keys(answer.stops)) {
     $(name).max = answer.stops[name].length - 1;
     $(name).value = answer.start[name];
     slid(name);
@@ -197,15 +198,16 @@ async function openSpace(space) {
 
 function slid(name) {
   const on = $(`use-${name}`).checked;
-  const says = on ? `at most ${shown(state.stops[name][$(name).value])}` : 'any';
+  const stop = state.stops[name][$(name).value];
+  const says = on ? `at most ${name === 'ms' ? `${stop} ms` : shown(stop)}` : 'any';
   $(name).disabled = !on;
   $(name).setAttribute('aria-valuetext', says);
   document.querySelector(`output[for=${name}]`).textContent = says;
 }
 
 async function decode() {
-  const budget = name => $(`use-${name}`).checked ? state.stops[name][$(name).value] : null;
-  const asked = { space: state.space, macs: budget('macs'), params: budget('params') };
+  const asked = { space: state.space };
+  for (const [name, stops] of Object.entries(state.stops)) asked[name] = $(`use-${name}`).checked ? stops[$(name).value] : null;
   if (state.search && $('use-search').checked) Object.assign(asked, { folder: state.search.folder, epoch: state.search.epoch });
   $('decode-says').textContent = 'decoding';
   $('decode-says').className = 'busy';
@@ -220,7 +222,7 @@ async function decode() {
   await show();
 }
 
-for (const name of ['macs', 'params']) {
+for (const name of ['macs', 'params', 'ms']) {
   $(name).addEventListener('input', () => slid(name));
   $(name).addEventListener('change', decode);
   $(`use-${name}`).addEventListener('change', () => { slid(name); decode(); });

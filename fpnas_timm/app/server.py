@@ -153,7 +153,7 @@ async def _space(request: Request, asked: Asked) -> Mapping[str, Any]:
 
 
 async def _decode(request: Request, asked: Asked) -> Mapping[str, Any]:
-    given: Asked = {'space': _text(asked, 'space'), **{k: asked.get(k) for k in ('macs', 'params')}}
+    given: Asked = {'space': _text(asked, 'space'), **{k: asked.get(k) for k in ('macs', 'params', 'ms')}}
     open_space(given['space'])  # an error at once
     if asked.get('folder') is not None:
         check_key(request)

@@ -17,6 +17,7 @@ from ..arch.checks import MAX_IMG_SIZE
 from ..arch.cost import cost, group_costs
 from ..arch.sizes import ImgSize, hw, shown_size
 from ..draw.arch import draw_arch
+from ..draw.boxes import arch_figure
 from ..errors import RunError, UsageError, one_line
 from ..paper import TABLE_B1
 from ..runs.parser import Parser
@@ -106,14 +107,20 @@ def draw_main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('arch', metavar='NAME_OR_STRING', help='model name, such as fpnas_l2, or architecture string')
     parser.add_argument('-o', '--output', metavar='FILE', help='.png or .svg (default: NAME.png, or arch.png)')
+    parser.add_argument('--json', action='store_true', help='print what would be drawn as JSON, and draw nothing')
 
     def run() -> None:
         args = parser.parse_args(argv)
+        if args.json and args.output:
+            raise UsageError('--json prints the picture as data: it takes no --output')
         output = args.output or (f'{args.arch}.png' if re.fullmatch(r'\w+', args.arch) else 'arch.png')
         if '\0' in output:
             raise UsageError('--output: a file name has no NUL character')
         try:
             arch, label = resolve_arch(args.arch)
+            if args.json:
+                print(json.dumps(asdict(arch_figure(arch, label)), indent=2))
+                return
             draw_arch(arch, output, title=label)
         except ImportError as e:
             raise RunError(one_line(e)) from None
@@ -174,9 +181,14 @@ def _or_dash(value: float | None) -> str:
 
 def _print_groups(arch: Arch, img_size: ImgSize) -> None:
     print(f'\n{"part":<12}{"multiply-adds":>15}{"parameters":>13}  token')
+    for row in _parts(arch, img_size):
+        print(f'{row["part"]:<12}{row["macs"]:>15,}{row["params"]:>13,}  {row["token"]}')
+
+
+def _parts(arch: Arch, img_size: ImgSize) -> list[dict[str, Any]]:
     tokens = [str(arch.stem), *map(str, arch.groups), str(arch.head), '']
-    for (part, spent), token in zip(group_costs(arch, img_size).items(), tokens):
-        print(f'{part:<12}{spent.macs:>15,}{spent.params:>13,}  {token}')
+    return [{'part': part, **spent._asdict(), 'token': token}
+            for (part, spent), token in zip(group_costs(arch, img_size).items(), tokens)]
 
 
 def flops_main(argv: Sequence[str] | None = None) -> int:
@@ -211,6 +223,8 @@ def flops_main(argv: Sequence[str] | None = None) -> int:
         except ValueError as e:
             raise UsageError(str(e)) from None
         if args.json:
+            if arch is not None:
+                rows[0]['parts'] = _parts(arch, rows[0]['img_size'])
             print(json.dumps(rows, indent=2))
         else:
             _print_table(rows)

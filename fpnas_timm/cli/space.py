@@ -7,23 +7,29 @@ from typing import Any
 from ..arch import Arch, ArchError
 from ..arch.cost import cost
 from ..arch.sizes import hw, shown_size
-from ..errors import UsageError
+from ..errors import RunError, UsageError
 from ..runs.files import write_text
 from ..runs.parser import Parser, read_arch_file
+from ..runs.values import FROM_0, FROM_1, Range, Value
 from ..spaces import MBConvSpace, get_space, list_spaces
 from ..spaces.around import FRACTIONS, largest_arch, space_around
+from ..spaces.budgets import quantity
+from ..spaces.samples import sample_costs
 from ..zoo.names import resolve_arch
 from ..zoo.strings import ARCHS
 from . import exit_status
 
 __all__ = ['space_main']
 
-USAGE = 'fpnas space list | fpnas space show fpnas_l0 | fpnas space around efficientnet_b0 -o space.json'
+USAGE = 'fpnas space list | fpnas space show fpnas_l0 | fpnas space decode fpnas_l0 --macs 300M | ' \
+        'fpnas space around efficientnet_b0 -o space.json'
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog='fpnas space', description='Search spaces: list, show, check, and make one around a network.',
-                    epilog=f'examples: {USAGE}')
+    parser = Parser(
+        prog='fpnas space', epilog=f'examples: {USAGE}',
+        description='Search spaces: list, show, check, decode and sample them, and make one around a network.',
+    )
     commands = parser.add_subparsers(dest='command', metavar='COMMAND', parser_class=Parser)
     commands.add_parser('list', help="the paper's spaces", description="List the paper's spaces with their sizes.")
     show = commands.add_parser('show', help='show and check a space', description='Show, count and check a space.')
@@ -45,6 +51,22 @@ def _parser() -> argparse.ArgumentParser:
     around.add_argument('--blocks', action='store_true', help='choices of its own for each block of a group')
     around.add_argument('--divisor', type=int, default=4, metavar='N', help='channels are multiples of this')
     around.add_argument('--img-size', type=int, metavar='N', help="height and width of the images")
+    decode = commands.add_parser(
+        'decode', help='the most probable network of a space within budgets',
+        description='Print the most probable network within budgets, under the prior of the reconstructions.',
+    )
+    decode.add_argument('space', metavar='NAME_OR_FILE', help="a space of the paper, or a space's .json file")
+    for what, name in (('macs', 'multiply-adds'), ('params', 'parameters')):
+        decode.add_argument(f'--{what}', type=Value(parse=quantity), nargs='+', metavar='N',
+                            help=f'at most so many {name}, such as 66M; with two numbers, from the first to the second')
+    decode.add_argument('--num-classes', type=Value(int, FROM_1), default=1000, metavar='N', help='default 1000')
+    decode.add_argument('--json', action='store_true', help='print JSON')
+    sample = commands.add_parser('sample', help='random networks of a space, with their costs',
+                                 description='Print random networks of a space, with their costs.')
+    sample.add_argument('space', metavar='NAME_OR_FILE', help="a space of the paper, or a space's .json file")
+    sample.add_argument('--count', type=Value(int, Range(1, 100_000)), default=10, metavar='N', help='default 10')
+    sample.add_argument('--seed', type=Value(int, FROM_0), default=0, metavar='N', help='of the random numbers')
+    sample.add_argument('--json', action='store_true', help='print JSON')
     return parser
 
 
@@ -56,7 +78,7 @@ def space_main(argv: Sequence[str] | None = None) -> int:
         args = parser.parse_args(argv)
         if args.command is None:
             raise UsageError(f'expected a command: {USAGE}')
-        {'list': _list, 'show': _show, 'around': _around}[args.command](args)
+        {'list': _list, 'show': _show, 'around': _around, 'decode': _decode, 'sample': _sample}[args.command](args)
 
     return exit_status(run)
 
@@ -69,11 +91,48 @@ def _list(args: argparse.Namespace) -> None:
 
 
 def _show(args: argparse.Namespace) -> None:
-    try:
-        space = get_space(args.space)
-    except (OSError, ValueError) as e:
-        raise UsageError(f'{args.space}: {e.strerror}' if isinstance(e, OSError) else str(e)) from None
+    space = _space(args.space)
     print(json.dumps(space.to_dict(), indent=2) if args.json else describe_space(space))
+
+
+def _space(name: str) -> MBConvSpace:
+    try:
+        return get_space(name)
+    except (OSError, ValueError) as e:
+        raise UsageError(f'{name}: {e.strerror}' if isinstance(e, OSError) else str(e)) from None
+
+
+def _decode(args: argparse.Namespace) -> None:
+    from ..spaces.decode import InfeasibleError, decode
+    from ..zoo.reconstruct import section_b_prior
+
+    space, windows = _space(args.space), dict[str, tuple[float, float] | None]()
+    for what in ('macs', 'params'):
+        given = getattr(args, what)
+        if given and len(given) > 2:
+            raise UsageError(f'--{what}: expected one number, or two for a window, got {len(given)}')
+        windows[what] = None if not given else (0.0, given[0]) if len(given) == 1 else (given[0], given[1])
+    try:
+        found = decode(space, section_b_prior(space), windows['macs'], windows['params'], args.num_classes)
+    except InfeasibleError as e:
+        raise RunError(str(e)) from None
+    except ValueError as e:
+        raise UsageError(str(e)) from None
+    if args.json:
+        print(json.dumps({'space': space.name, 'arch': str(found.arch), 'log_prob': found.log_prob,
+                          'bound': found.bound, 'macs': found.cost.macs, 'params': found.cost.params}, indent=2))
+    else:
+        print(found.arch)
+
+
+def _sample(args: argparse.Namespace) -> None:
+    found = sample_costs(_space(args.space), args.count, args.seed)
+    if args.json:
+        print(json.dumps([{'arch': str(arch), **spent._asdict()} for arch, spent in found], indent=2))
+        return
+    print(f'{"multiply-adds":>15}{"parameters":>13}  architecture')
+    for arch, spent in found:
+        print(f'{spent.macs:>15,}{spent.params:>13,}  {arch}')
 
 
 def describe_space(space: MBConvSpace) -> str:

@@ -173,7 +173,16 @@ class LatencyTable:
             UsageError: there is none, or it is not a latency table.
         """
         try:
-            data = load_json(Path(path).read_text(encoding='utf-8'))
+            text = Path(path).read_text(encoding='utf-8')
+        except (OSError, UnicodeDecodeError) as e:
+            raise UsageError(f'{path}: cannot be read ({getattr(e, "strerror", None) or "not text"})') from None
+        return cls.parse(text, str(path))
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> 'LatencyTable':
+        """Read the content of a file; errors as in `load`, which begin with `where`."""
+        try:
+            data = load_json(text)
             if not isinstance(data, dict) or 'latency table' not in data:
                 raise ValueError('is not a latency table: expected a file of fpnas latency measure')
             if data['latency table'] != FORMAT:
@@ -184,11 +193,9 @@ class LatencyTable:
                 (str(data['reference']['arch']), float(data['reference'][UNIT])), _numbers(data['worth'] or {}),
                 str(data['date']),
             )
-        except (OSError, UnicodeDecodeError) as e:
-            raise UsageError(f'{path}: cannot be read ({getattr(e, "strerror", None) or "not text"})') from None
         except (ValueError, LookupError, TypeError, AttributeError) as e:
             what = f'has no {e}' if isinstance(e, LookupError) else one_line(e)
-            raise UsageError(f'{path}: {what}') from None
+            raise UsageError(f'{where}: {what}') from None
 
     def check_space(self, space: MBConvSpace, num_classes: int, in_chans: int = 3, path: str = 'the table') -> None:
         """Raise UsageError unless the table is of this space at this size, with these classes and channels."""

@@ -86,3 +86,16 @@ def test_flops_without_check(capsys: pytest.CaptureFixture) -> None:
     out = capsys.readouterr().out
     assert 'not checked' in out and str(Arch.parse(DISTINCT).head) in out
     assert main(['flops', 'nonet', '--no-check']) == 2
+
+
+def test_pictures_and_costs_as_data(capsys: pytest.CaptureFixture) -> None:
+    assert main(['draw', DISTINCT, '--json']) == 0
+    drawn = json.loads(capsys.readouterr().out)
+    assert [box['height'] for boxes in drawn['groups'] for box in boxes] == [
+        block.out_chs for blocks in Arch.parse(DISTINCT).blocks for block in blocks
+    ]
+    assert main(['draw', DISTINCT, '--json', '-o', 'x.png']) == 2
+    assert main(['flops', DISTINCT, '--json', '--no-check']) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert sum(part['macs'] for part in row['parts']) == row['cost_macs']
+    assert '-'.join(part['token'] for part in row['parts'])[:-1] == str(Arch.parse(DISTINCT)).partition('-')[2]
