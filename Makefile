@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch torchvision
 OLDEST ?= torch==2.4.0 torchvision==0.19.0 timm==1.0.31 huggingface-hub==0.30.2 'numpy<2.3'
 
-.PHONY: run test lint coverage bench docs package test-gpu bench-gpu test-pipelines test-oldest test-timm clean
+.PHONY: run test lint coverage bench docs package test-gpu bench-gpu test-pipelines test-browser test-oldest test-timm clean
 
 COVERAGE_FLOOR ?= 94
 
@@ -46,6 +46,10 @@ docs: .venv/test/.complete
 # Other people's packages, in an environment of their own; TIMM_SCRIPTS=FOLDER adds timm's scripts.
 test-pipelines: .venv/pipelines/.complete
 	HF_HUB_OFFLINE=1 .venv/pipelines/bin/python -m pytest tests/pipelines
+
+# The explorer and the reports in Chromium (apt-get install chromium), with Playwright from PyPI.
+test-browser: .venv/browser/.complete
+	.venv/browser/bin/python -m pytest tests/browser tests/draw/test_report_browser.py
 
 # The oldest torch, timm and Hub client that pyproject.toml allows.
 test-oldest: .venv/oldest/.complete

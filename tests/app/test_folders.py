@@ -70,7 +70,8 @@ def test_a_search_without_a_distribution(page: Page, tmp_path: Path) -> None:  #
 
 @pytest.mark.parametrize(('folder', 'said'), [
     ('/nothing/here', 'no such folder'), ('', 'expected the path'), ('a\0b', 'expected the path'),
-    ('.', 'no search there'), ('x' * 5000, 'expected the path'), (5, 'expected text'), ('/proc/1/cwd', ''), ('~nobody-at-all/x', ''),
+    ('.', 'no search there'), ('x' * 5000, 'expected the path'), (5, 'expected text'), ('/proc/1/cwd', ''),
+    ('~nobody-at-all/x', ''),
 ])
 def test_no_folder_of_a_search(folder: object, said: str, page: Page) -> None:  # noqa: F811
     assert said in page.ask('search', folder=folder)['error']
