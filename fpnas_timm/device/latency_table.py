@@ -23,7 +23,7 @@ from .work import Work, conv_work, group_work
 
 __all__ = ['COST', 'LatencyTable', 'Setting', 'network_work']
 
-COST, UNIT = 'ms', 'milliseconds'  # of the additive cost
+COST, UNIT = 'latency', 'ms'  # of the additive cost
 FORMAT = 1
 Rates = Mapping[str, float]  # kind of work -> milliseconds per amount
 
@@ -154,16 +154,20 @@ class LatencyTable:
         """The same table with what it is worth."""
         return replace(self, worth=worth)
 
-    def save(self, path: str | Path) -> None:
-        """Write the file."""
+    def to_text(self) -> str:
+        """The content of the file."""
         data = {
             'latency table': FORMAT, 'date': self.date,
             **{f.name: getattr(self.setting, f.name) for f in fields(Setting)},
             'worth': self.worth, 'space': self.space.to_dict(),
-            'reference': {'arch': self.reference[0], UNIT: self.reference[1]},
+            'reference': {'arch': self.reference[0], 'milliseconds': self.reference[1]},
             'constant': _short(self.constant), 'head': _rounded(self.head), 'groups': [*map(_rounded, self.groups)],
         }
-        write_text(path, _readable(data) + '\n')
+        return _readable(data) + '\n'
+
+    def save(self, path: str | Path) -> None:
+        """Write the file."""
+        write_text(path, self.to_text())
 
     @classmethod
     def load(cls, path: str | Path) -> 'LatencyTable':
@@ -187,10 +191,10 @@ class LatencyTable:
                 raise ValueError('is not a latency table: expected a file of fpnas latency measure')
             if data['latency table'] != FORMAT:
                 raise ValueError(f'is of format {data["latency table"]}, not {FORMAT}: measure it again')
+            reference = str(data['reference']['arch']), float(data['reference']['milliseconds'])
             return cls(
                 MBConvSpace.from_dict(data['space']), _setting(data), [_numbers(rates) for rates in data['groups']],
-                _numbers(data['head']), float(data['constant']),
-                (str(data['reference']['arch']), float(data['reference'][UNIT])), _numbers(data['worth'] or {}),
+                _numbers(data['head']), float(data['constant']), reference, _numbers(data['worth'] or {}),
                 str(data['date']),
             )
         except (ValueError, LookupError, TypeError, AttributeError) as e:

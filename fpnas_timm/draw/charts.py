@@ -14,7 +14,7 @@ KNOWN = {
     'epoch', 'seconds', 'num_samples', 'entropy', 'k', 'cost', 'most_probable_cost', 'best_cost', 'train_loss',
     'log_likelihood', 'score', 'best_score', 'mode_moved',
 }
-COSTS = {'macs': 'multiply-adds', 'params': 'parameters'}
+COSTS = {'macs': 'multiply-adds', 'params': 'parameters', 'latency': 'time'}
 EXPECTED, MULTIPLIER = 'expected_', 'multiplier_'  # before the name of a budget's cost: what the cost form found
 
 
@@ -31,6 +31,7 @@ def course_charts(run: Searched) -> str:
     ]
     level = (run.target / MILLION, 'target') if run.target else None
     params = (run.target_params / MILLION, 'target') if run.target_params else None
+    latency = (run.target_latency, 'target') if run.target_latency else None
     charts = [
         ('loss', 'nats per image', [
             Series('training, images of the weights', run.column('train_loss')),
@@ -43,6 +44,7 @@ def course_charts(run: Searched) -> str:
         ('multiply-adds', 'millions', macs, level),
         ('K, architectures per step', 'K', [Series('K', run.column('k'))], None),
         ('expected parameters', 'millions', [Series('expected', run.column(f'{EXPECTED}params', MILLION))], params),
+        ('expected time of a call', 'ms', [Series('expected', run.column(f'{EXPECTED}latency'))], latency),
         ('multiplier of the budget', 'nats per target', _multipliers(run), None),
     ]
     charts += [(name, name, [Series(name, run.column(name))], None) for name in _other_columns([run])]
@@ -66,6 +68,7 @@ def overlaid_charts(runs: Sequence[Searched], names: Sequence[str]) -> str:
         ('expected multiply-adds', 'millions', 'cost', MILLION), ('K, architectures per step', 'K', 'k', 1.0),
         ('best score so far', 'nats per image', 'best_score', 1.0),
         ('expected parameters', 'millions', f'{EXPECTED}params', MILLION),
+        ('expected time of a call', 'ms', f'{EXPECTED}latency', 1.0),
         *((f'multiplier of the budget of {name}', 'nats per target', f'{MULTIPLIER}{k}', 1.0)
           for k, name in COSTS.items()),
         *((name, name, name, 1.0) for name in _other_columns(runs)),

@@ -3,6 +3,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from ..spaces.budgets import shown_ms
 from .boxes import arch_figure, average_figure, figures_svg, legend, uniform
 from .charts import course_charts, finalists_chart
 from .clouds import cloud_chart
@@ -18,7 +19,8 @@ SHARED = ('dataset', 'train_split', 'class_map', 'img_extensions', 'input_img_mo
 SHOWN_CLASSES = 20
 FINALIST = {  # columns of the table of finalists, in this order; others follow
     'top1': 'top-1, %', 'macs': 'multiply-adds', 'params': 'parameters', 'log_prob': 'log-probability, nats',
-    'log_likelihood': 'log-likelihood, nats per image', 'inherited_top1': 'with inherited weights, %',
+    'latency': 'time, predicted, ms', 'log_likelihood': 'log-likelihood, nats per image',
+    'inherited_top1': 'with inherited weights, %',
 }
 
 
@@ -58,6 +60,7 @@ def _numbers(run: Searched) -> str:
         shown.append(card('multiply-adds', f'{macs:,}', _of_target(macs, run.target) or 'no target'))
     if finite(result.get('params')):
         shown.append(card('parameters', f'{result["params"]:,}', _of_target(result['params'], run.target_params)))
+    shown += _time(run)
     top1, images = result.get('supernet_top1'), result.get('supernet_top1_images')
     if finite(top1) and type(images) is int:
         error = standard_error(top1, images)
@@ -84,6 +87,22 @@ def _trained(run: Searched) -> list[str]:
     top1, error = found[0]['top1'], found[0].get('top1_se')
     margin = f'\u00b1 {error:.2f} (standard error), ' if finite(error) else ''
     return [card('accuracy, trained weights', f'{top1:.2f} %', f'{margin}those of extract/')]
+
+
+def _time(run: Searched) -> list[str]:
+    """The time of the result: target, predicted, measured."""
+    result = run.result or {}
+    predicted, measured, now = (result.get(k) for k in ('latency', 'measured_latency', 'measured_now'))
+    if not finite(predicted):
+        return []
+    target = f', target {shown_ms(run.target_latency)}' if run.target_latency else ''
+    setting = str(result.get('latency_of') or '')
+    if not finite(measured):
+        why = f', not measured: {result.get("not_measured") or "not known why"}'
+        return [card('time of a call, predicted', shown_ms(predicted), f'{setting}{target}{why}')]
+    mood = f', by the clock {shown_ms(now)}' if finite(now) else ''
+    return [card('time of a call, measured', shown_ms(measured),
+                 f'predicted {shown_ms(predicted)}{target}, {setting}{mood}')]
 
 
 def _of_target(value: float, target: float | None) -> str:
@@ -232,9 +251,12 @@ def _decode_code(run: Searched) -> str:
     counted = f', num_classes={run.num_classes}' if run.num_classes else ''
     if run.target_params:
         counted = f', params={run.target_params:.0f}{counted}'
+    if run.target_latency:
+        counted = f', others=[(latency, {run.target_latency:g})]{counted}'
     if run.settings.get('in_chans') not in (None, 3):
         counted += f', in_chans={run.settings["in_chans"]}'
     lines = [
+        *(['from fpnas_timm.device import LatencyTable'] if run.target_latency else []),
         'from fpnas_timm.search import load_distribution',
         'from fpnas_timm.spaces import get_space',
         'from fpnas_timm.spaces.decode import decode',
@@ -242,6 +264,7 @@ def _decode_code(run: Searched) -> str:
         f'folder = {run.folder!r}',
         "space = get_space(f'{folder}/space.json')",
         "learned = load_distribution(f'{folder}/distribution.safetensors', space)",
+        *(["latency = LatencyTable.load(f'{folder}/latency.json').cost()"] if run.target_latency else []),
         f'for budget in ({", ".join(str(int(macs * f)) for f in (0.75, 1.0, 1.5))}):',
         f'    found = decode(space, learned, macs=budget{counted})',
         '    print(found.arch, found.cost, found.log_prob)',

@@ -76,6 +76,11 @@ class Searched:
         """The budget of parameters, if there is one."""
         return self._budget('target_params')
 
+    @property
+    def target_latency(self) -> float | None:
+        """The budget of time for a call in milliseconds, if there is one."""
+        return self._budget('target_latency')
+
     def _budget(self, name: str) -> float | None:
         target = self.settings.get(name)
         return float(target) if finite(target) and target > 0 else None

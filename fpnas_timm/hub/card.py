@@ -125,7 +125,7 @@ def origin_of(config: Mapping[str, Any], arch: Arch) -> str:
         )
     search = config.get('search') or _training(config).get('search')
     if isinstance(search, Mapping):
-        shown = ('space', 'target_macs', 'target_params', 'samples', 'weights', 'date')
+        shown = ('space', 'target_macs', 'target_params', 'target_latency', 'samples', 'weights', 'date')
         facts = '; '.join(f'{k.replace("_", " ")}: {search[k]}' for k in shown if search.get(k) is not None)
         return f'found by a search with fpnas_timm{f" ({facts})" if facts else ""}'
     return 'not recorded: a custom architecture string'

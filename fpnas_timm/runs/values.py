@@ -78,6 +78,7 @@ RANGES: dict[str, Range] = {
     'kd_temperature': ABOVE_0, 'kd_student_feature_dim': FROM_1, 'kd_teacher_feature_dim': FROM_1,
     # the search
     'target_macs': Range(0, 1e15, True, True), 'target_params': Range(0, 1e15, True, True),
+    'target_latency': Range(0, 1e9, True, True),
     'tolerance': Range(0, 1, True, True), 'joint_epoch': FROM_0,
     'lam': ABOVE_0, 'num_samples': Range(2), 'weight_samples': FROM_1, 'beta': FROM_0, 'temperature': ABOVE_0,
     'alpha_lr': ABOVE_0, 'calibration_batches': FROM_1, 'search_epochs': FROM_1, 'distill': FRACTION,

@@ -15,6 +15,7 @@
 * `work_split`: how several processes divide the work of a step
 * `dataset`, `joined`, `halves`: the images, and which of them train the weights or alpha
 * `candidates`, `evolution`, `scores`, `within`: the baselines, which score single candidates within the budget
+* `targets`, `latency`: the budgets that the options name; time as one of them
 * `strategies`, `strategy_options`: `--strategy`: the method or one of the baselines
 * `finalists`, `scoring`, `finalist_training`, `final_stage`: the end: the most probable networks are scored
 * `options`, `names`, `saved`, `setup`, `images`, `run`: from options to a finished search; `search()`

@@ -16,10 +16,12 @@ import torch
 from tqdm import tqdm
 
 from ..arch import Arch
+from ..device.latency_table import COST as LATENCY
 from ..errors import NonFiniteError
 from ..model.network import FPNAS
 from ..runs.processes import Stop, log_on_primary
 from ..spaces import Choices
+from ..spaces.budgets import shown_ms
 from .evaluator import SuperNetEvaluator
 from .finalist_training import FinalistTraining, OpenOptimizer
 from .fitted_evaluator import FittedEvaluator
@@ -57,6 +59,7 @@ class Finalist:
         images: number of images.
         rounds: rounds of training that it took part in; 0 if it has the supernet's weights.
         inherited_top1: its accuracy (%) with the supernet's weights.
+        latency: milliseconds of a call by the latency table of the search; None if it has none.
     """
 
     arch: Arch
@@ -71,10 +74,13 @@ class Finalist:
     images: int
     rounds: int
     inherited_top1: float
+    latency: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As in `result.json`."""
         figures = {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(self).items() if k != 'arch'}
+        if self.latency is None:
+            del figures['latency']
         return {'arch': str(self.arch), **figures}
 
 
@@ -183,6 +189,7 @@ class Finals:
             out.append(Finalist(
                 arch=self.archs[i], macs=spent.macs, params=spent.params, log_prob=self.candidates[i].log_prob,
                 **last._asdict(), rounds=len(self.scores[i]) - 1, inherited_top1=self.scores[i][0].top1,
+                latency=self._latency(i),
             ))
         return out
 
@@ -234,9 +241,11 @@ class Finals:
         """Note and log a score; after the last one of a round, drop the worse half and go to the next round, if any."""
         spent, name = self.evaluator.full_cost(self.archs[index]), self._name(index)
         params = f', {spent.params / 1e6:.3f}M parameters' if self.shows_params else ''
+        latency = self._latency(index)
+        shown = '' if latency is None else f', {shown_ms(latency)}'
         log_on_primary(_logger, (
             f'{name}  {found.top1:.2f} ± {found.top1_se:.2f} %  log-likelihood {found.log_likelihood:.4f} ± '
-            f'{found.log_likelihood_se:.4f}  {spent.macs / 1e6:.2f}M multiply-adds{params}'
+            f'{found.log_likelihood_se:.4f}  {spent.macs / 1e6:.2f}M multiply-adds{params}{shown}'
         ))
         self.scores[index].append(found)
         if self._waiting():
@@ -246,6 +255,11 @@ class Finals:
             self._weights = {i: w for i, w in self._weights.items() if i in self.alive}
         if self.epochs and (not self.round or len(self.alive) > 1):
             self.round += 1
+
+    def _latency(self, index: int) -> float | None:
+        """Predicted milliseconds of a candidate, if the search has a latency table."""
+        costs = [cost for cost in self.evaluator.others if cost.name == LATENCY]
+        return costs[0](self.candidates[index].choices) if costs else None
 
     def _name(self, index: int) -> str:
         name = f'finalist {self.alive.index(index) + 1}/{len(self.alive)}'

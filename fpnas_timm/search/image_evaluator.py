@@ -13,6 +13,7 @@ from ..arch.cost import Cost, cost
 from ..errors import RunError
 from ..model.network import FPNAS
 from ..spaces import Choices, MBConvSpace
+from ..spaces.costs import AdditiveCost
 from ..spaces.ranked import decode_ranked
 from .distribution import Distribution
 from .halves import HalfLoader
@@ -37,6 +38,7 @@ class ImageEvaluator(ABC):
 
     scored: Scored
     steps_per_epoch: int
+    others: Sequence[AdditiveCost] = ()  # costs beside multiply-adds and parameters that the search has budgets of
 
     def __init__(
             self,
@@ -136,10 +138,11 @@ class ImageEvaluator(ABC):
     def decode(
             self, distribution: Distribution, windows: Mapping[str, tuple[float, float]], count: int
     ) -> list[Choices]:
-        """The `count` most probable different networks within the windows of `macs` and `params`, proven optimal."""
+        """The `count` most probable different networks within the windows, by names of costs, proven optimal."""
         found = decode_ranked(
-            self.space, distribution.log_probs(), count, macs=windows.get('macs'), params=windows.get('params'),
-            num_classes=self.cost_classes, in_chans=self.in_chans,
+            self.space, distribution.log_probs(), count, num_classes=self.cost_classes, in_chans=self.in_chans,
+            macs=windows.get('macs'), params=windows.get('params'),
+            others=[(cost, windows[cost.name]) for cost in self.others if cost.name in windows],
         )
         return [network.choices for network in found]
 

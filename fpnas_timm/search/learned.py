@@ -12,6 +12,7 @@ import torch
 
 from ..draw.searched import Searched
 from ..errors import UsageError, one_line
+from ..spaces.budgets import shown_ms
 from .distribution import KINDS, Distribution, load_distribution
 from .lines import BETA, DISTRIBUTION
 from .multiplier import without_budget
@@ -107,7 +108,9 @@ def _about_budget(
 ) -> tuple[str, bool]:
     """What the user is told of the share of the budget, and whether it was given back."""
     targets = {'multiply-adds': searched.target, 'parameters': searched.target_params}
-    asked = ' and '.join(f'{value:,.0f} {unit}' for unit, value in targets.items() if value)
+    budgets = [f'{value:,.0f} {unit}' for unit, value in targets.items() if value]
+    budgets += [shown_ms(searched.target_latency)] if searched.target_latency else []
+    asked = ' and '.join(budgets)
     if not asked:
         return 'searched without a budget', False
     form = searched.settings.get('cost_form')

@@ -5,6 +5,7 @@ from typing import Any
 
 from ..runs.files import write_jsonl
 from ..spaces import Choices
+from ..spaces.budgets import shown_ms
 from .image_evaluator import ImageEvaluator
 from .names import CANDIDATES, HISTORY
 from .strategies import AnySearch
@@ -13,7 +14,7 @@ __all__ = ['epoch_text', 'result_figures', 'state_files', 'step_texts', 'write_s
 
 DISTRIBUTION = 'distribution.safetensors'
 BETA = 'multiplier_'  # these columns of the history are of a search with a budget that the multiplier meets
-PARAMS = 'expected_params'
+PARAMS, LATENCY = 'expected_params', 'expected_latency'
 
 
 def step_texts(figures: Mapping[str, float]) -> dict[str, str]:
@@ -42,6 +43,8 @@ def epoch_text(row: Mapping[str, Any]) -> str:
         loss = [f'loss {row["train_loss"]:.3f}'] if 'train_loss' in row else []
         if PARAMS in row:
             cost += f' and {row[PARAMS] / 1e6:.3f}M parameters'
+        if LATENCY in row:
+            cost += f' and {shown_ms(row[LATENCY])}'
         shown = [*loss, f'K {row["k"]:.1f}', *entropy, f'{cost} expected']
         shown += [f'multiplier {", ".join(betas)}'] if betas else []
     return '  '.join([*shown, f'{row["seconds"]:.0f} s'])

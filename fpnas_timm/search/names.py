@@ -1,13 +1,14 @@
 """Names used by both the options of a search and its code. Does not import torch, so that `--help` is fast."""
 
 __all__ = [
-    'ARGS_FILE', 'AROUND', 'CANDIDATES', 'CHECKPOINT', 'COST_FORMS', 'DEFAULT_FINALISTS', 'HISTORY', 'MULTIPLIER',
-    'PREVIOUS', 'RECORD', 'REPORT', 'RESULT', 'SPACE_FILE', 'STRATEGIES', 'SUPERNETS', 'WEIGHT_ARCHS', 'WEIGHT_DRAWS',
-    'WORK_SPLITS',
+    'ARGS_FILE', 'AROUND', 'CANDIDATES', 'CHECKPOINT', 'COST_FORMS', 'DEFAULT_FINALISTS', 'HISTORY', 'LATENCY_FILE',
+    'MULTIPLIER', 'PREVIOUS', 'RECORD', 'REPORT', 'RESULT', 'SPACE_FILE', 'STRATEGIES', 'SUPERNETS', 'WEIGHT_ARCHS',
+    'WEIGHT_DRAWS', 'WORK_SPLITS',
 ]
 
 ARGS_FILE = 'args.yaml'  # the options of a search, in its folder
 SPACE_FILE = 'space.json'  # its search space
+LATENCY_FILE = 'latency.json'  # its latency table, if it has one
 RECORD = 'halves.json'  # search space, data, halves and settings, compared on resume
 HISTORY = 'history.jsonl'  # one row per epoch
 CANDIDATES = 'candidates.jsonl'  # of a search without a distribution: what was scored

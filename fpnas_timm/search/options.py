@@ -13,7 +13,7 @@ from ..runs.image_options import BANDS, check_image_options
 from ..runs.options import OptionGroup
 from ..runs.parser import Parser, check_order, default_workers, known_options, load_yaml, set_options
 from ..runs.values import Range
-from ..spaces.budgets import quantity
+from ..spaces.budgets import milliseconds, quantity, shown_ms
 from .names import AROUND, COST_FORMS, MULTIPLIER, STRATEGIES, SUPERNETS, WEIGHT_ARCHS, WEIGHT_DRAWS, WORK_SPLITS
 from .saved import AUTO, folder_to_resume, resumed
 from .strategy_options import (
@@ -94,6 +94,9 @@ def _add_search(parser: Parser) -> None:
     add('--target-macs', None, 'budget of multiply-adds, such as 3M or 0.4G', parse=quantity, type=float, metavar='N')
     add('--target-params', None, 'budget of parameters, such as 300K or 5.3M, alone or beside --target-macs',
         parse=quantity, type=float, metavar='N')
+    add('--target-latency', None, 'budget of time for a call of the network, such as 5ms or 750us, by '
+        '--latency-table; alone or beside the others', parse=milliseconds, type=float, metavar='TIME')
+    add('--latency-table', None, 'file of fpnas latency measure for this space (docs/latency.md)', metavar='FILE')
     add('--target-num-classes', None, 'number of classes that the budgets are counted for', type=int,
         otherwise="the data's")
     add('--tolerance', 0.02, 'the result has between (1 - X) * target and target, of each budget')
@@ -261,6 +264,11 @@ def _check(args: argparse.Namespace) -> None:
         )
     if args.weight_draws == 'budget' and args.target_macs is None:
         raise UsageError('--weight-draws budget: expected --target-macs, the budget')
+    if args.target_latency is not None and args.latency_table is None:
+        raise UsageError(
+            f'--target-latency {shown_ms(args.target_latency)}: expected --latency-table FILE, which says how long '
+            'networks take: measure one with fpnas latency measure'
+        )
     if args.class_weights and args.balanced_sampling:
         raise UsageError('--class-weights and --balanced-sampling correct for the same thing: give one of them')
     args.in_chans = args.in_chans or (args.input_size[0] if args.input_size else BANDS.get(args.input_img_mode, 3))

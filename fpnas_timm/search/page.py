@@ -23,7 +23,9 @@ from .saved import read_object, saved_space
 __all__ = ['read_search', 'write_comparison', 'write_page', 'write_report']
 
 RESTORE = 'restore it'
-NUMBERS = ('macs', 'params', 'entropy', 'supernet_top1', 'supernet_top1_images')  # of a result, if they are there
+NUMBERS = (  # of a result, if they are there
+    'macs', 'params', 'entropy', 'supernet_top1', 'supernet_top1_images', 'latency', 'measured_latency', 'measured_now',
+)
 
 _logger = logging.getLogger('search')
 

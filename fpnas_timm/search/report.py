@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from ..arch import Arch
+from ..device.latency_table import COST as LATENCY
 from ..draw.candidates import draw_candidates
 from ..draw.finalists import draw_finalists
 from ..draw.search import draw_search
@@ -21,6 +22,7 @@ from ..weights.folder import CONFIG_FILE, WEIGHTS_FILE, export_model
 from .candidates import CandidateSearch
 from .finalists import Finals
 from .folder import CHECKPOINT, EXTRACT
+from .latency import latency_figures, latency_text
 from .lines import epoch_text, result_figures, state_files, step_texts, write_state
 from .names import RESULT
 from .page import write_page
@@ -108,11 +110,13 @@ def write_result(setup: 'Setup', final: Finals, model: FPNAS) -> None:
     target, finalists = search.config.target, final.finalists()
     best, rows = finalists[0], [finalist.to_dict() for finalist in finalists]
     write_state(folder, search)
+    latency = latency_figures(setup.latency, best.arch, search.config.targets.get(LATENCY))
     figures = {
         'macs': best.macs,
         'params': best.params,
         'target_macs': target,
         'target_params': search.config.targets.get('params'),
+        **latency,
         'supernet_top1': round(best.inherited_top1, 4),
         'supernet_top1_images': best.images,
         **result_figures(search, evaluator, final.candidates[final.ranked()[0]].choices),
@@ -148,6 +152,8 @@ def write_result(setup: 'Setup', final: Finals, model: FPNAS) -> None:
         f'{best.macs:,}', f'{best.params:,}', f'{search.num_samples:,}',
         'sampled for alpha' if learns else 'scored', figures['seconds'], final.seconds, folder / EXTRACT,
     )
+    if (text := latency_text(latency)) is not None:
+        _logger.info(text)
     trained = f', with the trained weights of {EXTRACT}/ {best.top1:.2f} %' if best.rounds else ''
     _logger.info(
         'accuracy with the inherited weights on the %s images that %s: %.2f %%%s', f'{best.images:,}',

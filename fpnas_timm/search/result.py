@@ -9,6 +9,7 @@ from torch import nn
 
 from ..arch import Arch
 from ..runs.processes import Stop, from_primary, log_on_primary, on_primary
+from ..spaces.budgets import shown_ms
 from .distribution import Distribution
 from .final_stage import hold_final, say_result
 from .finalists import Finalist
@@ -33,6 +34,8 @@ class SearchResult:
         arch: the architecture found, the best of the finalists; `str(arch)` is its string.
         macs: its multiply-adds, with `target_num_classes` classes.
         params: its learnable parameters, with `target_num_classes` classes.
+        latency: milliseconds of a call by the latency table of the search; None if it has none. What was measured is in
+            `result.json`.
         distribution: the learned P(A | alpha); None with the strategies `evolution` and `random`.
         history: one dict per epoch: losses, K, entropy (nats), mean multiply-adds, probability of every choice; or
             scores, see docs/search.md.
@@ -53,6 +56,7 @@ class SearchResult:
     supernet_top1: float
     supernet_top1_images: int
     finalists: list[Finalist]
+    latency: float | None = None
 
     def __repr__(self) -> str:
         return (
@@ -66,6 +70,7 @@ class SearchResult:
             f'architecture   {self.arch}',
             f'multiply-adds  {self.macs:,}',
             f'parameters     {self.params:,}',
+            *([f'time           {shown_ms(self.latency)}, predicted'] if self.latency is not None else []),
             f"accuracy       {self.supernet_top1:.2f} % of {self.supernet_top1_images:,} images, with the supernet's "
             'weights',
             *self._trained(),
@@ -116,7 +121,8 @@ def finish(setup: 'Setup', stop: Stop) -> SearchResult | None:
             on_primary(lambda: write_result(setup, final, model), setup.rank, setup.world_size)
     spent = setup.evaluator.full_cost(arch)
     return SearchResult(
-        arch, spent.macs, spent.params, search.distribution, search.history, setup.folder, *figures, finalists
+        arch, spent.macs, spent.params, search.distribution, search.history, setup.folder, *figures, finalists,
+        None if setup.latency is None else setup.latency.predict(arch),
     )
 
 

@@ -19,7 +19,7 @@ from ..spaces import MBConvSpace
 from .dataset import check_images
 from .folder import HALVES, WORDS, check_same, check_stamp, lock_folder, stamp, write_start
 from .joined import join_images
-from .names import ARGS_FILE, CHECKPOINT, PREVIOUS, SPACE_FILE
+from .names import ARGS_FILE, CHECKPOINT, LATENCY_FILE, PREVIOUS, SPACE_FILE
 from .options import build_parser, search_options
 from .report import Report
 from .result import SearchResult, finish
@@ -66,7 +66,8 @@ def search(
         resume: folder of a search to continue (a torch dataset must be passed again); 'auto': that of `output`, if any.
         preset: name of a space whose settings in the paper are used.
         device: 'auto' (a GPU if there is one), 'cpu' or 'cuda'.
-        options: all others, such as `target_params`, `warmup_epochs`, `joint_epoch`, `lam`, `img_size`, `seed`.
+        options: all others, such as `target_params`, `target_latency` (with `latency_table`), `warmup_epochs`,
+            `joint_epoch`, `lam`, `img_size`, `seed`.
 
     Returns:
         The architecture found, the model with inherited weights, the learned distribution and the history.
@@ -189,6 +190,8 @@ def _begin(setup: Setup, stack: contextlib.ExitStack) -> Report:
     if setup.resume:
         check_same(folder, setup.record, setup.settings)
     else:
+        if setup.latency is not None:
+            setup.latency.save(folder / LATENCY_FILE)
         write_start(folder, setup.record, setup.settings)
     return Report(folder, setup.open_trackers(), setup.log_interval, stamp(setup.record, setup.settings))
 

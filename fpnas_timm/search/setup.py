@@ -17,6 +17,7 @@ from timm.utils import random_seed
 from torch import nn
 from torch.utils.data import Dataset
 
+from ..device.latency_table import LatencyTable
 from ..errors import UsageError, one_line
 from ..model.supernet import SuperNet
 from ..runs.device import low_precision, start_device
@@ -24,11 +25,8 @@ from ..runs.imbalance import WeightedCrossEntropy
 from ..runs.timm_checks import check_optimizer, check_policy, make_optimizer
 from ..runs.tracking import Trackers
 from ..spaces import MBConvSpace, get_space
-from ..spaces.decode import InfeasibleError, decode
 from ..transfer.fitted import FittedSuperNet
 from .alpha_settings import with_alpha_settings
-from .candidates import CandidateConfig
-from .distribution import Factorized
 from .evaluator import SuperNetEvaluator
 from .final_stage import check_finalists
 from .finalist_training import OpenOptimizer
@@ -38,12 +36,14 @@ from .halves import HalfLoader, Halves
 from .image_evaluator import ImageEvaluator
 from .images import create_half_loader, data_config_of, half_class_weights, open_halves, work_split
 from .joined import JoinedImages
+from .latency import digest, open_latency
 from .loop import SearchConfig
 from .names import AROUND, SPACE_FILE
 from .saved import saved_space
 from .start import open_start, space_of, start, start_record
-from .strategies import AnySearch, budget_windows, candidate_config, create_search, other_targets
+from .strategies import AnySearch, candidate_config, create_search
 from .strategy_options import FITTED, FP_NAS
+from .targets import check_target, other_targets
 from .weight_training import BESIDE_LARGEST
 
 __all__ = ['Setup', 'set_up']
@@ -62,6 +62,7 @@ class Setup:
         anew: if not `resume`, whether to replace a search there that has no checkpoint yet (`--resume auto`).
         settings: the options, as saved in `args.yaml`.
         record: number of processes, search space, data and halves; must be the same on resume.
+        latency: the latency table, if there is one.
         class_names: names of the classes searched on; empty if unknown.
         data_config: timm's data config of the extracted model (input size, mean, ..).
         calibration_batches: number of batches for the batch-norm statistics of the extracted model.
@@ -83,6 +84,7 @@ class Setup:
     anew: bool
     settings: dict[str, Any]
     record: dict[str, Any]
+    latency: LatencyTable | None
     class_names: list[str]
     data_config: dict[str, Any]
     calibration_batches: int
@@ -126,7 +128,10 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
     config = search_config(args) if args.strategy == FP_NAS else candidate_config(args)
     dataset, halves, names = open_halves(args, dataset)
     weights = half_class_weights(args, dataset, halves)
-    check_target(space, config, args.target_num_classes or len(halves.classes), args.in_chans)
+    classes = args.target_num_classes or len(halves.classes)
+    latency = open_latency(args, space, classes)
+    others = [] if latency is None else [latency.cost()]
+    check_target(space, config, classes, args.in_chans, others)
     evaluator: ImageEvaluator
     if args.supernet == FITTED:
         evaluator = own = create_fitted(args, space, dataset, halves, device, weights)
@@ -136,6 +141,7 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
         evaluator = trained = create_evaluator(args, space, dataset, halves, device, weights)
         if source is not None:
             start(trained.net, source, names)
+    evaluator.others = others
     if isinstance(config, SearchConfig):
         config = with_alpha_settings(
             config, args.temperature, args.alpha_lr, evaluator.steps_per_epoch,
@@ -157,7 +163,9 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
             'processes': args.world_size, 'space': space.to_dict(), 'images': images, 'class_names': names,
             **vars(halves), 'alpha_from': dataset.count if isinstance(dataset, JoinedImages) else None,
             'class_weights': weights, 'init_from': start_record(source, args.resume),
+            **({} if latency is None else {'latency': digest(latency)}),
         },
+        latency=latency,
         class_names=names,
         data_config=data_config_of(args, space),
         calibration_batches=args.calibration_batches,
@@ -215,26 +223,6 @@ def search_config(args: Namespace) -> SearchConfig:
         cost_form=args.cost_form,
         baseline=not args.no_baseline,
     )
-
-
-def check_target(space: MBConvSpace, config: SearchConfig | CandidateConfig, num_classes: int, in_chans: int) -> None:
-    """Raise UsageError if no architecture of the space is within the budgets, of each alone or of all at once."""
-    windows = budget_windows(config)
-    for name, (low, high) in windows.items():
-        if low > high:
-            target = config.target if name == 'macs' else config.targets[name]
-            raise UsageError(
-                f'--target-{name} {target:g} with --tolerance {config.tolerance:g}: no whole number lies between '
-                'them; write 66M for 66 million'
-            )
-    uniform = Factorized(space).log_probs()
-    for names in [[name] for name in windows] + ([[*windows]] if len(windows) > 1 else []):
-        macs, params = (windows[name] if name in names else None for name in ('macs', 'params'))
-        try:
-            decode(space, uniform, macs=macs, params=params, num_classes=num_classes, in_chans=in_chans)
-        except InfeasibleError as e:
-            options = ' and '.join(f'--target-{name} {windows[name][1]:,}' for name in names)
-            raise UsageError(f'{options}{" exclude each other" if len(names) > 1 else ""}: {e}') from None
 
 
 def weight_window(args: Namespace) -> tuple[int, int] | None:

@@ -1,6 +1,5 @@
 """The search that the options choose: the method, or one of its baselines on the same supernet."""
 import logging
-import math
 from argparse import Namespace
 from collections.abc import Callable
 
@@ -15,10 +14,11 @@ from .image_evaluator import ImageEvaluator
 from .loop import Search, SearchConfig
 from .scores import FixedScores
 from .strategy_options import EVOLUTION
+from .targets import budget_windows, by_name, other_targets
 from .weight_training import BESIDE_LARGEST
 from .within import Draw, network_sampler
 
-__all__ = ['AnySearch', 'budget_windows', 'candidate_config', 'create_search', 'other_targets']
+__all__ = ['AnySearch', 'candidate_config', 'create_search']
 
 AnySearch = Search | CandidateSearch
 
@@ -40,32 +40,21 @@ def candidate_config(args: Namespace) -> CandidateConfig:
     )
 
 
-def other_targets(args: Namespace) -> dict[str, float]:
-    """The budgets of other costs than the multiply-adds."""
-    return {} if args.target_params is None else {'params': args.target_params}
-
-
-def budget_windows(config: SearchConfig | CandidateConfig) -> dict[str, tuple[int, int]]:
-    """The smallest and the largest `macs` and `params` that the budgets allow; empty without budgets."""
-    targets = {**({} if config.target is None else {'macs': config.target}), **config.targets}
-    return {
-        name: (math.ceil(target * (1 - config.tolerance)), math.floor(target)) for name, target in targets.items()
-    }
-
-
 def create_search(
         args: Namespace, space: MBConvSpace, evaluator: ImageEvaluator, config: SearchConfig | CandidateConfig
 ) -> AnySearch:
     """The search, in its initial state."""
     check: Callable[[torch.Tensor], None] | None = evaluator.check_in_sync if args.world_size > 1 else None
     if isinstance(config, SearchConfig):
-        costs = network_costs(space, evaluator.cost_classes, evaluator.in_chans)
+        costs = [*network_costs(space, evaluator.cost_classes, evaluator.in_chans), *evaluator.others]
         return Search(space, evaluator, config, args.seed, evaluator.decode, check, costs)
     sampler = None
     windows = budget_windows(config)
     if windows:
-        macs, params = windows.get('macs'), windows.get('params')
-        sampler = network_sampler(space, macs, params, evaluator.cost_classes, evaluator.in_chans)
+        sampler = network_sampler(
+            space, num_classes=evaluator.cost_classes, in_chans=evaluator.in_chans,
+            **by_name(windows, evaluator.others),
+        )
     draw: Draw = sampler or space.sample
     strategy: Strategy = RandomDraws(draw)
     if args.strategy == EVOLUTION:

@@ -153,15 +153,17 @@ def network_sampler(
         params: Window | None = None,
         num_classes: int = 1000,
         in_chans: int = 3,
+        others: Sequence[tuple[AdditiveCost, Window]] = (),
 ) -> WindowSampler:
     """Draws networks of a space, all that are within the windows with equal probability.
 
     Args:
         space: the search space.
-        macs: smallest and largest multiply-adds allowed; None: any, if there is a window of the parameters.
+        macs: smallest and largest multiply-adds allowed; None: any, if there is another window.
         params: smallest and largest number of parameters allowed; None: any.
         num_classes: number of outputs of the classifier, which counts towards both.
         in_chans: number of image channels.
+        others: other costs of the space with their windows.
 
     Returns:
         The sampler; if there is no such network, the message of the error that it raises has the nearest values.
@@ -170,11 +172,11 @@ def network_sampler(
         ValueError: there is no window.
     """
     costs = zip(network_costs(space, num_classes, in_chans), (macs, params))
-    budgets = [(cost, window) for cost, window in costs if window is not None]
+    budgets = [*((cost, window) for cost, window in costs if window is not None), *others]
     if not budgets:
         raise ValueError('expected a window of multiply-adds or of parameters')
 
     def solve(preferences: Preferences) -> Choices:
-        return decode(space, preferences, macs, params, num_classes, in_chans).choices
+        return decode(space, preferences, macs, params, num_classes, in_chans, others).choices
 
     return WindowSampler(*budgets[0], budgets[1:], solve)

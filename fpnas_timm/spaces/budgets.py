@@ -29,22 +29,22 @@ def quantity(text: str) -> float:
 
 
 def milliseconds(text: str) -> float:
-    """Parse a time with its unit (us, ms or s) as milliseconds.
+    """Parse a time with its unit (us, ms or s) as milliseconds; a number alone is milliseconds.
 
     Raises:
         ValueError: it is none; the message says what is expected.
 
-    >>> milliseconds('5ms'), milliseconds('0.8 ms'), milliseconds('750us'), milliseconds('1.5s')
-    (5.0, 0.8, 0.75, 1500.0)
+    >>> milliseconds('5ms'), milliseconds('0.8 ms'), milliseconds('750us'), milliseconds('1.5s'), milliseconds('5')
+    (5.0, 0.8, 0.75, 1500.0, 5.0)
     """
-    found = re.fullmatch(r'\s*([-+.\deE]+?)\s*(us|\u00b5s|\u03bcs|ms|s)\s*', text, re.IGNORECASE)
+    found = re.fullmatch(r'\s*([-+.\deE]+?)\s*(us|\u00b5s|\u03bcs|ms|s|)\s*', text, re.IGNORECASE)
     try:
         value = float(found[1]) if found else math.nan
     except ValueError:
         value = math.nan
     if found is None or not math.isfinite(value):
         raise ValueError('expected a time with its unit, such as 5ms, 0.8ms or 750us')
-    return value * {'s': 1e3, 'ms': 1.0}.get(found[2].lower(), 1e-3)
+    return value * {'s': 1e3, 'ms': 1.0, '': 1.0}.get(found[2].lower(), 1e-3)
 
 
 def shown_ms(value: float) -> str:

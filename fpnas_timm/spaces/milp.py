@@ -103,7 +103,8 @@ def explain(problem: Problem) -> str:
         return f'{f"{value:,}" if value == int(value) else f"{value:,.6g}"} {problem.costs[at].unit}'
 
     def between(at: int, low: float, high: float) -> str:
-        return f'{low:,.15g} to {high:,.15g} {problem.costs[at].unit}'
+        ends = (f'{end:,.15g}' if float(end).is_integer() else f'{end:,.6g}' for end in (low, high))
+        return f'{" to ".join(ends)} {problem.costs[at].unit}'
 
     asked = ' and '.join(between(at, *window) for at, window in problem.windows.items())
     reachable = ' and '.join(between(at, *problem.costs[at].range()) for at in problem.windows)

@@ -10,7 +10,7 @@ from fpnas_timm.errors import UsageError
 from fpnas_timm.search import SearchConfig, search
 from fpnas_timm.search.candidates import CandidateConfig
 from fpnas_timm.search.options import PRESETS, parse_search_args
-from fpnas_timm.search.setup import check_target
+from fpnas_timm.search.targets import check_target
 from tests.spaces.cases import everything, tiny_space
 
 from .test_api import SETTINGS, SPACE, Colours
