@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch torchvision
 OLDEST ?= torch==2.4.0 torchvision==0.19.0 timm==1.0.31 huggingface-hub==0.30.2 'numpy<2.3'
 
-.PHONY: run test lint coverage bench docs package test-gpu bench-gpu test-pipelines test-browser test-oldest test-timm clean
+.PHONY: run test lint coverage bench docs package test-gpu bench-gpu notebooks test-notebooks test-pipelines test-browser test-oldest test-timm clean
 
 COVERAGE_FLOOR ?= 94
 
@@ -50,6 +50,14 @@ test-pipelines: .venv/pipelines/.complete
 # The explorer and the reports in Chromium (apt-get install chromium), with Playwright from PyPI.
 test-browser: .venv/browser/.complete
 	.venv/browser/bin/python -m pytest tests/browser tests/draw/test_report_browser.py
+
+# The notebooks from start to end, in an environment of their own; the committed ones stay as they are.
+test-notebooks: .venv/notebooks/.complete
+	.venv/notebooks/bin/python -m pytest tests/notebooks
+
+# Run the notebooks again and write the outputs into them.
+notebooks: .venv/notebooks/.complete
+	.venv/notebooks/bin/python notebooks/run.py
 
 # The oldest torch, timm and Hub client that pyproject.toml allows.
 test-oldest: .venv/oldest/.complete

@@ -1,6 +1,5 @@
 """`fpnas decode`: a family of networks for many budgets from one finished search."""
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -76,7 +75,6 @@ def decode_main(argv: Sequence[str] | None = None) -> int:
         images: dict[str, Any] = {'data_dir': args.data_dir, 'workers': args.workers}
         family = run_family(
             args.folder, asked, cost, args.tolerance, args.finalists, args.output, not args.no_scores, images,
-            sys.stderr.isatty(),
         )
         print(family)
         print(_next(family.folder, family.members[-1].name, scored=not args.no_scores))

@@ -10,8 +10,8 @@ from PIL import Image
 from ..errors import UsageError
 from ..runs.image_folder import read_extensions
 from ..runs.images import READ_ERRORS, open_image, unreadable
+from ..runs.progress import progress
 from ..runs.splits import find_split, is_hidden
-from ..runs.tracking import progress
 from .metadata import Metadata
 from .programs import input_transform
 

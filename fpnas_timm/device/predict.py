@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from ..errors import UsageError
-from ..runs.tracking import progress
+from ..runs.progress import progress
 from .image_files import image_files, read_image
 from .opened import open_network
 from .programs import Exported, input_transform, open_program

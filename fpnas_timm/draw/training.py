@@ -3,30 +3,47 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RunError
 from ..runs.files import replacing
 
-__all__ = ['draw_curves']
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ['curves_figure', 'draw_curves']
 
 _logger = logging.getLogger('train')
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str = '') -> None:
-    """Draw losses, accuracies and learning rate over the epochs as a PNG; if matplotlib is missing, log that.
-
-    The star marks the best accuracy; of equal ones, that with the lower loss, then the later one.
+    """Draw `curves_figure` as a PNG; if matplotlib is missing, log that.
 
     Raises:
         RunError: the file cannot be written.
     """
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        figure = curves_figure(rows, title)
     except ImportError:
         _logger.info('no %s: pip install matplotlib', path.name)
         return
+    try:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format='png', dpi=100)
+    except OSError as e:
+        raise RunError(f'{path}: cannot be written ({e.strerror or e}); the checkpoints are kept') from None
+
+
+def curves_figure(rows: Sequence[Mapping[str, Any]], title: str = '') -> 'Figure':
+    """Losses, accuracies and learning rate over the epochs.
+
+    The star marks the best accuracy; of equal ones, that with the lower loss, then the later one.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.8), layout='constrained')
     FigureCanvasAgg(figure)
@@ -67,8 +84,4 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, title: str = '') 
         if axes.lines and axes is not rates:
             axes.legend()
     figure.suptitle(title, fontsize=10)
-    try:
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format='png', dpi=100)
-    except OSError as e:
-        raise RunError(f'{path}: cannot be written ({e.strerror or e}); the checkpoints are kept') from None
+    return figure

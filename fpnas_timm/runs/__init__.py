@@ -13,5 +13,6 @@
 * `processes`: signals and distributed processes
 * `files`, `checkpoints`: atomic writes
 * `folder`: the lock of an output folder
-* `tracking`: progress bars, history, TensorBoard and Weights & Biases
+* `progress`: progress bars, in a terminal and in a notebook
+* `tracking`: history, TensorBoard and Weights & Biases
 """

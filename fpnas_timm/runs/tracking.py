@@ -1,22 +1,14 @@
-"""Progress bars and records of a run: TensorBoard, Weights & Biases, `history.jsonl` and `summary.csv`."""
+"""Records of a run: TensorBoard, Weights & Biases, `history.jsonl` and `summary.csv`."""
 import csv
 import io
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from ..errors import RunError, UsageError, one_line
 from .files import read_jsonl, write_jsonl, write_text
 
-__all__ = ['Trackers', 'progress', 'read_history', 'write_history']
-
-
-def progress(items: Iterable[Any], name: str, primary: bool) -> tqdm:
-    """A progress bar over `items`; only shown in a terminal and on rank 0."""
-    return tqdm(items, desc=name, leave=False, disable=not primary or not sys.stderr.isatty())
+__all__ = ['Trackers', 'read_history', 'write_history']
 
 
 class Trackers:

@@ -16,6 +16,7 @@ from ..draw.family import draw_family
 from ..errors import UsageError
 from ..runs.files import write_text
 from ..runs.parser import pythons_words
+from ..runs.progress import one_area
 from ..spaces.costs import AdditiveCost, network_costs
 from ..spaces.decode import InfeasibleError
 from ..spaces.ranked import Ranked, decode_ranked
@@ -109,7 +110,6 @@ def decode_family(
         alpha_dataset: Dataset | Sequence[Any] | None = None,
         data_dir: str | Path | None = None,
         workers: int | None = None,
-        shows_bar: bool = False,
 ) -> Family:
     """Decode, score and extract a network for each of several budgets from one finished search.
 
@@ -126,7 +126,6 @@ def decode_family(
         dataset, alpha_dataset: images of a search that was given a dataset in Python; see `search`.
         data_dir: where the images are now, if not where the search found them.
         workers: number of DataLoader workers; None: as in the search.
-        shows_bar: show progress bars.
 
     Raises:
         UsageError: the folder is not that of a finished search with a distribution, a target is out of the space's
@@ -135,7 +134,7 @@ def decode_family(
     """
     with pythons_words(build_parser()):
         given = dict(dataset=dataset, alpha_dataset=alpha_dataset, data_dir=data_dir, workers=workers)
-        return run_family(folder, targets, cost, tolerance, finalists, output, scores, given, shows_bar)
+        return run_family(folder, targets, cost, tolerance, finalists, output, scores, given)
 
 
 def run_family(
@@ -147,7 +146,6 @@ def run_family(
         output: str | Path | None = None,
         scores: bool = True,
         given: Mapping[str, Any] | None = None,
-        shows_bar: bool = False,
 ) -> Family:
     """As `decode_family`; `given` are its images and workers. Errors name options as the command line does."""
     learned = read_learned(folder)
@@ -176,15 +174,16 @@ def run_family(
         return family
 
     if decoded and scores:
-        with Scorer(learned, given or {}, shows_bar) as scorer:
+        with one_area() as area, Scorer(learned, given or {}) as scorer:
             for name, target in wanted:
                 if name in decoded:
-                    final = scorer.final(decoded[name], name)
+                    final = scorer.final(decoded[name])
                     training = {'family': {**about, 'target': target}, **scorer.training}
                     export_model(final.model().cpu(), place / name, scorer.data_config, scorer.class_names, training)
                     members[name] = _member(name, target, own, decoded[name], final.finalists())
                     write_text(place / name / STRING, f'{members[name].arch}\n')
                     write()
+                    area.line(f'{name}: {members[name].top1:.2f} % with inherited weights', last=True)
     for name, target in wanted:
         if name not in members:
             members[name] = _member(name, target, own, decoded[name])
@@ -193,7 +192,10 @@ def run_family(
     family = write()
     if scores:
         rows = [asdict(m) for m in family.members]
-        draw_family(rows, place / PICTURE, own.unit, _result(learned, own))
+        try:
+            draw_family(rows, place / PICTURE, own.unit, _result(learned, own))
+        except ImportError:
+            notes.append("no picture: pip install 'fpnas-timm[draw]'")
     return family
 
 

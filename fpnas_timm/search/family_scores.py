@@ -25,12 +25,11 @@ class Scorer:
         training: what an extracted network records of its weights.
     """
 
-    def __init__(self, learned: Learned, given: Mapping[str, Any], shows_bar: bool = False) -> None:
+    def __init__(self, learned: Learned, given: Mapping[str, Any]) -> None:
         """
         Args:
             learned: the finished search.
             given: `dataset`, `alpha_dataset`, `data_dir` and `workers` of `decode_family`.
-            shows_bar: show a progress bar.
 
         Raises:
             UsageError: the images are not there or not those of the search, or the search has no checkpoint.
@@ -48,7 +47,7 @@ class Scorer:
         check_same(folder, record, {**setup.settings, 'device': then})
         check_stamp(folder, learned.state, record, {**setup.settings, 'device': then})
         load_state(setup.search, learned.state, folder)
-        self.setup, self.shows_bar = setup, shows_bar
+        self.setup = setup
         self.data_config, self.class_names = setup.data_config, setup.class_names
         self.training: dict[str, Any] = {
             'search': {'weights': 'inherited from the supernet, not trained on their own', 'space': setup.space.name}
@@ -64,12 +63,12 @@ class Scorer:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def final(self, decoded: Sequence[Ranked], name: str) -> Finals:
+    def final(self, decoded: Sequence[Ranked]) -> Finals:
         """A final of these networks, at its end."""
         setup = self.setup
         final = Finals(
             setup.evaluator, [Candidate(network.choices, network.log_prob) for network in decoded],
-            setup.calibration_batches, 0, setup.search.num_epochs, setup.open_optimizer, self.shows_bar,
+            setup.calibration_batches, 0, setup.search.num_epochs, setup.open_optimizer, shows_bar=True,
         )
         final.run()
         return final

@@ -1,6 +1,5 @@
 """The final of a search on images: which architectures take part, its state in the output folder, and its log lines."""
 import logging
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ import torch
 from ..errors import RunError, UsageError
 from ..runs.checkpoints import load_checkpoint, save_checkpoint
 from ..runs.processes import Stop, from_primary, log_on_primary
+from ..runs.progress import shows_progress
 from ..spaces.decode import InfeasibleError
 from .candidates import CandidateSearch
 from .finalists import Candidate, Finals
@@ -85,7 +85,7 @@ def hold_final(setup: 'Setup', stop: Stop) -> Finals | None:
     candidates, state = from_primary(begin, setup.rank, setup.world_size)
     final = Finals(
         evaluator, candidates, setup.calibration_batches, setup.finalist_epochs, search.config.epochs,
-        setup.open_optimizer, shows_bar=setup.rank == 0 and sys.stderr.isatty(),
+        setup.open_optimizer, shows_bar=setup.rank == 0 and shows_progress(),
         shows_params='params' in search.config.targets,
     )
     if state is not None:

@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, cast
 
 import torch
-from tqdm import tqdm
 
 from ..arch import Arch
 from ..device.latency_table import COST as LATENCY
 from ..errors import NonFiniteError
 from ..model.network import FPNAS
 from ..runs.processes import Stop, log_on_primary
+from ..runs.progress import open_bar
 from ..spaces import Choices
 from ..spaces.budgets import shown_ms
 from .evaluator import SuperNetEvaluator
@@ -265,11 +265,11 @@ class Finals:
         name = f'finalist {self.alive.index(index) + 1}/{len(self.alive)}'
         return f'round {self.round}, {name}' if self.round else name
 
-    def _bar(self, name: str, steps: int) -> tqdm:
+    def _bar(self, name: str, steps: int) -> Any:
         total = steps + num_batches(self.evaluator, self.calibration_batches)
-        return tqdm(total=total, desc=name, leave=False, disable=not self.shows_bar)
+        return open_bar(name=name, total=total, hidden=not self.shows_bar)
 
-    def _train(self, model: FPNAS, name: str, bar: tqdm, tick: Tick, save: Callable[[], None]) -> None:
+    def _train(self, model: FPNAS, name: str, bar: Any, tick: Tick, save: Callable[[], None]) -> None:
         first = self.first_epoch + (self.round - 1) * self.epochs
         evaluator = cast(SuperNetEvaluator, self.evaluator)  # only its networks are trained on
         training = FinalistTraining(evaluator, model, self.open_optimizer, self.epochs, first)
@@ -312,7 +312,7 @@ class Finals:
         self._weights, self._training, self._left = dict(state['weights']), None, state['training']
 
 
-def _ticking(bar: tqdm, check: Tick) -> Tick:
+def _ticking(bar: Any, check: Tick) -> Tick:
     """Move the bar on, then check whether to stop."""
 
     def tick() -> None:

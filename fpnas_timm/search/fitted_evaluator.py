@@ -4,20 +4,19 @@ The labels are the source's: the log-likelihood of an architecture is that of th
 gives to the images, so the classes of the images need not be the source's. Nothing is trained: a step only scores.
 """
 import logging
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from ..arch import Arch
 from ..model.blocks import to_fast_memory_format
 from ..model.network import FPNAS
 from ..runs.checkpoints import random_state, set_random_state
 from ..runs.processes import log_on_primary
+from ..runs.progress import open_bar
 from ..spaces import Choices
 from ..transfer.fitted import FittedSuperNet
 from ..transfer.images import NUM_IMAGES
@@ -146,8 +145,7 @@ class FittedEvaluator(ImageEvaluator):
         """
         started = time.monotonic()
         model, net, some = source.model.to(self.device).eval(), self.net, self.images()
-        hidden = not (shows_bar and sys.stderr.isatty())
-        with tqdm(total=len(net.space.rows), desc='fitting the blocks', leave=False, disable=hidden) as bar:
+        with open_bar(name='fitting the blocks', total=len(net.space.rows), hidden=not shows_bar) as bar:
             for done, _ in net.fit(model, some, seed):
                 bar.update(done - bar.n)
         features, classes = [], []

@@ -1,22 +1,20 @@
 """Log lines, checkpoints and history during a search, and the files of its result."""
 import json
 import logging
-import sys
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from ..arch import Arch
 from ..device.latency_table import COST as LATENCY
-from ..draw.candidates import draw_candidates
+from ..draw.candidates import course_of_candidates, draw_candidates
 from ..draw.finalists import draw_finalists
-from ..draw.search import draw_search
+from ..draw.search import course, draw_search
 from ..model.network import FPNAS
 from ..runs.checkpoints import save_checkpoint
 from ..runs.files import write_text
+from ..runs.progress import current_area, open_bar, shows_progress
 from ..runs.tracking import Trackers
 from ..weights.folder import CONFIG_FILE, WEIGHTS_FILE, export_model
 from .candidates import CandidateSearch
@@ -29,6 +27,8 @@ from .page import write_page
 from .strategies import AnySearch
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from .setup import Setup
 
 __all__ = ['Report', 'is_written', 'result_without_final', 'write_result']
@@ -51,8 +51,8 @@ class Report:
         self.trackers = trackers
         self.interval = interval
         self.stamp = dict(stamp)
-        self.shows_bar = sys.stderr.isatty()
-        self.bar: tqdm | None = None
+        self.shows_bar = shows_progress()
+        self.bar: Any = None
         self.seen: dict[int, int] = {}  # epoch -> step
 
     def step(self, search: AnySearch, figures: dict[str, float]) -> None:
@@ -63,7 +63,7 @@ class Report:
         if self.shows_bar:
             if self.bar is None:
                 name = f'epoch {search.epoch + 1}/{search.num_epochs}'
-                self.bar = tqdm(total=search.num_steps, initial=before, desc=name, leave=False)
+                self.bar = open_bar(name=name, total=search.num_steps, initial=before)
             self.bar.set_postfix(text)
             self.bar.update(search.step - before)
         elif search.step // self.interval > before // self.interval:
@@ -86,13 +86,26 @@ class Report:
         write_state(self.folder, search)
         write_page(self.folder, search.history)
         self.trackers.log(row)
-        _logger.info('epoch %d/%d (%s)  %s', row['epoch'] + 1, search.num_epochs, row['phase'], epoch_text(row))
+        text = f'epoch {row["epoch"] + 1}/{search.num_epochs} ({row["phase"]})  {epoch_text(row)}'
+        _logger.info('%s', text)
+        last, area = search.epoch == search.num_epochs, current_area()
+        area.picture(lambda: _course(search), last)
+        area.line(text, last=True)
 
     def close(self) -> None:
         """Flush and close."""
         if self.bar is not None:
             self.bar.close()
         self.trackers.close()
+
+
+def _course(search: AnySearch) -> 'Figure':
+    """The course of a search so far."""
+    target = search.config.target
+    if isinstance(search, CandidateSearch):
+        costs = [(search.evaluator.cost(arch), score) for arch, score in search.scored]
+        return course_of_candidates(search.history, costs, target)
+    return course(search.history, target)
 
 
 def write_result(setup: 'Setup', final: Finals, model: FPNAS) -> None:

@@ -15,6 +15,7 @@ from ..errors import RunError, UsageError
 from ..runs.files import write_text
 from ..runs.parser import pythons_words
 from ..runs.processes import SharedStop, explain_lost_workers, from_primary, on_primary, stop_on_signal
+from ..runs.progress import one_area
 from ..spaces import MBConvSpace
 from .dataset import check_images
 from .folder import HALVES, WORDS, check_same, check_stamp, lock_folder, stamp, write_start
@@ -154,7 +155,7 @@ def _run(setup: Setup) -> tuple[SearchResult | None, signal.Signals | None]:
     search, folder = setup.search, setup.folder
     _check_processes(setup)
     with contextlib.ExitStack() as stack:
-        request = stack.enter_context(stop_on_signal())
+        request, area = stack.enter_context(stop_on_signal()), stack.enter_context(one_area())
         report = on_primary(lambda: _begin(setup, stack), setup.rank, setup.world_size)
         if setup.resume:
             _restore(setup)
@@ -167,6 +168,9 @@ def _run(setup: Setup) -> tuple[SearchResult | None, signal.Signals | None]:
             if report is not None:
                 report.close()
         result = finish(setup, stop) if finished else None
+        if result is not None:
+            area.line(f'finished: {result.macs:,} multiply-adds, {result.supernet_top1:.2f} % of '
+                      f'{result.supernet_top1_images:,} images with inherited weights', last=True)
         if report is not None and result is None:
             if not finished:
                 report.save(search)

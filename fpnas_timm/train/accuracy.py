@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from ..runs.datasets import StrictImages, open_dataset
 from ..runs.processes import explain_lost_workers, log_on_primary, shield_workers
-from ..runs.tracking import progress
+from ..runs.progress import progress
 from .classes import classes_of, match_for_validation
 
 __all__ = ['Runner', 'accuracy']

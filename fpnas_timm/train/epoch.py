@@ -14,7 +14,7 @@ from timm.task import TrainingTask
 from ..errors import RunError
 from ..runs.device import Precision, Process
 from ..runs.processes import StopRequest
-from ..runs.tracking import progress
+from ..runs.progress import progress
 from .checkpoints import LAST, RunCheckpoints
 from .data import Loaders
 from .losses import Losses

@@ -19,10 +19,11 @@ from timm import utils
 from torch import nn
 
 from ..arch import Arch
-from ..draw.training import draw_curves
+from ..draw.training import curves_figure, draw_curves
 from ..errors import RunError, UsageError, plain_message
 from ..runs.parser import pythons_words
 from ..runs.processes import LostWorker, SharedStop, StopRequest, explain_lost_workers
+from ..runs.progress import current_area, one_area
 from .epoch import not_finite, train_epoch
 from .folder import export_best
 from .options import build_parser, train_options
@@ -165,7 +166,7 @@ def run_training(args: argparse.Namespace, stop: StopRequest | None = None) -> T
             checkpoints are kept.
     """
     run = setup(args)
-    with run.locks:
+    with run.locks, one_area():
         process = run.trainer.process
         orphaned = SharedStop(StopRequest(), process.device) if process.distributed else False
         finished = all(not orphaned and run_epoch(run, epoch, stop) for epoch in run.epochs)
@@ -242,7 +243,11 @@ def save_epoch(run: Run, row: Mapping[str, Any], metric: float | None) -> None:
         return
     run.folder.save(row, metric, random_states, milestone=row['epoch'] + 1 in run.milestones)
     shown = ', '.join(f'{k} {row[k]:.4g}' for k in ('train_loss', 'eval_loss', 'eval_top1', 'lr') if k in row)
-    _logger.info(f'epoch {row["epoch"] + 1}/{run.num_epochs}: {shown}, {row["train_seconds"]:.1f} s')
+    text = f'epoch {row["epoch"] + 1}/{run.num_epochs}: {shown}, {row["train_seconds"]:.1f} s'
+    _logger.info(text)
+    area, history = current_area(), run.folder.history
+    area.picture(lambda: curves_figure(history), last=row['epoch'] + 1 == run.epochs.stop)
+    area.line(text, last=True)
 
 
 def finish(run: Run, finished: bool) -> TrainResult:

@@ -19,9 +19,9 @@ from ..runs.device import Precision, Process, low_precision, model_dtype, start_
 from ..runs.holdout import listed_images
 from ..runs.parser import default_workers, read_arch_file
 from ..runs.processes import explain_lost_workers, log_on_primary
+from ..runs.progress import progress
 from ..runs.splits import NoSplitError
 from ..runs.timm_checks import check_backend, import_modules
-from ..runs.tracking import progress
 from ..weights.recorded import Recorded, recorded_of
 from .channels import channels_asked_for, check_conversion, choose_mode
 from .classes import arrange_outputs, classes_of, listed, match_for_validation
