@@ -3,7 +3,8 @@ PYTHON ?= python3
 TORCH ?= torch torchvision
 OLDEST ?= torch==2.4.0 torchvision==0.19.0 timm==1.0.31 huggingface-hub==0.30.2 'numpy<2.3'
 
-.PHONY: run test lint coverage bench docs package test-gpu bench-gpu notebooks test-notebooks test-pipelines test-browser test-oldest test-timm clean
+.PHONY: run test lint coverage bench docs package space test-gpu bench-gpu notebooks test-notebooks test-pipelines test-browser
+.PHONY: test-oldest test-timm clean
 
 COVERAGE_FLOOR ?= 94
 
@@ -71,6 +72,16 @@ package: .venv/release/.complete
 	$(PYTHON) -m venv .venv/clean
 	.venv/clean/bin/pip install -q --disable-pip-version-check output/dist/*.whl
 	.venv/clean/bin/python tests/clean_install.py output/dist/*.whl
+
+# What is uploaded to the Hub as a Space, in output/space; started there as the Hub would, without torch.
+space: .venv/release/.complete
+	rm -rf output/space .venv/space
+	mkdir -p output && cp -r space output/space
+	.venv/release/bin/python -m build --wheel --outdir output/space .
+	$(PYTHON) -m venv .venv/space
+	.venv/space/bin/pip install -q --disable-pip-version-check -r output/space/requirements.txt
+	.venv/space/bin/pip install -q --disable-pip-version-check --no-deps output/space/*.whl
+	.venv/space/bin/python tests/space_start.py output/space
 
 .venv/release/.complete: pyproject.toml
 	rm -rf .venv/release

@@ -1,8 +1,9 @@
 """Spaces on the page: what the sliders reach, random networks, and the decode within budgets (which needs NumPy)."""
 import json
 import math
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..arch.checks import load_json
 from ..arch.cost import cost
@@ -14,7 +15,7 @@ from ..spaces.around import largest_arch
 from ..spaces.samples import Sampled, sample_costs
 from .guard import check_depth
 
-__all__ = ['decode_answer', 'latency_table', 'open_space', 'sampled', 'space_answer']
+__all__ = ['Images', 'decode_answer', 'images_of', 'latency_table', 'open_space', 'sampled', 'space_answer']
 
 STOPS = 160  # positions of a slider
 SAMPLES = 400
@@ -63,18 +64,40 @@ def _opened(given: str) -> tuple[MBConvSpace, LatencyTable | None]:
     return space, table
 
 
+class Images(NamedTuple):
+    """What costs are counted for beside the network: outputs of the classifier, and channels of the images."""
+
+    classes: int = 1000
+    channels: int = 3
+
+
+def images_of(asked: Mapping[str, Any]) -> Images:
+    """Those that the page asks for.
+
+    Raises:
+        UsageError: they are not whole numbers, or out of range.
+    """
+    values = []
+    for name, (usual, most) in {'classes': (1000, 100_000), 'channels': (3, 1024)}.items():
+        value = usual if asked.get(name) is None else asked[name]
+        if type(value) is not int or not 1 <= value <= most:
+            raise UsageError(f'{name}: expected a whole number from 1 to {most:,}')
+        values.append(value)
+    return Images(*values)
+
+
 @lru_cache(maxsize=16)
-def sampled(given: str) -> list[Sampled]:
+def sampled(given: str, images: Images) -> list[Sampled]:
     """Random networks of a space, always the same."""
-    return sample_costs(open_space(given), SAMPLES)
+    return sample_costs(open_space(given), SAMPLES, 0, *images)
 
 
 @lru_cache(maxsize=16)
-def _stops(given: str) -> dict[str, list[float]]:
+def _stops(given: str, images: Images) -> dict[str, list[float]]:
     """For each budget, the numbers that its slider stops at: three digits, in equal ratios."""
     space = open_space(given)
     first = tuple(tuple(c.index(min(c)) for c in group.values()) for group in space.groups)  # bypassed where it can be
-    ends = cost(space.to_arch(first)), cost(largest_arch(space))
+    ends = [cost(arch, None, *images) for arch in (space.to_arch(first), largest_arch(space))]
     found: dict[str, list[float]] = {}
     limits: dict[str, tuple[float, float]] = {name: (getattr(ends[0], name), getattr(ends[1], name)) for name in COUNTS}
     table = latency_table(given)
@@ -92,9 +115,9 @@ def _three_digits(value: float) -> float:
     return float(f'{value:.3g}')
 
 
-def space_answer(given: str) -> dict[str, Any]:
+def space_answer(given: str, images: Images) -> dict[str, Any]:
     """What the page needs to know of a space."""
-    space, stops = open_space(given), _stops(given)
+    space, stops = open_space(given), _stops(given, images)
     row = TABLE_B1.get(given)
     usual = {'macs': row.macs * 1e6, 'params': row.params * 1e6} if row else {}
     start = {
@@ -103,11 +126,12 @@ def space_answer(given: str) -> dict[str, Any]:
     }
     table = latency_table(given)
     return {'name': space.name, 'size': f'{space.num_archs:.1e}', 'img_size': space.img_size, 'stops': stops,
-            'start': start, 'latency': str(table.setting) if table else ''}
+            'start': start, 'latency': str(table.setting) if table else '',
+            'classes': table.setting.num_classes if table else None}
 
 
 @lru_cache(maxsize=4)
-def _problem(given: str, learned: str) -> Any:
+def _problem(given: str, learned: str, images: Images) -> Any:
     """The decode without budgets; `learned`: the probabilities of a search as JSON, '' for the prior of section B."""
     import numpy as np
 
@@ -117,21 +141,21 @@ def _problem(given: str, learned: str) -> Any:
     space, table = _opened(given)
     others = [] if table is None else [(table.cost(), math.inf)]
     if not learned:
-        return make_problem(space, section_b_prior(space), None, None, 1000, 3, others)
-    found = json.loads(learned)
-    if len(found['marginals']) != len(space.groups):
+        return make_problem(space, section_b_prior(space), None, None, *images, others)
+    marginals = json.loads(learned)
+    if len(marginals) != len(space.groups):
         raise UsageError(f'the search is of another space than {space.name!r}: choose its own')
     with np.errstate(divide='ignore'):
-        log_probs = [{v: np.log(np.array(p)) for v, p in group.items()} for group in found['marginals']]
-    return make_problem(space, log_probs, None, None, found['num_classes'], found['in_chans'], others)
+        log_probs = [{v: np.log(np.array(p)) for v, p in group.items()} for group in marginals]
+    return make_problem(space, log_probs, None, None, *images, others)
 
 
 def decode_answer(given: dict[str, Any]) -> dict[str, Any]:
     """The most probable network within budgets, for `worker`.
 
     Args:
-        given: `space`; `macs`, `params`, `ms` (with a latency table): a number, or None for no limit; `learned`: as in
-            `_problem`.
+        given: `space`; `classes`, `channels`: as in `Images`; `macs`, `params`, `ms` (with a latency table): a number,
+            or None for no limit; `learned`: as in `_problem`.
 
     Raises:
         UsageError: nothing is within the budgets.
@@ -147,7 +171,7 @@ def decode_answer(given: dict[str, Any]) -> dict[str, Any]:
                 raise UsageError(f'{name}: expected a number above 0')
             budgets[name] = ((1 - WITHIN) * value, value)
     try:
-        found = decoded(_problem(given['space'], given.get('learned') or '').within(budgets))
+        found = decoded(_problem(given['space'], given.get('learned') or '', images_of(given)).within(budgets))
     except ValueError as e:  # InfeasibleError, or probabilities that do not fit the space
         raise UsageError(one_line(e, 500)) from None
     return {'arch': str(found.arch), 'log_prob': found.log_prob, 'macs': found.cost.macs, 'params': found.cost.params}

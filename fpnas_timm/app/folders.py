@@ -30,7 +30,7 @@ def search_answer(folder: str, epoch: int | None = None) -> dict[str, Any]:
     """
     run = _search(folder)
     at = _epoch(run, epoch)
-    row = run.history[at]
+    row, channels = run.history[at], run.settings.get('in_chans')
     string = row.get('most_probable') or row.get('best')
     shown = [
         card('epoch', f'{at + 1} of {run.epochs}', str(row.get('phase', run.strategy))),
@@ -50,6 +50,7 @@ def search_answer(folder: str, epoch: int | None = None) -> dict[str, Any]:
         'folder': folder, 'space': json.dumps(run.space.to_dict()), 'name': run.space.name, 'progress': run.progress,
         'epochs': len(run.history), 'epoch': at, 'arch': string if isinstance(string, str) else '',
         'result': (run.result or {}).get('arch', ''), 'html': html, 'learned': 'marginals' in row,
+        'classes': run.num_classes or 1000, 'channels': channels if type(channels) is int else 3,
     }
 
 
@@ -63,11 +64,7 @@ def learned(folder: str, epoch: int | None) -> str:
     row = run.history[_epoch(run, epoch)]
     if 'marginals' not in row:
         raise UsageError(f'{folder}: this search learns no distribution (strategy {run.strategy})')
-    channels = run.settings.get('in_chans')
-    return json.dumps({
-        'marginals': row['marginals'], 'num_classes': run.num_classes or 1000,
-        'in_chans': channels if type(channels) is int else 3,
-    })
+    return json.dumps(row['marginals'])
 
 
 def _epoch(run: Searched, epoch: int | None) -> int:

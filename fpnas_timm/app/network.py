@@ -15,7 +15,7 @@ from ..errors import UsageError
 from ..spaces import MBConvSpace
 from ..zoo.names import resolve_arch
 from ..zoo.peers import PEERS
-from .find import latency_table, open_space, sampled
+from .find import Images, images_of, latency_table, open_space, sampled
 
 __all__ = ['network_answer']
 
@@ -28,13 +28,13 @@ def network_answer(given: Mapping[str, Any]) -> dict[str, Any]:
     """Everything about the architecture `a`, and `b` if it is given.
 
     Args:
-        given: `a`, `b`: strings or names of models; `space`: as in `open_space`; `edit`: a change of `a`, with `group`,
-            `changes` and, if only one block is to change, `block`.
+        given: `a`, `b`: strings or names of models; `space`: as in `open_space`; `classes`, `channels`: as in `Images`;
+            `edit`: a change of `a`, with `group`, `changes` and, if only one block is to change, `block`.
 
     Returns:
         For each architecture its canonical string or an error; and HTML for the page.
     """
-    answers, archs = {}, {}
+    answers, archs, images = {}, {}, images_of(given)
     for name in NAMES:
         text = given.get(name.lower())
         if name == 'B' and not text:
@@ -44,7 +44,7 @@ def network_answer(given: Mapping[str, Any]) -> dict[str, Any]:
             if name == 'A' and given.get('edit') is not None:
                 arch = _edited(arch, given['edit'])
             archs[name] = arch
-            answers[name.lower()] = _one(arch, latency_table(_space(given)))
+            answers[name.lower()] = _one(arch, images, latency_table(_space(given)))
         except ArchError as e:
             answers[name.lower()] = {'error': str(e)}
     shown = list(archs.values())
@@ -57,12 +57,12 @@ def network_answer(given: Mapping[str, Any]) -> dict[str, Any]:
     for (name, arch), picture in zip(archs.items(), pictures):
         answer[name.lower()]['figure'] = picture
         answer[name.lower()]['where'] = _where(arch, space)
-    costs = {name: cost(arch) for name, arch in archs.items()}
+    costs = {name: cost(arch, None, *images) for name, arch in archs.items()}
     peers = {name: Cost(peer.macs, peer.params) for name, peer in PEERS.items()}
     answer['html'] = {
         'legend': legend(shown, space),
-        'costs': _cost_table(archs),
-        'scatter': cost_scatter([found.cost for found in sampled(_space(given))], peers, costs,
+        'costs': _cost_table(archs, images),
+        'scatter': cost_scatter([found.cost for found in sampled(_space(given), images)], peers, costs,
                                 space.name) + _nearest(next(iter(costs.values())), next(iter(costs))),
     }
     return answer
@@ -85,21 +85,25 @@ def _edited(arch: Arch, edit: Any) -> Arch:
     return edit_group(arch, edit['group'], edit['changes'], block if type(block) is int else None)
 
 
-def _one(arch: Arch, table: LatencyTable | None) -> dict[str, Any]:
-    macs, params = cost(arch)
+def _one(arch: Arch, images: Images, table: LatencyTable | None) -> dict[str, Any]:
+    macs, params = cost(arch, None, *images)
     blocks = sum(len(group) for group in arch.blocks)
     size = arch.img_size if isinstance(arch.img_size, int) else ' x '.join(map(str, arch.img_size))
     return {
         'arch': str(arch), 'macs': macs, 'params': params, 'blocks': blocks,
         'groups': [{field: getattr(group, field) for field in EDITABLE} for group in arch.groups],
         'cards': cards([
-            card('multiply-adds', f'{macs:,}', f'{macs / 1e6:,.1f} M'),
-            card('parameters', f'{params:,}', f'{params / 1e6:,.2f} M'),
+            card('multiply-adds', f'{macs:,}', _short(macs)),
+            card('parameters', f'{params:,}', _short(params)),
             card('input', f'{size} px', f'1/{arch.total_stride} in the end'),
             card('blocks', str(blocks), f'{len(arch.groups)} groups'),
             *([_latency(arch, table)] if table is not None and arch in table.space else []),
         ]),
     }
+
+
+def _short(count: int) -> str:
+    return f'{count / 1e6:,.2f} M' if count >= 1e6 else f'{count / 1e3:,.1f} K'
 
 
 def _latency(arch: Arch, table: LatencyTable) -> str:
@@ -115,11 +119,11 @@ def _where(arch: Arch, space: MBConvSpace) -> str:
     return f'<p class="faint">in space {escape(repr(space.name))}</p>'
 
 
-def _cost_table(archs: Mapping[str, Arch]) -> str:
+def _cost_table(archs: Mapping[str, Arch], images: Images) -> str:
     """Costs of every part, with bars; of two architectures beside each other."""
-    parts = {name: group_costs(arch) for name, arch in archs.items()}
+    parts = {name: group_costs(arch, None, *images) for name, arch in archs.items()}
     tokens = {
-        name: [str(a.stem), *map(str, a.groups), str(a.head), '1000 classes'] for name, a in archs.items()
+        name: [str(a.stem), *map(str, a.groups), str(a.head), f'{images.classes} classes'] for name, a in archs.items()
     }
     longest = max(parts.values(), key=len)
     names = [*(f'group {i}' for i in range(len(longest) - 3)), 'head', 'classifier']

@@ -1,7 +1,7 @@
 'use strict';
 // Asks the server and shows its answers; everything that is computed, is computed there.
 const $ = id => document.getElementById(id);
-const state = { space: 'fpnas_l0', stops: {}, picked: null, groups: [], fields: {}, search: null, model: '', max: 0 };
+const state = { space: 'fpnas_l0', stops: {}, picked: null, groups: [], fields: {}, search: null, model: '', max: 0, channels: 3 };
 const running = {};
 
 // one request of a kind at a time: a later one makes the earlier one pointless
@@ -28,9 +28,12 @@ function text(tag, content, kind = '') {
   return made;
 }
 
+// what costs are counted for
+const counted = () => ({ classes: Number($('classes-count').value) || 1000, channels: state.channels });
+
 // ---- networks
 async function show(edit = null) {
-  const asked = { a: $('a').value, b: $('panel-b').hidden ? '' : $('b').value, space: state.space };
+  const asked = { a: $('a').value, b: $('panel-b').hidden ? '' : $('b').value, space: state.space, ...counted() };
   if (edit) asked.edit = edit;
   const answer = await ask('network', asked);
   if (!answer) return;
@@ -72,6 +75,7 @@ function address() {
   const query = new URLSearchParams();
   if (!state.space.startsWith('{')) query.set('space', state.space);
   if ($('a').value.trim()) query.set('arch', $('a').value.trim());
+  if (counted().classes !== 1000) query.set('classes', counted().classes);
   if (!$('panel-b').hidden && $('b').value.trim()) query.set('with', $('b').value.trim());
   return `${location.origin}${location.pathname}?${query}`;
 }
@@ -175,13 +179,17 @@ $('a-figure').addEventListener('keydown', event => {
 // ---- spaces and budgets
 const shown = n => n >= 1e9 ? `${(n / 1e9).toPrecision(3)} G` : n >= 1e6 ? `${(n / 1e6).toPrecision(3)} M` : n.toLocaleString('en');
 
-async function openSpace(space) {
-  const answer = await ask('space', { space });
+async function openSpace(space, keep = false) {
+  const answer = await ask('space', { space, ...counted() });
   if (!answer) return false;
   if (answer.error) {
     $('space-says').textContent = answer.error;
     $('space-says').className = 'wrong';
     return false;
+  }
+  if (answer.classes && answer.classes !== counted().classes) {
+    $('classes-count').value = answer.classes;
+    return openSpace(space, keep);
   }
   state.space = space;
   state.stops = answer.stops;
@@ -190,7 +198,7 @@ async function openSpace(space) {
   $('latency').hidden = !answer.latency;
   for (const name of Object.keys(answer.stops)) {
     $(name).max = answer.stops[name].length - 1;
-    $(name).value = answer.start[name];
+    if (!keep) $(name).value = answer.start[name];
     slid(name);
   }
   return true;
@@ -206,7 +214,7 @@ function slid(name) {
 }
 
 async function decode() {
-  const asked = { space: state.space };
+  const asked = { space: state.space, ...counted() };
   for (const [name, stops] of Object.entries(state.stops)) asked[name] = $(`use-${name}`).checked ? stops[$(name).value] : null;
   if (state.search && $('use-search').checked) Object.assign(asked, { folder: state.search.folder, epoch: state.search.epoch });
   $('decode-says').textContent = 'decoding';
@@ -228,8 +236,12 @@ for (const name of ['macs', 'params', 'ms']) {
   $(`use-${name}`).addEventListener('change', () => { slid(name); decode(); });
 }
 $('decode').addEventListener('click', decode);
+$('classes-count').addEventListener('change', async () => {
+  if (await openSpace(state.space, true)) show();
+});
 $('space').addEventListener('change', async () => {
   $('space-file').value = '';
+  state.channels = $('space').selectedOptions[0].dataset.own ? state.search.channels : 3;
   if (await openSpace($('space').value)) decode();
 });
 $('space-file').addEventListener('change', async () => {
@@ -280,7 +292,10 @@ async function openSearch(folder, epoch = null) {
   $('search-html').innerHTML = answer.html;
   $('use-epoch').disabled = !answer.arch;
   $('use-result').hidden = !answer.result;
-  if (first && await openSpace(answer.space)) {
+  if (!first) return;
+  $('classes-count').value = answer.classes;
+  state.channels = answer.channels;
+  if (await openSpace(answer.space)) {
     const own = new Option(`${answer.name} (of the search)`, answer.space);
     $('space').querySelector('[data-own]')?.remove();
     own.dataset.own = '1';
@@ -361,6 +376,7 @@ for (const name of ['dragover', 'dragleave', 'drop']) {
   const space = start.spaces.includes(query.get('space')) ? query.get('space') : 'fpnas_l0';
   $('space').value = space;
   $('a').value = query.get('arch') ?? (start.models.includes(space) ? space : start.models[0]);
+  $('classes-count').value = Number(query.get('classes')) || 1000;
   await openSpace(space);
   if (query.get('with')) compare(query.get('with'));
   else show();

@@ -21,7 +21,7 @@ from ..arch.choices import ACTS, KERNELS, SPLITS
 from ..errors import RunError, UsageError, plain_message
 from ..spaces import list_spaces
 from ..zoo.strings import ARCHS
-from .find import open_space, space_answer
+from .find import images_of, open_space, space_answer
 from .folders import learned, model_answer, search_answer
 from .guard import Guard, check_depth, check_key, cookie_name, read_body
 from .network import network_answer
@@ -149,11 +149,12 @@ async def _network(request: Request, asked: Asked) -> Mapping[str, Any]:
 
 
 async def _space(request: Request, asked: Asked) -> Mapping[str, Any]:
-    return space_answer(_text(asked, 'space'))
+    return space_answer(_text(asked, 'space'), images_of(asked))
 
 
 async def _decode(request: Request, asked: Asked) -> Mapping[str, Any]:
-    given: Asked = {'space': _text(asked, 'space'), **{k: asked.get(k) for k in ('macs', 'params', 'ms')}}
+    names = ('macs', 'params', 'ms', 'classes', 'channels')
+    given: Asked = {'space': _text(asked, 'space'), **{name: asked.get(name) for name in names}}
     open_space(given['space'])  # an error at once
     if asked.get('folder') is not None:
         check_key(request)

@@ -16,7 +16,9 @@ class Sampled(NamedTuple):
     cost: Cost
 
 
-def sample_costs(space: MBConvSpace, count: int, seed: int = 0, num_classes: int = 1000) -> list[Sampled]:
+def sample_costs(
+        space: MBConvSpace, count: int, seed: int = 0, num_classes: int = 1000, in_chans: int = 3
+) -> list[Sampled]:
     """Networks drawn uniformly over the choices of a space.
 
     >>> from fpnas_timm.spaces import get_space
@@ -25,4 +27,4 @@ def sample_costs(space: MBConvSpace, count: int, seed: int = 0, num_classes: int
     """
     rng = random.Random(seed)
     archs = [space.sample_arch(rng) for _ in range(count)]
-    return [Sampled(arch, cost(arch, num_classes=num_classes)) for arch in archs]
+    return [Sampled(arch, cost(arch, None, num_classes, in_chans)) for arch in archs]

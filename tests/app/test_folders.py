@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from fpnas_timm.arch import Arch
+from fpnas_timm.arch.cost import cost
 
 from ..draw.searches import make_search
 from .client import TINY, Page, opened, page  # noqa: F401
@@ -50,8 +51,9 @@ def test_a_search(page: Page, tmp_path: Path) -> None:  # noqa: F811
     assert first['arch'] == rows[0]['most_probable'] and 'warmup' in first['html'] and '5 of 5' not in first['html']
     assert page.ask('space', space=last['space'])['name'] == 'tiny'
     assert 'has finished 5' in page.ask('search', folder=str(folder), epoch=5)['error']
-    found = page.ask('decode', space=last['space'], folder=str(folder), epoch=4)
+    found = page.ask('decode', space=last['space'], folder=str(folder), epoch=4, classes=last['classes'])
     arch = Arch.parse(found['arch'])  # without a budget, the most probable choices of the epoch, bypasses aside
+    assert last['classes'] == 3 and cost(arch, num_classes=3) == (found['macs'], found['params'])
     probs = rows[4]['marginals']
     for group, got in zip(probs, arch.groups):
         if got.kernel and max(group['kernel'][1:]) == max(group['kernel']):

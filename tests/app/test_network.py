@@ -27,6 +27,14 @@ def test_an_architecture(page: Page) -> None:  # noqa: F811
         assert f'{part.macs:,}</span>' in found['html']['costs']
 
 
+def test_classes_and_channels(page: Page) -> None:  # noqa: F811
+    found = page.ask('network', a=TINY, classes=10, channels=1)
+    assert (found['a']['macs'], found['a']['params']) == cost(TINY, None, 10, 1)
+    assert '10 classes' in found['html']['costs']
+    for wrong in (0, 1.5, '10', True, 10**6):
+        assert 'classes: expected a whole number' in page.ask('network', a=TINY, classes=wrong)['error']
+
+
 def test_a_name_and_a_comparison(page: Page) -> None:  # noqa: F811
     found = page.ask('network', a='fpnas_l0', b='fpnas_l1', space='fpnas_l0')
     assert [found[name]['arch'] for name in 'ab'] == [ARCHS['fpnas_l0'], ARCHS['fpnas_l1']]

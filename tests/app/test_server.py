@@ -1,5 +1,6 @@
 """Who may ask for what, spaces and decodes, and that every mistake is a sentence."""
 import json
+from pathlib import Path
 
 import pytest
 
@@ -7,6 +8,7 @@ from fpnas_timm.arch import Arch
 from fpnas_timm.arch.cost import cost
 from fpnas_timm.spaces import get_space, list_spaces
 
+from ..device.tables import made_up_table
 from ..draw.searches import space as tiny_space
 from .client import KEY, PORT, TINY, Page, opened, page  # noqa: F401
 
@@ -121,3 +123,20 @@ def test_a_bug_is_a_sentence(page: Page, monkeypatch: pytest.MonkeyPatch) -> Non
     answer = page.client.post('/api/network', json={'a': TINY})
     assert answer.status_code == 500 and 'ZeroDivisionError' in answer.json()['error'] and 'secret' not in answer.text
     assert page.ask('space', space='fpnas_l0')['name'] == 'fpnas_l0'  # and it goes on
+
+
+def test_a_latency_table(page: Page, tmp_path: Path) -> None:  # noqa: F811
+    table = made_up_table(tiny_space(), constant=0.05)
+    table.save(tmp_path / 'table.json')
+    given = (tmp_path / 'table.json').read_text()
+    found = page.ask('space', space=given)
+    assert found['latency'] == str(table.setting) and found['classes'] == table.setting.num_classes
+    stops, (least, most) = found['stops']['ms'], table.cost().range()
+    assert stops[0] == pytest.approx(least, rel=0.01) and stops[-1] == pytest.approx(most, rel=0.01)
+    limit = stops[len(stops) // 2]
+    arch = Arch.parse(page.ask('decode', space=given, ms=limit)['arch'])
+    assert 0.98 * limit <= table.predict(arch) <= limit
+    assert f'{table.predict(arch):.3g} ms' in page.ask('network', a=str(arch), space=given)['a']['cards']
+    assert ' ms' not in page.ask('network', a=TINY, space=given)['a']['cards']  # not of this space
+    assert 'latency table: ' in page.ask('space', space='{"latency table": 1}')['error']
+    assert 'of format 9' in page.ask('space', space='{"latency table": 9}')['error']

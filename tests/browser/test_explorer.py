@@ -203,6 +203,9 @@ def test_a_search(scheme: str, visit: Visit, search: Path) -> None:
     page.click('#decode')
     decoded(page)
     assert string(page) in tiny_space()
+    macs = cost(string(page), num_classes=3).macs  # as in the search
+    expect(page.locator('#a-cards')).to_contain_text(f'{macs:,}')
+    expect(page.locator('#decode-says')).to_contain_text(f'{macs:,} multiply-adds')
 
 
 def test_a_model_and_images(visit: Visit, trained: Path, picture: Path, tmp_path: Path) -> None:
