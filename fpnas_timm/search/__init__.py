@@ -22,7 +22,8 @@
 * `alpha_settings`: settings of alpha that fit the length of a search and its batches
 * `start`: `--init-from`: from a trained network
 * `folder`, `report`, `lines`, `result`: the files and log lines that a search writes; `diverged`: when it fails
-* `learned`, `family`, `family_scores`: networks for many budgets from what one search learned; `state`: its checkpoint
+* `learned`, `family`, `family_members`, `family_scores`: networks for many budgets from what one search learned
+* `state`: the checkpoint of a search
 * `page`: its report as a web page
 """
 from typing import TYPE_CHECKING

@@ -2,6 +2,7 @@
 import itertools
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ from fpnas_timm.arch.cost import cost
 from fpnas_timm.cli import main
 from fpnas_timm.errors import UsageError
 from fpnas_timm.search import decode_family
-from fpnas_timm.search.family import label
+from fpnas_timm.search.family_members import label
 from fpnas_timm.search.learned import read_learned
 from fpnas_timm.spaces import get_space
 from fpnas_timm.spaces.costs import tabulated
+from tests.device.tables import SETTING, made_up_table
 
 TARGETS = '40K,60K,90K'
 
@@ -135,6 +137,28 @@ def test_a_cost_of_ones_own(whole: Path, tmp_path: Path) -> None:
     assert 'ms' in str(family).splitlines()[0]
 
 
+def test_times(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """The table is of another machine, so the times are only predicted."""
+    space = get_space(str(whole / 'space.json'))
+    table = made_up_table(space, setting=replace(SETTING, num_classes=3))
+    table.save(tmp_path / 'table.json')
+    least, most = table.cost().range()
+    targets = ','.join(f'{least + share * (most - least):.4f}ms' for share in (0.4, 0.7))
+    given = ['--tolerance', '0.1', '--no-scores', '-o', str(tmp_path / 'o')]
+    command = ['decode', str(whole), '--targets', targets, *given]
+    assert main(command) == 2
+    assert 'times need --latency-table FILE' in capsys.readouterr().err
+    assert main([*command, '--latency-table', str(tmp_path / 'table.json')]) == 0
+    said = capsys.readouterr().out
+    assert 'ms' in said.splitlines()[0] and 'times are predicted, not measured here: cannot be measured here' in said
+    for member in members(tmp_path / 'o'):
+        assert 0.9 * member['target'] <= member['cost'] <= member['target']
+        assert member['cost'] == pytest.approx(table.predict(Arch.parse(member['arch'])), abs=1e-5)
+    made_up_table(space, setting=replace(SETTING, num_classes=4)).save(tmp_path / 'other.json')
+    assert main([*command, '--latency-table', str(tmp_path / 'other.json')]) == 2
+    assert 'the latency table: is of networks with 4 classes, not 3' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(('given', 'said'), [
     (['--targets', '1K'], "target 1K: the smallest network of space 'tiny' has"),
     (['--targets', '9M'], "target 9M: the largest network of space 'tiny' has"),
@@ -142,6 +166,8 @@ def test_a_cost_of_ones_own(whole: Path, tmp_path: Path) -> None:
     (['--targets', '60K,,90K'], "--targets 60K,,90K: '': expected a number such as 3M"),
     (['--targets', '-60K'], "--targets -60K: '-60K': expected more than 0"),
     (['--target-params', 'many'], "--target-params many: 'many': expected a number"),
+    (['--targets', '1ms', '--latency-table', '/nowhere.json'], '--latency-table /nowhere.json: cannot be read'),
+    (['--target-params', '2K', '--latency-table', 'x'], '--target-params 2K: counts parameters'),
     ([], 'expected the budgets: --targets 1M,2M,4M or --target-params'),
     (['--targets', '60K', '--target-params', '2K'], 'not both'),
     (['--targets', '60K', '--tolerance', '1'], '--tolerance 1: expected more than 0 and less than 1'),
