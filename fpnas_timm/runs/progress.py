@@ -97,13 +97,16 @@ class _NotebookBar(tqdm):
     """A bar as a line in an area."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._alone = _current.get() is None
         self._area = current_area()
         super().__init__(*args, **{**kwargs, 'file': io.StringIO(), 'ncols': 100, 'mininterval': LINES})
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Show the bar, or the text; the last line of a closed bar stays."""
+        """Show the bar, or the text; a closed bar goes, but in the area of a run its last line stays."""
         if msg != '':
             self._area.line(msg or str(self).strip())
+        elif self._alone:
+            self._area.line('', last=True)
 
     def clear(self, nolock: bool = False) -> None:
         """There is nothing to clear."""

@@ -63,6 +63,7 @@ def test_a_notebook_shows_one_place_per_run(shown: Shown, capsys: pytest.Capture
         bar.set_postfix({'loss': '0.5'})
         bar.update(3)
         assert '3/5' in shown.contents[1] and 'loss=0.5' in shown.contents[1] and 'alone' in shown.contents[1]
+    assert shown.contents[1].endswith('"></div>')  # it goes at its end
 
 
 def test_hidden_bars_show_nothing(shown: Shown) -> None:
