@@ -15,7 +15,10 @@ from ..spaces.around import largest_arch
 from ..spaces.samples import Sampled, sample_costs
 from .guard import check_depth
 
-__all__ = ['Images', 'decode_answer', 'images_of', 'latency_table', 'open_space', 'sampled', 'space_answer']
+__all__ = [
+    'COUNTS', 'Images', 'decode_answer', 'images_of', 'latency_table', 'open_space', 'prepare_answer', 'sampled',
+    'space_answer',
+]
 
 STOPS = 160  # positions of a slider
 SAMPLES = 400
@@ -150,11 +153,17 @@ def _problem(given: str, learned: str, images: Images) -> Any:
     return make_problem(space, log_probs, None, None, *images, others)
 
 
+def prepare_answer(given: dict[str, Any]) -> dict[str, Any]:
+    """Do what takes the longest of a decode, which all decodes of a space have in common; for `worker`."""
+    _problem(given['space'], '', images_of(given))
+    return {}
+
+
 def decode_answer(given: dict[str, Any]) -> dict[str, Any]:
     """The most probable network within budgets, for `worker`.
 
     Args:
-        given: `space`; `classes`, `channels`: as in `Images`; `macs`, `params`, `ms` (with a latency table): a number,
+        given: `space`; `classes`, `channels`: as in `Images`; `macs`, `params`, `latency` (ms, with a table): a number,
             or None for no limit; `learned`: as in `_problem`.
 
     Raises:

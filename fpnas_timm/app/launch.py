@@ -55,7 +55,8 @@ def serve(port: int = 7860, arch: str = '', browser: bool = True) -> None:
 
 
 def _listen(port: int) -> socket.socket:
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # without its protocol, asyncio does not see that it is TCP, and every answer waits 40 ms (Nagle)
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, sys.platform != 'win32')
     try:
         listening.bind((HOST, port))

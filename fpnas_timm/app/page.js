@@ -195,7 +195,7 @@ async function openSpace(space, keep = false) {
   state.stops = answer.stops;
   $('space-says').className = 'faint';
   $('space-says').textContent = `${answer.name}: ${answer.size} networks, ${[answer.img_size].flat().join(' x ')} px${answer.latency ? `; ${answer.latency}` : ''}`;
-  $('latency').hidden = !answer.latency;
+  $('latency-row').hidden = !answer.latency;
   for (const name of Object.keys(answer.stops)) {
     $(name).max = answer.stops[name].length - 1;
     if (!keep) $(name).value = answer.start[name];
@@ -207,7 +207,7 @@ async function openSpace(space, keep = false) {
 function slid(name) {
   const on = $(`use-${name}`).checked;
   const stop = state.stops[name][$(name).value];
-  const says = on ? `at most ${name === 'ms' ? `${stop} ms` : shown(stop)}` : 'any';
+  const says = on ? `at most ${name === 'latency' ? `${stop} ms` : shown(stop)}` : 'any';
   $(name).disabled = !on;
   $(name).setAttribute('aria-valuetext', says);
   document.querySelector(`output[for=${name}]`).textContent = says;
@@ -230,7 +230,7 @@ async function decode() {
   await show();
 }
 
-for (const name of ['macs', 'params', 'ms']) {
+for (const name of ['macs', 'params', 'latency']) {
   $(name).addEventListener('input', () => slid(name));
   $(name).addEventListener('change', decode);
   $(`use-${name}`).addEventListener('change', () => { slid(name); decode(); });

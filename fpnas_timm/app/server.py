@@ -18,10 +18,11 @@ from starlette.routing import Route
 
 from .._version import __version__
 from ..arch.choices import ACTS, KERNELS, SPLITS
+from ..device.latency_table import COST
 from ..errors import RunError, UsageError, plain_message
 from ..spaces import list_spaces
 from ..zoo.strings import ARCHS
-from .find import images_of, open_space, space_answer
+from .find import COUNTS, images_of, open_space, space_answer
 from .folders import learned, model_answer, search_answer
 from .guard import Guard, check_depth, check_key, cookie_name, read_body
 from .network import network_answer
@@ -149,11 +150,13 @@ async def _network(request: Request, asked: Asked) -> Mapping[str, Any]:
 
 
 async def _space(request: Request, asked: Asked) -> Mapping[str, Any]:
-    return space_answer(_text(asked, 'space'), images_of(asked))
+    found = space_answer(_text(asked, 'space'), images_of(asked))
+    request.app.state.decoder.start('prepare', asked)  # while the page is looked at
+    return found
 
 
 async def _decode(request: Request, asked: Asked) -> Mapping[str, Any]:
-    names = ('macs', 'params', 'ms', 'classes', 'channels')
+    names = (*COUNTS, COST, 'classes', 'channels')
     given: Asked = {'space': _text(asked, 'space'), **{name: asked.get(name) for name in names}}
     open_space(given['space'])  # an error at once
     if asked.get('folder') is not None:

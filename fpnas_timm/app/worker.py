@@ -19,7 +19,10 @@ from ..errors import RunError, UsageError, one_line, plain_message
 __all__ = ['Worker', 'main']
 
 # what may be called: name -> module and function, which takes and returns JSON objects
-CALLS = {'decode': ('find', 'decode_answer'), 'classify': ('classify', 'classify_answer')}
+CALLS = {
+    'decode': ('find', 'decode_answer'), 'prepare': ('find', 'prepare_answer'),
+    'classify': ('classify', 'classify_answer'),
+}
 WAITING = 8  # calls in the queue of a worker, at most
 MAX_ANSWER = 1 << 24  # bytes
 START = 'import json, sys; sys.path[:] = json.loads(sys.argv[1]); from fpnas_timm.app.worker import main; main()'
@@ -38,6 +41,18 @@ class Worker:
         self._lock = asyncio.Lock()
         self._numbers = itertools.count()
         self._waiting = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, name: str, given: dict[str, Any]) -> None:
+        """Call a function whose answer nobody waits for, unless others do; its errors come again with later calls."""
+        async def call() -> None:
+            with contextlib.suppress(UsageError, RuntimeError):
+                await self.call(name, given)
+
+        if not self._waiting:
+            task = asyncio.get_running_loop().create_task(call())
+            self._tasks.add(task)  # the loop alone would not keep it
+            task.add_done_callback(self._tasks.discard)
 
     async def call(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
         """The answer of a function in `CALLS`.

@@ -131,10 +131,10 @@ def test_a_latency_table(page: Page, tmp_path: Path) -> None:  # noqa: F811
     given = (tmp_path / 'table.json').read_text()
     found = page.ask('space', space=given)
     assert found['latency'] == str(table.setting) and found['classes'] == table.setting.num_classes
-    stops, (least, most) = found['stops']['ms'], table.cost().range()
+    stops, (least, most) = found['stops']['latency'], table.cost().range()
     assert stops[0] == pytest.approx(least, rel=0.01) and stops[-1] == pytest.approx(most, rel=0.01)
     limit = stops[len(stops) // 2]
-    arch = Arch.parse(page.ask('decode', space=given, ms=limit)['arch'])
+    arch = Arch.parse(page.ask('decode', space=given, latency=limit)['arch'])
     assert 0.98 * limit <= table.predict(arch) <= limit
     assert f'{table.predict(arch):.3g} ms' in page.ask('network', a=str(arch), space=given)['a']['cards']
     assert ' ms' not in page.ask('network', a=TINY, space=given)['a']['cards']  # not of this space

@@ -11,6 +11,7 @@ from fpnas_timm.arch import Arch
 from fpnas_timm.arch.cost import cost
 from fpnas_timm.zoo.strings import ARCHS
 
+from ..device.tables import made_up_table
 from ..draw.searches import space as tiny_space
 from .conftest import WIDTHS
 
@@ -240,3 +241,19 @@ def test_without_the_key(visit: Visit, address: str) -> None:
     page.fill('#search-folder', '/tmp')
     page.click('#open-search button')
     expect(page.locator('#search-error')).to_contain_text('open that one')
+
+
+def test_a_latency_table(visit: Visit, tmp_path: Path) -> None:
+    table = made_up_table(tiny_space('mine'), constant=0.05)
+    table.save(tmp_path / 'table.json')
+    page = visit()
+    expect(page.locator('#latency-row')).to_be_hidden()
+    page.set_input_files('#space-file', tmp_path / 'table.json')
+    expect(page.locator('#space-says')).to_contain_text(str(table.setting))
+    page.uncheck('#use-macs')
+    page.check('#use-latency')
+    decoded(page)
+    expect(page.locator('output[for=latency]')).to_contain_text(' ms')
+    expect(page.locator('#a-cards')).to_contain_text(f'{table.predict(string(page)):.3g} ms')
+    page.select_option('#space', 'fpnas_l0')
+    expect(page.locator('#latency-row')).to_be_hidden()
