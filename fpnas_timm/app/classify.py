@@ -1,37 +1,33 @@
-"""An image and a trained model: the classes that it finds. Runs in `worker`, the only place where torch is imported."""
+"""An image and a trained model: what `fpnas predict` says, of an image in memory.
+
+Runs in `worker`, the only place where torch is imported.
+"""
 import base64
 import io
+import math
 from functools import lru_cache
 from typing import Any
 
-from ..errors import RunError, UsageError, one_line
+from ..errors import UsageError, one_line
 
 __all__ = ['classify_answer']
 
-TOP = 5
 SIDE = 16384  # pixels; beyond it an image is refused before it is decoded
 
 
 @lru_cache(maxsize=1)
-def _model(folder: str, _stamp: int) -> tuple[Any, Any, str, list[str]]:
-    """Network, preprocessing, PIL mode and class names of a `local-dir:` folder."""
-    import timm
-    from timm.data import create_transform, resolve_data_config
-
+def _program(folder: str, _stamp: int) -> Any:
+    """The network of a `local-dir:` folder; read again if its weights have changed."""
+    from ..device.predict import open_predictor
     from ..weights.folder import model_folder, read_config
-    from ..weights.recorded import recorded_of
 
     read_config(model_folder(folder))
-    name = f'local-dir:{folder}'
     try:
-        model = timm.create_model(name, pretrained=True).eval()
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as e:
+        return open_predictor(f'local-dir:{folder}')
+    except UsageError:
+        raise
+    except Exception as e:  # whatever timm and safetensors raise for damaged files
         raise UsageError(f'{folder}: the model cannot be loaded ({one_line(e)})') from None
-    recorded = recorded_of(name)
-    transform = create_transform(**resolve_data_config({}, model=model), is_training=False)
-    channels = recorded.in_chans or 3
-    mode = recorded.img_mode or {1: 'L', 3: 'RGB', 4: 'RGBA'}.get(channels, 'RGB')
-    return model, transform, mode, recorded.label_names
 
 
 def classify_answer(given: dict[str, Any]) -> dict[str, Any]:
@@ -42,43 +38,26 @@ def classify_answer(given: dict[str, Any]) -> dict[str, Any]:
             base64.
 
     Raises:
-        UsageError: it is no image, or the folder has no model that can be loaded.
+        UsageError, RunError: it is no image, or the folder has no model that can be loaded.
     """
-    import torch
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
+    from ..device.predict import most_probable
+    from ..device.programs import input_transform
     from ..runs.images import READ_ERRORS, to_mode, unreadable
 
-    data = base64.b64decode(given['image'])
+    program = _program(given['folder'], given['stamp'])
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(base64.b64decode(given['image'])))
         if max(image.size) > SIDE:
             raise UsageError(f'the image has {image.size[0]:,} x {image.size[1]:,} pixels: expected at most {SIDE:,} a '
                              'side')
-    except UnidentifiedImageError:
-        raise UsageError('the file is not an image of a known format: expected JPEG, PNG, WebP or another that Pillow '
-                         'reads') from None
+        inputs = input_transform(program.metadata)(to_mode(image, program.metadata.img_mode))
+    except UsageError:
+        raise
     except READ_ERRORS as e:
-        raise _plain(e, unreadable) from None
-    model, transform, mode, names = _model(given['folder'], given['stamp'])
-    try:
-        pixels = transform(to_mode(image, mode))
-    except READ_ERRORS as e:
-        raise _plain(e, unreadable) from None
-    with torch.inference_mode():
-        logits = model(pixels.unsqueeze(0))[0]
-    if not torch.isfinite(logits).all():
+        raise unreadable('the file', e, 'drop it again') from None
+    [found] = most_probable(program, inputs[None], ['the file'])
+    if not all(map(math.isfinite, found.probabilities)):
         raise UsageError('the outputs of this model are not finite numbers: its weights are damaged')
-    probs = logits.softmax(0)
-    found = probs.topk(min(TOP, len(probs)))
-    return {
-        'classes': [
-            {'name': names[i] if i < len(names) else f'class {i}', 'prob': p}
-            for p, i in zip(found.values.tolist(), found.indices.tolist())
-        ],
-        'size': f'{image.width} x {image.height}',
-    }
-
-
-def _plain(e: BaseException, unreadable: Any) -> RunError | UsageError:
-    return e if isinstance(e, UsageError) else unreadable('the file', e, 'drop it again')
+    return {'classes': [{'name': name, 'prob': prob} for name, prob in zip(found.classes, found.probabilities)]}

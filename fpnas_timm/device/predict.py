@@ -11,7 +11,7 @@ from .image_files import image_files, read_image
 from .opened import open_network
 from .programs import Exported, input_transform, open_program
 
-__all__ = ['Prediction', 'open_predictor', 'predict']
+__all__ = ['Prediction', 'most_probable', 'open_predictor', 'predict']
 
 BATCH_SIZE = 16
 
@@ -64,6 +64,13 @@ def predict(program: Exported, images: Sequence[str], topk: int = 5) -> Iterator
     batches = [files[i:i + at_once] for i in range(0, len(files), at_once)]
     for batch in progress(batches, 'images', primary=True):
         inputs = torch.stack([to_input(read_image(file, metadata.img_mode)) for file in batch])
-        values, classes = program(inputs).float().softmax(1).topk(min(topk, metadata.num_classes))
-        for file, row, numbers in zip(batch, values.tolist(), classes.tolist()):
-            yield Prediction(file, [metadata.label(number) for number in numbers], row)
+        yield from most_probable(program, inputs, batch, topk)
+
+
+def most_probable(
+        program: Exported, inputs: torch.Tensor, images: Sequence[str], topk: int = 5
+) -> Iterator[Prediction]:
+    """The most probable classes of a batch of inputs, which are of these images; `topk` as in `predict`."""
+    values, classes = program(inputs).float().softmax(1).topk(min(topk, program.metadata.num_classes))
+    for image, row, numbers in zip(images, values.tolist(), classes.tolist()):
+        yield Prediction(image, [program.metadata.label(number) for number in numbers], row)
