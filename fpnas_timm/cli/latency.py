@@ -178,13 +178,14 @@ def _check(args: argparse.Namespace) -> None:
     from ..device.latency_measure import check_table
 
     try:
-        worth, slower, spread = check_table(table, args.networks, args.seed)
+        found = check_table(table, args.networks, args.seed)
     except UsageError as e:
         raise UsageError(f'{args.table}: {e}') from None
     if args.json:
-        print(json.dumps({**worth._asdict(), 'slower': slower, 'spread': spread}, indent=2))
+        figures = {**found.worth._asdict(), 'slower': found.slower, 'spread': found.spread}
+        print(json.dumps(figures, indent=2))
         return
     print(table.setting)
-    print(worth)
-    print(f'this machine takes {slower:.2f} times as long as when the table was measured; the same network differed by '
-          f'{100 * spread:.1f} % between halves of its runs')
+    print(found.worth)
+    print(f'this machine takes {found.slower:.2f} times as long as when the table was measured; the same network '
+          f'differed by {100 * found.spread:.1f} % between halves of its runs')

@@ -21,7 +21,9 @@ from .latency_rounds import Ratio, TurnsTaker, spread_of, take_turns
 from .latency_table import LatencyTable, Rates, network_work
 from .runtimes import Machine, own_setting, why_not_here
 
-__all__ = ['Measured', 'check_table', 'measure_latency', 'measure_network', 'partial_file', 'random_networks']
+__all__ = [
+    'Checked', 'Measured', 'check_table', 'measure_latency', 'measure_network', 'partial_file', 'random_networks',
+]
 
 TOGETHER = 8  # networks that take turns, beside the reference
 NETWORKS, LEAST = 400, 48  # the default, and the fewest that a table can be fitted to and checked with
@@ -43,6 +45,24 @@ class Measured:
     milliseconds: float
     now: float
     spread: float
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A table against networks that were measured.
+
+    Attributes:
+        worth: how good it is.
+        slower: how many times as long the machine takes now as when the table was measured.
+        spread: see `latency_rounds.spread_of`.
+        predicted, measured: milliseconds of each network, those that were measured as `Measured.milliseconds`.
+    """
+
+    worth: Worth
+    slower: float
+    spread: float
+    predicted: list[float]
+    measured: list[float]
 
 
 def measure_latency(
@@ -263,18 +283,15 @@ def _rounded(rates: Rates) -> dict[str, float]:
 
 def check_table(
         table: LatencyTable, networks: int = 24, seed: int = 1, machine: TurnsTaker | None = None
-) -> tuple[Worth, float, float]:
-    """Measure networks that the table was not made from.
-
-    Returns:
-        What the table is worth on them; how much slower the machine is now than then (1: equally fast); the spread.
+) -> Checked:
+    """Measure networks that the table was not made from: even ones uniform, odd ones biased, see `random_networks`.
 
     Raises:
         UsageError: the table is of another machine, or its runtime is not there.
         RunError: the machine is too noisy.
     """
     machine = _machine_of(table) if machine is None else machine
-    measured, references, ratios = [], [], []
+    references, ratios = [], []
     archs = random_networks(table.space, seed, 0, networks)
     with machine.ready():
         reference = machine.open(Arch.parse(table.reference[0]))
@@ -287,12 +304,15 @@ def check_table(
     spread = spread_of(ratios)
     _check_spread(spread)
     measured = [ratio.all * table.reference[1] for ratio in ratios]
-    found = worth([table.time_of(network_work(table.space.to_arch(arch))) for arch in archs], measured)
-    return found, statistics.median(references) / table.reference[1], spread
+    predicted = [table.time_of(network_work(table.space.to_arch(arch))) for arch in archs]
+    slower = statistics.median(references) / table.reference[1]
+    return Checked(worth(predicted, measured), slower, spread, predicted, measured)
 
 
 def measure_network(table: LatencyTable, arch: Arch, machine: TurnsTaker | None = None) -> Measured:
     """The time of one network, which need not be of the table's space, in the table's setting.
+
+    It takes turns with as many networks as those that the table was made from did.
 
     Raises:
         UsageError: the table is of another machine, or its runtime is not there.
@@ -300,7 +320,9 @@ def measure_network(table: LatencyTable, arch: Arch, machine: TurnsTaker | None 
     """
     machine = _machine_of(table) if machine is None else machine
     with machine.ready():
-        turns = take_turns(machine.open(Arch.parse(table.reference[0])), [machine.open(arch)], machine.clock)
+        company = [table.space.to_arch(other) for other in random_networks(table.space, 0, 0, TOGETHER - 1)]
+        runs = [machine.open(other) for other in (arch, *company)]
+        turns = take_turns(machine.open(Arch.parse(table.reference[0])), runs, machine.clock)
     spread = spread_of(turns.ratios)
     _check_spread(spread)
     ratio = turns.ratios[0].all

@@ -2,7 +2,8 @@
 
 A machine is faster or slower from one minute to the next (its clock, its caches, other programs, a virtual machine's
 neighbours). So the networks run in rounds, each once per round, among them the same reference network whenever anything
-is measured; a time is the median over the rounds of its ratio to the reference's.
+is measured; a time is the median over the rounds of its ratio to the reference's. Each call finds the caches as the
+networks before it have left them, so a time depends on the company, which is always as large.
 """
 import math
 import statistics
@@ -17,7 +18,7 @@ from .runtimes import Run
 __all__ = ['Ratio', 'Turns', 'TurnsTaker', 'spread_of', 'take_turns']
 
 ROUNDS = (20, 200)  # fewest and most
-SECONDS = 0.6  # of rounds for each network, between these
+SECONDS = 0.4  # of rounds for each network, between these
 WARM_UP = 3
 
 

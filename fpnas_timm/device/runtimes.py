@@ -86,7 +86,7 @@ def _as_onnx(network: Any, images: Any) -> bytes:
     file: Any = io.BytesIO()  # which this exporter takes as well
     with torch.no_grad(), warnings.catch_warnings(), _quiet('torch.onnx'):
         warnings.simplefilter('ignore')
-        torch.onnx.export(reparameterize_model(network), (images,), file, dynamo=False)
+        torch.onnx.export(reparameterize_model(network, inplace=True), (images,), file, dynamo=False)
     return file.getvalue()
 
 

@@ -63,7 +63,7 @@ class _Edge(NamedTuple):
         return self.variants[0][1]
 
 
-class _Problem(NamedTuple):
+class Problem(NamedTuple):
     space: MBConvSpace
     layers: list[list[_Edge]]
     costs: list[AdditiveCost]
@@ -73,10 +73,21 @@ class _Problem(NamedTuple):
         """What the solver gets a cost in: millions; if it is no count, a hundredth of what the window allows."""
         return UNIT if at < len(Cost._fields) else max(filter(math.isfinite, self.windows[at]), default=0) / 100 or 1
 
-    def within(self, budgets: Mapping[str, Budget | None]) -> '_Problem':
+    def within(self, budgets: Mapping[str, Budget | None]) -> 'Problem':
         """The same problem with other budgets: name of the cost -> budget, None for no limit."""
         limits = windows(budgets)
         return self._replace(windows={i: limits[c.name] for i, c in enumerate(self.costs) if c.name in limits})
+
+    def limits(self) -> list[tuple[int, float, float]]:
+        """The windows as `paths` takes them: what the choices may spend, without what is fixed."""
+        return [
+            (at, low - self.costs[at].constant, high - self.costs[at].constant)
+            for at, (low, high) in self.windows.items()
+        ]
+
+    def choices(self, path: Sequence[int]) -> Choices:
+        """The most probable architecture of a path."""
+        return tuple(layer[i].choice for layer, i in zip(self.layers, path))
 
     def is_within(self, choices: Choices) -> bool:
         """Whether an architecture is within the windows, not only within the solver's tolerance."""
@@ -140,21 +151,17 @@ def decode(
     return decoded(make_problem(space, log_probs, macs, params, num_classes, in_chans, others))
 
 
-def decoded(problem: _Problem) -> Decoded:
+def decoded(problem: Problem) -> Decoded:
     """The most probable architecture of a problem; errors as in `decode`."""
     try:
-        found = best_path(problem.layers, [
-            (at, low - problem.costs[at].constant, high - problem.costs[at].constant)
-            for at, (low, high) in problem.windows.items()
-        ])
-        path, objective = found or (None, -math.inf)
+        path, objective = best_path(problem.layers, problem.limits()) or (None, -math.inf)
     except TooManyPaths:
         path, objective = solve(problem, [])
     excluded: list[list[int]] = []
     while True:
         if path is None:
             raise InfeasibleError(explain(problem))
-        choices = tuple(layer[i].choice for layer, i in zip(problem.layers, path))
+        choices = problem.choices(path)
         if problem.is_within(choices):
             break
         excluded.append(path)  # within the solver's tolerance, but not within the window
@@ -200,7 +207,7 @@ def make_problem(
         num_classes: int,
         in_chans: int,
         others: Others = (),
-) -> _Problem:
+) -> Problem:
     """What the solver gets; arguments as in `decode`."""
     given = log_probs.log_probs() if hasattr(log_probs, 'log_probs') else log_probs
     if not isinstance(given, Sequence):
@@ -222,7 +229,7 @@ def make_problem(
     for i, e in enumerate(layers[-1]):
         after = in_channels.index(e.out_chs)
         layers[-1][i] = e._replace(spent=tuple(x + tail[after] for x, tail in zip(e.spent, tails)))
-    return _Problem(space, layers, costs, {}).within(asked)
+    return Problem(space, layers, costs, {}).within(asked)
 
 
 def _edges(

@@ -1,4 +1,4 @@
-"""The best path through the graph of a decode within windows of its costs: exact, by bounds and enumeration.
+"""The best paths through the graph of a decode within windows of its costs: exact, by bounds and enumeration.
 
 A price per unit of each cost turns the windows into a plain best path, whose value bounds all paths within the windows
 (Lagrangian relaxation). The prices with the lowest bound are found by cutting planes. The best path within the windows
@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-__all__ = ['TooManyPaths', 'best_path', 'near_path']
+__all__ = ['TooManyPaths', 'best_path', 'best_paths', 'near_path']
 
 MAX_PARTS = 4_000_000  # of paths, in all layers; about 60 bytes each
 ROUNDS = 100  # of the cutting planes
@@ -77,31 +77,42 @@ def best_path(
     Raises:
         TooManyPaths: it cannot be found in this way.
     """
+    return next(iter(best_paths(layers, windows, 1)), None)
+
+
+def best_paths(
+        layers: Sequence[Sequence[Edge]], windows: Sequence[tuple[int, float, float]], count: int
+) -> list[tuple[list[int], float]]:
+    """The `count` paths with the largest sums, best first, as `best_path` returns one; fewer if there are.
+
+    Raises:
+        TooManyPaths: as `best_path`.
+    """
     graph = _graph(layers, [at for at, *_ in windows])
     if graph is None:
-        return None
+        return []
     costs = range(len(windows))
     least = [_after(graph, lambda layer, r=r: -layer.spent[:, r]) for r in costs]  # type: ignore[misc]
     most = [_after(graph, lambda layer, r=r: layer.spent[:, r]) for r in costs]  # type: ignore[misc]
     low = np.array([max(low, -least[r][0][0]) for r, (_, low, _) in enumerate(windows)])
     high = np.array([min(high, most[r][0][0]) for r, (*_, high) in enumerate(windows)])
     if (low > high).any() or not math.isfinite(most[0][0][0] if windows else 0.0):
-        return None
+        return []
     limit = 1000 * max(1.0, *(float(np.ptp(layer.score)) for layer in graph)) / _units(low, high)
     bounds = sorted((bound for bound, _ in _bounds(graph, low, high, limit)), key=lambda bound: bound.value)[:PRICES]
     best = bounds[0]
+    low_score = -float(_after(graph, lambda layer: -layer.score)[0][0])  # of all paths
     worst = -float(_after(graph, lambda layer: -(layer.score - layer.spent @ best.prices))[0][0]) + best.allowance
-    if best.value < -float(_after(graph, lambda layer: -layer.score)[0][0]) - 1:
-        return None  # the bound is below the score of every path
+    worst = min(worst, low_score)  # then no bound leaves out a path
+    if best.value < low_score - 1:
+        return []  # the bound is below the score of every path
     gap = FIRST_GAP
     while True:
-        found = _enumerate(graph, bounds, best.value - gap - TOLERANCE, low, high, least, most)
-        if found is not None and found[1] >= best.value - gap - TOLERANCE:
-            path, score = found
-            return [int(layer.place[i]) for layer, i in zip(graph, path)], score
-        if found is None and best.value - gap < worst - TOLERANCE:
-            return None
-        gap = 2 * gap if found is None else best.value - found[1] + TOLERANCE
+        level = best.value - gap - TOLERANCE
+        found = _enumerate(graph, bounds, level, low, high, least, most, count)
+        if (len(found) == count and found[-1][1] >= level) or level < worst - TOLERANCE:
+            return [([int(layer.place[i]) for layer, i in zip(graph, path)], score) for path, score in found]
+        gap = best.value - found[-1][1] + TOLERANCE if len(found) == count else 2 * gap
 
 
 def near_path(
@@ -235,9 +246,9 @@ def _sums(graph: Sequence[_Layer], path: Sequence[int]) -> tuple[float, np.ndarr
 
 def _enumerate(
         graph: Sequence[_Layer], bounds: Sequence[_Bound], least_value: float, low: np.ndarray, high: np.ndarray,
-        least: Sequence[list[np.ndarray]], most: Sequence[list[np.ndarray]],
-) -> tuple[list[int], float] | None:
-    """The best path within the windows among all whose value at every bound's prices is at least `least_value`."""
+        least: Sequence[list[np.ndarray]], most: Sequence[list[np.ndarray]], count: int,
+) -> list[tuple[list[int], float]]:
+    """The best paths within the windows among all whose value at every bound's prices is at least `least_value`."""
     state, score, spent = np.zeros(1, dtype=int), np.zeros(1), np.zeros((1, len(low)))
     steps: list[tuple[np.ndarray, np.ndarray]] = []
     parts = 0
@@ -254,13 +265,15 @@ def _enumerate(
         steps.append((before[keep], edge[keep]))
         state, score, spent = after[keep], score[keep], spent[keep]
         if not len(state):
-            return None
-    at_best = last = int(np.argmax(score))
-    path = []
-    for before, edge in reversed(steps):
-        path.append(int(edge[last]))
-        last = int(before[last])
-    return path[::-1], float(score[at_best])
+            return []
+    found = []
+    for at_end in np.argsort(-score, kind='stable')[:count]:
+        last, path = int(at_end), []
+        for before, edge in reversed(steps):
+            path.append(int(edge[last]))
+            last = int(before[last])
+        found.append((path[::-1], float(score[at_end])))
+    return found
 
 
 def _close(

@@ -1,20 +1,22 @@
 """The most probable architectures in order: of independent choices, and the different networks within windows. Exact.
 
-An architecture within windows is a path through the graph of `decode`. The solver finds the most probable path; a
-constraint excludes it; then it finds the next one. The networks of a path, which all have its cost, are enumerated.
+An architecture within windows is a path through the graph of `decode`. `paths` finds the most probable paths. If too
+many are close to its bound, HiGHS finds the most probable one, a constraint excludes it, and it finds the next one. The
+networks of a path, which all have its cost, are enumerated.
 """
 import heapq
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ..arch import Arch
 from ..arch.cost import Cost
 from .budgets import Budget
-from .decode import InfeasibleError, Others, explain, make_problem, solve
+from .decode import InfeasibleError, Others, Problem, explain, make_problem, solve
 from .mbconv import MBConvSpace
 from .named import get_space
+from .paths import TooManyPaths, best_paths
 from .space import Choices, HasLogProbs, LogProbs
 
 __all__ = ['Ranked', 'decode_ranked', 'ranked_products']
@@ -72,26 +74,50 @@ def decode_ranked(
         raise ValueError(f'count {count}: expected at least 1')
     space = get_space(space) if isinstance(space, str) else space
     problem = make_problem(space, log_probs, macs, params, num_classes, in_chans, others)
+    try:
+        best = _by_enumeration(problem, count)
+    except TooManyPaths:
+        best = _by_exclusion(problem, count)
+    if not best:
+        raise InfeasibleError(explain(problem))
+    return [Ranked(space.to_arch(choices), choices, score, problem.counts(choices)) for score, choices in best]
+
+
+def _by_enumeration(problem: Problem, count: int) -> list[tuple[float, Choices]]:
+    """The `count` most probable networks; TooManyPaths if they cannot be found in this way."""
+    asked = count
+    while True:
+        paths = [path for path, _ in best_paths(problem.layers, problem.limits(), asked)]
+        good = [path for path in paths if problem.is_within(problem.choices(path))]
+        if len(good) >= count or len(paths) < asked:
+            return _first(itertools.chain.from_iterable(_networks(problem, path, count) for path in good), count)
+        asked *= 2  # some are within the windows up to rounding only
+
+
+def _by_exclusion(problem: Problem, count: int) -> list[tuple[float, Choices]]:
+    """The same, by a solver."""
     excluded: list[list[int]] = []
     best: list[tuple[float, Choices]] = []
     while True:
         path, _ = solve(problem, excluded)
         if path is None:
-            break
+            return best
         excluded.append(path)
-        variants = [layer[i].variants for layer, i in zip(problem.layers, path)]
-        if len(best) == count and best[-1][0] >= math.fsum(v[0][0] for v in variants):
-            break  # this path and all after it have no network that is more probable
-        if not problem.is_within(tuple(v[0][1] for v in variants)):
-            continue  # within the solver's tolerance, but not within the window
-        networks = ranked_products([[score for score, _ in v] for v in variants])
-        best += [
-            (score, tuple(v[i][1] for v, i in zip(variants, at))) for score, at in itertools.islice(networks, count)
-        ]
-        best = sorted(best, key=lambda network: -network[0])[:count]
-    if not best:
-        raise InfeasibleError(explain(problem))
-    return [Ranked(space.to_arch(choices), choices, score, problem.counts(choices)) for score, choices in best]
+        if len(best) == count and best[-1][0] >= math.fsum(layer[i].score for layer, i in zip(problem.layers, path)):
+            return best  # this path and all after it have no network that is more probable
+        if problem.is_within(problem.choices(path)):  # else only within the solver's tolerance
+            best = _first([*best, *_networks(problem, path, count)], count)
+
+
+def _networks(problem: Problem, path: Sequence[int], count: int) -> Iterator[tuple[float, Choices]]:
+    """The most probable networks of a path."""
+    variants = [layer[i].variants for layer, i in zip(problem.layers, path)]
+    for score, at in itertools.islice(ranked_products([[s for s, _ in v] for v in variants]), count):
+        yield score, tuple(v[i][1] for v, i in zip(variants, at))
+
+
+def _first(networks: Iterable[tuple[float, Choices]], count: int) -> list[tuple[float, Choices]]:
+    return sorted(networks, key=lambda network: -network[0])[:count]
 
 
 def ranked_products(scores: Sequence[Sequence[float]]) -> Iterator[tuple[float, tuple[int, ...]]]:

@@ -91,13 +91,14 @@ def test_a_table_worth_nothing_is_not_written(tmp_path) -> None:
 def test_a_check_sees_a_good_table_and_a_bad_one() -> None:
     space = tiny_space()
     machine = MadeUpMachine(space, swing=0)
-    good, slower, spread = check_table(made_up(space, 0, machine), 24, machine=machine)
-    assert good.mean_error < 0.02 and good.tau > 0.95 and slower == pytest.approx(1, abs=0.02) and spread < 0.03
-    bad, _, _ = check_table(made_up(space, 4, machine), 24, machine=machine)
-    assert bad.mean_error > 0.05
+    good = check_table(made_up(space, 0, machine), 24, machine=machine)
+    assert good.worth.mean_error < 0.02 and good.worth.tau > 0.95
+    assert good.slower == pytest.approx(1, abs=0.02) and good.spread < 0.03
+    assert good.measured == pytest.approx(good.predicted, rel=0.1) and len(good.measured) == 24
+    assert check_table(made_up(space, 4, machine), 24, machine=machine).worth.mean_error > 0.05
     machine.swing, machine.runs = 1.0, 200
-    now, slower, _ = check_table(made_up(space, 0, machine), 8, machine=machine)  # the table knows how fast it was
-    assert slower > 1.5 and now.mean_error < 0.02
+    now = check_table(made_up(space, 0, machine), 8, machine=machine)  # the table knows how fast it was
+    assert now.slower > 1.5 and now.worth.mean_error < 0.02
 
 
 def made_up(space, seed, machine):
@@ -114,6 +115,7 @@ def test_a_single_network_is_compared_with_the_reference() -> None:
     machine.runs = 200  # a slow mood
     table, arch = made_up(space, 0, machine), space.sample_arch(random.Random(7))
     found = measure_network(table, arch, machine)
+    assert machine.opened == 2 + 7  # in company, as for the table
     assert found.milliseconds == pytest.approx(table.predict(arch), rel=0.02) and found.now > found.milliseconds * 1.1
 
 

@@ -1,14 +1,17 @@
 """The most probable networks within windows, against brute force: every combination of choices, sorted."""
 import itertools
 import math
+import random
 
 import numpy as np
 import pytest
 
 from fpnas_timm.arch import Conv
-from fpnas_timm.spaces import MBConvSpace, Row
+from fpnas_timm.arch.cost import cost
+from fpnas_timm.spaces import MBConvSpace, Row, get_space, paths
 from fpnas_timm.spaces.decode import InfeasibleError, decode
 from fpnas_timm.spaces.ranked import decode_ranked, ranked_products
+from tests.device.tables import made_up_table
 
 from .test_decode import everything, random_log_probs, small_space
 
@@ -58,6 +61,40 @@ def test_fewer_than_asked_for_and_none() -> None:
         decode_ranked(space, log_probs, 3, macs=(1, 2))
     with pytest.raises(ValueError, match='count 0: expected at least 1'):
         decode_ranked(space, log_probs, 0)
+
+
+def test_by_enumeration_as_by_the_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with a time that is no whole number, and where there are fewer than asked for."""
+    space = small_space()
+    table = made_up_table(space)
+    log_probs = random_log_probs(space, np.random.default_rng(3), False)
+    low, high = table.cost().range()
+    cases = [(5, (low, low + share * (high - low))) for share in (0.02, 0.3)] + [(50, (0, low * 1.0001))]
+    first = [decode_ranked(space, log_probs, count, others=[(table.cost(), window)]) for count, window in cases]
+    monkeypatch.setattr(paths, 'MAX_PARTS', 0)  # so that the solver is used
+    for found, (count, window) in zip(first, cases):
+        second = decode_ranked(space, log_probs, count, others=[(table.cost(), window)])
+        assert [str(f.arch) for f in found] == [str(f.arch) for f in second]
+        assert all(window[0] <= table.cost()(f.choices) <= window[1] for f in found)
+    assert len(first[0]) < len(first[1]) == 5 and len(first[2]) < 50
+
+
+def test_in_a_space_of_the_paper() -> None:
+    """Finalists in seconds, all different, and none of their neighbours is more probable than the last."""
+    space, rng = get_space('fpnas_s1pp'), random.Random(0)
+    log_probs = random_log_probs(space, np.random.default_rng(0), joint=False)
+    window = (58e6, 60e6)
+    found = decode_ranked(space, log_probs, 8, macs=window)
+    assert len({str(f.arch) for f in found}) == 8
+    strings, last = {str(f.arch) for f in found}, found[-1].log_prob
+    for f in found:
+        for _ in range(40):
+            near = tuple(tuple(k if rng.random() < 0.95 else rng.randrange(len(c)) for k, c in zip(chosen, g.values()))
+                         for chosen, g in zip(f.choices, space.groups))
+            arch = space.to_arch(near)
+            if window[0] <= cost(arch).macs <= window[1] and str(arch) not in strings:
+                score = sum(log_probs[i][v][k] for i, c in enumerate(near) for v, k in zip(space.groups[i], c))
+                assert score <= last + 1e-9
 
 
 def test_equally_probable_ones_are_all_different() -> None:
