@@ -7,28 +7,41 @@ from typing import Any
 
 import nbformat
 import pytest
+import timm
 from jupyter_client import KernelManager
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / 'notebooks').glob('*.ipynb'))
-MINUTES = 10
+MINUTES = 30  # for a cell or a wait; on an idle machine, a whole notebook takes one to three
 
-pytestmark = pytest.mark.timeout(60 * (MINUTES + 5))
+pytestmark = pytest.mark.timeout(120 * MINUTES)
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
 def test_it_runs(path: Path, tmp_path: Path) -> None:
     """With as many outputs in each cell as are committed, and in one place while something runs."""
     committed, notebook = (nbformat.read(path, as_version=4) for _ in range(2))
-    started = time.monotonic()
     NotebookClient(notebook, timeout=60 * MINUTES, resources={'metadata': {'path': str(tmp_path)}}).execute()
-    assert time.monotonic() - started < 60 * MINUTES
     for found, wanted in zip(notebook.cells, committed.cells, strict=True):
         if found.cell_type == 'code':
             kinds = [[o.output_type for o in cell.outputs if o.get('name') != 'stderr'] for cell in (found, wanted)]
             assert set(kinds[0]) == set(kinds[1]), found.source
             assert not [o for o in found.outputs if o.output_type == 'error']
+
+
+def test_quickstart_with_a_connection(tmp_path: Path) -> None:
+    """As for a reader who can download: a folder with that network's shape, and random weights, is in its place."""
+    name = 'mobilenetv2_050.lamb_in1k'
+    timm.models.save_for_hf(timm.create_model(name), str(tmp_path / 'source'), safe_serialization=True)
+    notebook = nbformat.read(ROOT / 'notebooks' / 'quickstart.ipynb', as_version=4)
+    text = nbformat.writes(notebook)
+    assert text.count(f"'{name}'") == 1 and text.count('if is_online():') == 1
+    text = text.replace(f"'{name}'", "'source'").replace('if is_online():', 'if True:').replace('epochs=4', 'epochs=2')
+    notebook = nbformat.reads(text, as_version=4)
+    NotebookClient(notebook, timeout=60 * MINUTES, resources={'metadata': {'path': str(tmp_path)}}).execute()
+    printed = ''.join(o.get('text', '') for c in notebook.cells for o in c.get('outputs', []))
+    assert 'pretrained weights: source' in printed and 'from the source' in printed
 
 
 SEARCH = """

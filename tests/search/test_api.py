@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, IterableDataset, Subset
 
 from fpnas_timm.arch import Arch, Conv
 from fpnas_timm.errors import UsageError
+from fpnas_timm.search import decode_family
 from fpnas_timm.search.dataset import check_images
 from fpnas_timm.search.loop import Search
 from fpnas_timm.search.run import SearchResult, search
@@ -213,3 +214,17 @@ def test_a_dataset_and_a_folder_exclude_each_other(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match='either a dataset or data_dir'):
         search(SPACE, Colours(), data_dir=tmp_path, output=tmp_path / 'out', **SETTINGS)
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_family_of_a_search_on_a_dataset(found: SearchResult, tmp_path: Path) -> None:
+    given = dict(tolerance=0.3, finalists=2, output=tmp_path / 'family')
+    with pytest.raises(UsageError, match='given a dataset in Python'):
+        decode_family(found.folder, [20e3, 30e3], **given)
+    with pytest.raises(UsageError, match='the images changed'):
+        decode_family(found.folder, [20e3, 30e3], dataset=Subset(Colours(), range(12)), **given)
+    assert not (tmp_path / 'family').exists()
+    family = decode_family(found.folder, [20e3, 30e3], dataset=Colours(), **given)
+    for member, target in zip(family.members, (20e3, 30e3), strict=True):
+        assert 0.7 * target <= member.macs <= target and member.images == found.supernet_top1_images
+        model = timm.create_model(f'local-dir:{family.folder / member.name}', pretrained=True)
+        assert model.pretrained_cfg['label_names'] == list(Colours.classes)
