@@ -36,7 +36,8 @@ def search_answer(folder: str, epoch: int | None = None) -> dict[str, Any]:
         card('epoch', f'{at + 1} of {run.epochs}', str(row.get('phase', run.strategy))),
         *(card(name, _number(row[key]), unit) for name, key, unit in (
             ('entropy', 'entropy', 'nats'), ('K', 'k', 'architectures per step'),
-            ('expected', 'cost', 'multiply-adds'), ('most probable', 'most_probable_cost', 'multiply-adds'),
+            ('mean of the samples' if 'marginals' in row else 'mean of the round', 'cost', 'multiply-adds'),
+            ('most probable', 'most_probable_cost', 'multiply-adds'),
             ('best so far', 'best_cost', 'multiply-adds'), ('training loss', 'train_loss', 'nats per image'),
         ) if finite(row.get(key))),
     ]

@@ -191,6 +191,7 @@ async function openSpace(space, keep = false) {
     $('classes-count').value = answer.classes;
     return openSpace(space, keep);
   }
+  $('decode-says').textContent = '';
   state.space = space;
   state.stops = answer.stops;
   $('space-says').className = 'faint';
@@ -241,7 +242,9 @@ $('classes-count').addEventListener('change', async () => {
 });
 $('space').addEventListener('change', async () => {
   $('space-file').value = '';
-  state.channels = $('space').selectedOptions[0].dataset.own ? state.search.channels : 3;
+  const own = Boolean($('space').selectedOptions[0].dataset.own);  // that of the search
+  state.channels = own ? state.search.channels : 3;
+  $('use-search').checked = own && state.search.learned;
   if (await openSpace($('space').value)) decode();
 });
 $('space-file').addEventListener('change', async () => {
@@ -291,6 +294,7 @@ async function openSearch(folder, epoch = null) {
   $('epoch-says').textContent = `${answer.epoch + 1} of ${answer.epochs} (${answer.progress})`;
   $('search-html').innerHTML = answer.html;
   $('use-epoch').disabled = !answer.arch;
+  $('use-epoch').textContent = `show the ${answer.learned ? 'most probable' : 'best'} network of then as A`;
   $('use-result').hidden = !answer.result;
   if (!first) return;
   $('classes-count').value = answer.classes;
@@ -301,7 +305,7 @@ async function openSearch(folder, epoch = null) {
     own.dataset.own = '1';
     $('space').append(own);
     $('space').value = answer.space;
-    if (answer.learned) $('use-search').checked = true;
+    $('use-search').checked = answer.learned;
     show();
   }
 }
@@ -329,6 +333,9 @@ $('open-model').addEventListener('submit', async event => {
   $('drop-zone').hidden = Boolean(answer.error);
   $('model-says').textContent = answer.error ? '' : `${answer.folder}: ${answer.model}, ${answer.classes ?? '?'} classes`;
   state.model = answer.folder ?? '';
+  $('classes').replaceChildren();  // those of another model
+  $('preview').hidden = true;
+  $('image').value = '';
 });
 
 async function classify(file) {

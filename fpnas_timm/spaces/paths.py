@@ -184,7 +184,7 @@ def _after(graph: Sequence[_Layer], value: Callable[[_Layer], np.ndarray]) -> li
 def _units(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """The size of each window's ends: prices are handled per unit, so that all are of one size."""
     finite = np.where(np.isfinite([low, high]), np.abs([low, high]), 0)
-    return np.maximum(finite.max(0), 1e-300)
+    return np.where(finite.max(0) > 0, finite.max(0), 1.0)
 
 
 def _bounds(

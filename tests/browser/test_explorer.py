@@ -233,6 +233,10 @@ def test_a_model_and_images(visit: Visit, trained: Path, picture: Path, tmp_path
         document.getElementById('drop-zone').dispatchEvent(new DragEvent('drop', {dataTransfer: data, bubbles: true}));
     }''')
     expect(page.locator('#model-error')).to_contain_text('not an image')
+    page.set_input_files('#image', picture)
+    expect(page.locator('.class')).to_have_count(3)
+    page.click('#open-model button')
+    expect(page.locator('.class')).to_have_count(0)  # they would be taken for those of the next model
 
 
 def test_without_the_key(visit: Visit, address: str) -> None:

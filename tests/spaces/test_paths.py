@@ -1,6 +1,7 @@
 """The two ways to solve a decode find the same; what is said where nothing is found."""
 import math
 import random
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -66,6 +67,22 @@ def test_near_where_nothing_is_within(windows: dict, monkeypatch: pytest.MonkeyP
     proved, near = said
     assert 'the nearest has' in proved
     assert near == proved or 'one of the nearest has' in near
+
+
+def test_costs_of_both_signs_that_must_add_up_to_nothing() -> None:
+    class Edge(NamedTuple):
+        in_chs: int
+        out_chs: int
+        score: float
+        spent: tuple[float, ...]
+
+    layers = [[Edge(1, c, s, (v,)) for c, s, v in ((1, 0.0, 2.0), (2, -1.0, -3.0))],
+              [Edge(c, 1, s, (v,)) for c, s, v in ((1, -0.5, 1.0), (1, -2.0, -2.0), (2, 0.0, 3.0), (2, -0.1, 0.0))]]
+    assert paths.best_path(layers, [(0, 0.0, 0.0)]) == ([1, 2], -1.0)
+    assert paths.best_path(layers, [(0, -1.0, 0.0)]) == ([1, 2], -1.0)
+    assert paths.best_path(layers, []) == ([0, 0], -0.5)
+    assert paths.best_path(layers, [(0, 3.5, 4.0)]) is None
+    assert paths.near_path(layers, [(0, 3.5, 4.0, 1.0)]) == ([0, 0], True)
 
 
 def test_no_path_at_all() -> None:
