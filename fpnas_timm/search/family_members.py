@@ -90,7 +90,7 @@ def label(target: float, unit: str = 'multiply-adds') -> str:
     ('1.5M', '300K', '12345', '2.5ms')
     """
     if unit == 'ms':
-        return f'{target:g}ms'
+        return f'{target:.15g}ms'
     for factor, suffix in ((1e9, 'G'), (1e6, 'M'), (1e3, 'K')):
         if target >= factor and float(f'{target / factor:.4g}') * factor == target:
             return f'{target / factor:.4g}{suffix}'
