@@ -1,11 +1,18 @@
 """Each control of the explorer in a real browser; the fixture `visit` checks that no page says an error."""
+import contextlib
 import json
+import os
 import re
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Error, Page, expect
 
 from fpnas_timm.arch import Arch
 from fpnas_timm.arch.cost import cost
@@ -13,7 +20,7 @@ from fpnas_timm.zoo.strings import ARCHS
 
 from ..device.tables import made_up_table
 from ..draw.searches import space as tiny_space
-from .conftest import WIDTHS
+from .conftest import ROOT, WIDTHS
 
 Visit = Callable[..., Page]
 DECODE = 60_000  # milliseconds; on a machine that does much else
@@ -261,3 +268,32 @@ def test_a_latency_table(visit: Visit, tmp_path: Path) -> None:
     expect(page.locator('#a-cards')).to_contain_text(f'{table.predict(string(page)):.3g} ms')
     page.select_option('#space', 'fpnas_l0')
     expect(page.locator('#latency-row')).to_be_hidden()
+
+
+def test_in_a_space_and_when_it_ends(browser: Any) -> None:
+    """As the Hub runs it: no folders; and what the page says when its server has gone."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, '-m', 'uvicorn', 'app:app', '--port', str(port), '--log-level', 'warning']
+    server = subprocess.Popen(command, cwd=ROOT / 'space', env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    try:
+        page = browser.new_page()
+        said: list[str] = []
+        page.on('console', lambda message: said.append(message.text))
+        for _ in range(100):
+            with contextlib.suppress(Error):
+                page.goto(f'http://127.0.0.1:{port}/?arch=fpnas_s1pp')
+                break
+            time.sleep(0.2)
+        expect(page.locator('#a-cards')).to_contain_text('65,570,624')
+        expect(page.locator('#search')).to_be_hidden()
+        expect(page.locator('#classify')).to_be_hidden()
+        expect(page.locator('#foot')).to_contain_text('on your own machine')
+        assert said == []
+    finally:
+        server.terminate()
+        server.wait(20)
+    page.fill('#a', 'fpnas_l0')
+    expect(page.locator('#a-error')).to_contain_text('has fpnas app been ended?')
+    page.close()
