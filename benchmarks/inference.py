@@ -4,17 +4,29 @@ One thread, everything in one process; ours and the peer take turns, the table s
 peer's, in multiply-adds per second: above 1, ours does more of its work in the same time. On a GPU a figure is the time
 between two synchronisations, divided by the number of calls between them.
 
+With `--runtimes`, on the CPU: PyTorch eager, fused and compiled, ONNX Runtime and OpenVINO in float32 and int8, of both
+models of a pair; all of them take turns. The clock is the processor time of the process, so that what other programs
+take does not count; all runtimes have one thread. Writes JSON; `--table` shows it as Markdown.
+
     python benchmarks/inference.py                      # the table of docs/performance.md
+    python benchmarks/inference.py --runtimes -o benchmarks/results/inference.json
+    python benchmarks/inference.py --table benchmarks/results/inference.json
     python benchmarks/inference.py --device cuda --dtype float16 --batches 1 256
     python benchmarks/inference.py --profile fpnas_l0   # where the time goes at batch 1
 """
 
 import argparse
+import contextlib
+import datetime
 import functools
+import json
 import logging
+import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -37,7 +49,8 @@ FORMATS = {'contiguous': torch.contiguous_format, 'channels_last': torch.channel
 
 
 def interleaved(
-        functions: Sequence[Callable[[], object]], rounds: int, device: str = 'cpu', calls: int = CALLS
+        functions: Sequence[Callable[[], object]], rounds: int, device: str = 'cpu', calls: int = CALLS,
+        clock: Callable[[], float] = time.perf_counter,
 ) -> list[float]:
     """Median seconds of each function; they take turns, so that the machine's moods hit all of them.
 
@@ -53,12 +66,12 @@ def interleaved(
         for times, f in zip(seconds, functions):
             if on_gpu:
                 torch.cuda.synchronize()
-            start = time.perf_counter()
+            start = clock()
             for _ in range(calls):
                 f()
             if on_gpu:
                 torch.cuda.synchronize()
-            times.append((time.perf_counter() - start) / calls)
+            times.append((clock() - start) / calls)
     return [statistics.median(times) for times in seconds]
 
 
@@ -140,6 +153,85 @@ def table(args: argparse.Namespace) -> None:
         )
 
 
+def in_runtimes(
+        name: str, batches: Sequence[int], rounds: int, folder: Path, runtimes: Sequence[str],
+        quiet: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
+) -> list[dict[str, Any]]:
+    """The rows of a model and its peer: milliseconds of both in each runtime, and the ratio per multiply-add.
+
+    Args:
+        name: the model.
+        batches: batch sizes.
+        rounds: at batch 1; a fifth of it at others.
+        folder: for the exported files, which are made if they are not there.
+        runtimes: names of `runtimes.RUNTIMES`.
+        quiet: entered while times are taken, after everything has been prepared.
+    """
+    from runtimes import make_files, open_call
+
+    peer = PEERS[name]
+    for model in (name, peer):
+        make_files(model, runtimes, folder)
+    calls = {}
+    for batch in batches:
+        torch._dynamo.reset()
+        for model in (name, peer):
+            expected = None
+            for runtime in runtimes:
+                call, output = open_call(model, runtime, batch, folder)
+                expected = output if expected is None else expected
+                if 'int8' not in runtime:
+                    torch.testing.assert_close(output, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
+                calls[batch, runtime, model] = call
+    rows = []
+    with quiet():
+        load = os.getloadavg()[0]
+        for batch in batches:
+            keys = [key for key in calls if key[0] == batch]
+            times = interleaved(
+                [calls[key] for key in keys], rounds if batch == 1 else max(rounds // 5, 5), clock=time.process_time
+            )
+            seconds = {key[1:]: t for key, t in zip(keys, times)}
+            work = macs(name) / macs(peer)
+            rows += [
+                {
+                    'model': name, 'peer': peer, 'batch': batch, 'runtime': runtime, 'load': round(load, 2),
+                    'ms': round(1e3 * seconds[runtime, name], 3), 'peer ms': round(1e3 * seconds[runtime, peer], 3),
+                    'ratio': round(work * seconds[runtime, peer] / seconds[runtime, name], 3),
+                }
+                for runtime in runtimes
+            ]
+    return rows
+
+
+def facts(rounds: int) -> dict[str, Any]:
+    """What the JSON file says of a run with `--runtimes`, beside its rows."""
+    from runtimes import versions
+
+    from fpnas_timm.device.runtimes import machine_name
+
+    return {
+        'date': str(datetime.date.today()), 'machine': machine_name(), 'threads': 1, 'rounds': rounds,
+        'clock': 'processor time of the process, medians', 'versions': versions(),
+    }
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """The rows of `in_runtimes` as a table: the ratio and, in brackets, our milliseconds."""
+    rows = found['rows']
+    runtimes = list(dict.fromkeys(row['runtime'] for row in rows))
+    shown = ', '.join(f'{k} {v}' for k, v in found['versions'].items())
+    lines = [f"{found['machine']}, {shown}, {found['date']}", '']
+    lines += [f'| model | peer | batch | {" | ".join(runtimes)} |', '|---|---|---|' + '---|' * len(runtimes)]
+    for key in dict.fromkeys((row['model'], row['peer'], row['batch']) for row in rows):
+        cells = {
+            row['runtime']: f"{row['ratio']:.2f} ({row['ms']:.1f})" for row in rows
+            if (row['model'], row['peer'], row['batch']) == key
+        }
+        lines.append(f'| {" | ".join(map(str, key))} | {" | ".join(cells.get(r, "") for r in runtimes)} |')
+    return '\n'.join(lines)
+
+
 def profile(name: str) -> None:
     """Milliseconds of self time by operator at batch 1, channels_last, and the share that is Python and dispatch."""
     from torch.profiler import profile as torch_profile
@@ -166,13 +258,31 @@ def main() -> None:
     parser.add_argument('--dtype', default='float32', choices=('float32', 'float16', 'bfloat16'))
     parser.add_argument('--batches', type=int, nargs='+', default=[1, 16])
     parser.add_argument('--profile', metavar='MODEL', choices=list(PEERS))
+    parser.add_argument('--runtimes', nargs='*', metavar='NAME', help='compare runtimes on the CPU (default: all); '
+                        'needs the extras onnx and openvino')
+    parser.add_argument('--files', default='output/inference', help='folder for the exported files of --runtimes')
+    parser.add_argument('-o', '--output', help='JSON file of --runtimes')
+    parser.add_argument('--table', metavar='FILE', help='show such a file as Markdown')
     args = parser.parse_args()
+    if args.table:
+        print(markdown(json.loads(Path(args.table).read_text())))
+        return
     torch.set_num_threads(1)
     torch.manual_seed(0)
     logging.disable(logging.WARNING)
     as_the_commands(args.device)
     if args.profile:
         profile(args.profile)
+    elif args.runtimes is not None:
+        from runtimes import RUNTIMES
+
+        folder, runtimes = Path(args.files), args.runtimes or RUNTIMES
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = [r for name in args.models for r in in_runtimes(name, args.batches, args.rounds, folder, runtimes)]
+        found = {**facts(args.rounds), 'rows': rows}
+        print(markdown(found))
+        if args.output:
+            Path(args.output).write_text(json.dumps(found, indent=1) + '\n')
     else:
         table(args)
 

@@ -1,6 +1,7 @@
 """The network of an architecture, and the supernet, which shares weights among all architectures of a space.
 
 * `blocks`: `ConvNormAct`, `SplitAttention`, `MBConv`
+* `fused`: `FusedSplitAttention`, for inference
 * `network`: `FPNAS`, with timm's complete model API
 * `elastic`: the supernet's layers, which run at any width with slices of shared weights
 * `supernet`: `SuperNet`

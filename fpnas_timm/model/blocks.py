@@ -13,6 +13,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 from ..arch import Block
 from ..arch.choices import ACTS
 from ..arch.sizes import attention_channels, expanded_channels
+from .fused import FusedSplitAttention
 
 __all__ = [
     'ACT_LAYERS', 'ConvNormAct', 'MBConv', 'SplitAttention', 'Subsample', 'init_weights', 'pool_splits',
@@ -110,6 +111,11 @@ class SplitAttention(nn.Module):
     def forward(self, xs: list[torch.Tensor]) -> torch.Tensor:
         """`splits` feature maps (B, C, H, W) -> one feature map of the same shape."""
         return weigh_splits(xs, self.fc2(self.act(self.fc1(pool_splits(xs)))))
+
+    @torch.jit.ignore
+    def fuse(self) -> nn.Module:
+        """The same for inference, with fewer weights; called by `timm.utils.reparameterize_model`."""
+        return FusedSplitAttention(self)
 
 
 def pool_splits(xs: list[torch.Tensor]) -> torch.Tensor:

@@ -8,6 +8,8 @@ from timm.utils import reparameterize_model
 from torch import nn
 
 import fpnas_timm  # noqa: F401
+from fpnas_timm.model.blocks import SplitAttention
+from fpnas_timm.model.fused import FusedSplitAttention
 from tests.model.nets import LONG, SHORT, SMALL, close, images, make, no_grad  # noqa: F401
 
 
@@ -119,3 +121,29 @@ def test_reparameterize_model(arch):
     close(fused(x), model(x))
     for y, want in zip(fused.forward_intermediates(x)[1], model.forward_intermediates(x)[1]):
         close(y, want)
+
+
+@pytest.mark.parametrize('splits', [1, 2, 3, 4])
+def test_fused_attention(splits):
+    """The softmax over the splits from one logit less, to the precision of the numbers."""
+    attention = SplitAttention(12, splits, 'sw', dtype=torch.float64)
+    for p in attention.parameters():
+        nn.init.normal_(p)
+    xs = [torch.randn(3, 12, 5, 4, dtype=torch.float64) for _ in range(splits)]
+    fused = attention.fuse()
+    torch.testing.assert_close(fused(xs), attention(xs), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(torch.jit.script(fused)(xs), attention(xs), rtol=1e-9, atol=1e-9)
+    assert isinstance(fused, FusedSplitAttention)
+    assert fused.fc2.out_channels == max(splits - 1, 1) * 12
+    assert all(p.dtype == torch.float64 and p.device.type == 'cpu' for p in fused.parameters())
+
+
+@pytest.mark.parametrize('arch', [SMALL, LONG], ids=['small', 'long'])
+def test_fused_attention_is_in_the_fused_network(arch):
+    model = make(arch)
+    fused = reparameterize_model(model)
+    kinds = [type(m) for m in fused.modules()]
+    assert SplitAttention not in kinds
+    assert kinds.count(FusedSplitAttention) == sum(isinstance(m, SplitAttention) for m in model.modules())
+    double = reparameterize_model(make(arch).double())
+    close(double(images().double()), model.double()(images().double()), tol=1e-9)
