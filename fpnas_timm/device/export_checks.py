@@ -84,8 +84,8 @@ def _outputs(reference: Exported, program: Exported, inputs: torch.Tensor) -> tu
 def milliseconds(programs: Mapping[str, Exported], threads: int) -> dict[str, float]:
     """The median time of each program for one image; they take turns, so that the machine's moods hit all of them.
 
-    With one thread it is the processor time of this process, which is the time on a machine that does nothing else. With
-    the preprocessing in the graph, it is a part of the time.
+    With one thread it is the processor time of this process, which is the time on a machine that does nothing else. The
+    preprocessing is a part of it if it is in the graph.
     """
     clock = time.process_time if threads == 1 else time.perf_counter
     inputs = {label: inputs_for(program.metadata, 1) for label, program in programs.items()}
