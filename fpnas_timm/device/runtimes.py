@@ -84,18 +84,18 @@ def _as_onnx(network: Any, images: Any) -> bytes:
     from timm.utils import reparameterize_model
 
     file: Any = io.BytesIO()  # which this exporter takes as well
-    with torch.no_grad(), warnings.catch_warnings(), _quiet('torch.onnx'):
-        warnings.simplefilter('ignore')
-        torch.onnx.export(reparameterize_model(network, inplace=True), (images,), file, dynamo=False)
+    torch.onnx.export(reparameterize_model(network, inplace=True), (images,), file, dynamo=False)
     return file.getvalue()
 
 
 def _open_openvino(network: Any, images: Any, threads: int, device: str) -> Run:
     openvino: Any = importlib.import_module('openvino')
-    core = openvino.Core()
-    model = core.read_model(_as_onnx(network, images))
+    from timm.utils import reparameterize_model
+
+    folded = reparameterize_model(network, inplace=True)
+    model = openvino.convert_model(folded, example_input=images, input=[tuple(images.shape)])
     settings = {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': threads, 'NUM_STREAMS': 1}
-    request = core.compile_model(model, 'CPU', settings).create_infer_request()
+    request = openvino.Core().compile_model(model, 'CPU', settings).create_infer_request()
     given = [images.numpy()]
     return lambda: request.infer(given)
 
@@ -104,7 +104,7 @@ RUNTIMES = {
     'torch': Runtime((), '', _open_torch),
     'compile': Runtime((), '', _open_compiled),
     'onnxruntime': Runtime(('onnx', 'onnxruntime'), 'onnx', _open_onnxruntime),
-    'openvino': Runtime(('onnx', 'openvino'), 'openvino', _open_openvino, in_thread=False),
+    'openvino': Runtime(('openvino',), 'openvino', _open_openvino, in_thread=False),
 }
 
 
@@ -136,7 +136,9 @@ class Machine:
             'fpnas', arch=str(arch), num_classes=setting.num_classes, in_chans=setting.in_chans
         ).eval()
         images = torch.randn(setting.batch_size, setting.in_chans, *hw(arch.img_size))
-        return RUNTIMES[setting.runtime].open(network, images, setting.threads, setting.device)
+        with torch.no_grad(), warnings.catch_warnings(), _quiet('torch.onnx'):
+            warnings.simplefilter('ignore')  # about exporters to come
+            return RUNTIMES[setting.runtime].open(network, images, setting.threads, setting.device)
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
