@@ -63,7 +63,8 @@ def decode_family(
         finalists: number of most probable networks that are scored for each target; None: as many as in the search.
         output: folder to write to (default: `family` in `folder`).
         scores: score the networks and extract the best; else the most probable ones, without weights.
-        dataset, alpha_dataset: images of a search that was given a dataset in Python; see `search`.
+        dataset: images of a search that was given a dataset in Python; see `search`.
+        alpha_dataset: as `dataset`.
         data_dir: where the images are now, if not where the search found them.
         workers: number of DataLoader workers; None: as in the search.
 
