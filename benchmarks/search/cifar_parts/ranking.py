@@ -71,7 +71,8 @@ def rank(
         data['train'], data['held'], updates, updates, seed, weight_ema=EMA, **options
     )
     archs = [Arch.parse(a) for a in random_archs()]
-    calibrating = data['train'].pick(torch.arange(min(calibration, len(data['train'].labels))))
+    mixed = torch.randperm(len(data['train'].labels), generator=torch.Generator().manual_seed(0))[:calibration]
+    calibrating = data['train'].pick(mixed.to(data['train'].labels.device))  # in order they would all be of one class
     marks = {round(updates * part / PARTS): part for part in range(1, PARTS + 1)}
     started, scoring, losses, rng = time.time(), 0.0, list[float](), random.Random(seed)
     evaluator.start_epoch(0, 0)

@@ -30,10 +30,13 @@ COMMON: dict[str, Any] = {
     'warmup_epochs': 3, 'joint_epoch': 7, 'lam': 0.25, 'weight_samples': 2, 'cost_form': 'multiplier',
 }
 WEIGHTS: dict[str, Any] = {'lr': 2e-3, 'weight_ema': 0.998}
+# the supernet that ranks best (`ranking.py`): one architecture a step, near the target, a higher learning rate
+NEAR: dict[str, Any] = {'lr': 6e-3, 'weight_draws': 'budget', 'weight_window': (3_000_000, 5_000_000)}
 LONG = 2.5  # times STEPS
 # name: settings that differ from COMMON; options of the supernet that differ from WEIGHTS
 SEARCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     'default': ({'long': True}, {}),
+    'near-target': ({'weight_samples': 1, 'long': True}, NEAR),
     'evolution': ({'strategy': 'evolution', 'long': True}, {}),
     'sandwich-distilled': ({'weight_samples': 1}, {'weight_archs': 'sandwich', 'distill': 0.5}),
     'short': ({}, {}),  # what the following are to be compared with
