@@ -55,7 +55,10 @@ class Finalist:
         top1_se: the standard error of `top1` over the images, in percentage points.
         log_likelihood: mean log-probability of the true class, nats per image, weighted as in the search.
         log_likelihood_se: its standard error.
-        score: what finalists are compared by: `top1`, with the images weighted as in the search.
+        score: what finalists are compared by: `top1`, with the images weighted as in the search. But a search from
+            fitted weights compares untrained ones by `agreement`, which tells more of what they reach after
+            fine-tuning.
+        agreement: see `Score`.
         images: number of images.
         rounds: rounds of training that it took part in; 0 if it has the supernet's weights.
         inherited_top1: its accuracy (%) with the supernet's weights.
@@ -75,10 +78,13 @@ class Finalist:
     rounds: int
     inherited_top1: float
     latency: float | None = None
+    agreement: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As in `result.json`."""
         figures = {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(self).items() if k != 'arch'}
+        if self.agreement is None:
+            del figures['agreement']
         if self.latency is None:
             del figures['latency']
         return {'arch': str(self.arch), **figures}
@@ -168,12 +174,13 @@ class Finals:
         """Warn if even the best finalist predicts the classes no better than equal probabilities would."""
         best = self.scores[self.ranked()[0]][-1]
         uniform = -math.log(self.evaluator.scored.num_classes)
+        chance = ', and its choice may be by chance' if best.agreement is None else ''
         if best.log_likelihood < uniform:
             log_on_primary(
                 _logger,
                 f'the result predicts the classes of the {best.images:,} images worse than equal probabilities would '
                 f'(log-likelihood {best.log_likelihood:.2f}, those {uniform:.2f}): its weights are of little use until '
-                'it is trained, and its choice may be by chance: try larger images, more images or more epochs',
+                f'it is trained{chance}: try larger images, more images or more epochs',
                 logging.WARNING,
             )
 
@@ -203,6 +210,8 @@ class Finals:
 
     def _merit(self, index: int) -> tuple[float, float, float]:
         last = self.scores[index][-1]
+        if last.agreement is not None and len(self.scores[index]) == 1:
+            return last.agreement, last.score, self.candidates[index].log_prob or 0.0
         return last.score, last.log_likelihood, self.candidates[index].log_prob or 0.0
 
     def _waiting(self) -> list[int]:

@@ -132,12 +132,15 @@ class FittedEvaluator(ImageEvaluator):
         return self.net.extract(arch, [self.images()])
 
     @torch.no_grad()
-    def fit(self, source: Source, seed: int, shows_bar: bool = False) -> None:
+    def fit(
+            self, source: Source, seed: int, shows_bar: bool = False, contexts: Sequence[Arch] | None = None
+    ) -> None:
         """Fit the supernet and its classifier to a source.
 
         Args:
             source: the trained network.
             seed: seed of the random sub-networks.
+            contexts: as in `FittedSuperNet.fit`.
             shows_bar: show a progress bar on the standard error.
 
         Raises:
@@ -146,7 +149,7 @@ class FittedEvaluator(ImageEvaluator):
         started = time.monotonic()
         model, net, some = source.model.to(self.device).eval(), self.net, self.images()
         with open_bar(name='fitting the blocks', total=len(net.space.rows), hidden=not shows_bar) as bar:
-            for done, _ in net.fit(model, some, seed):
+            for done, _ in net.fit(model, some, seed, contexts):
                 bar.update(done - bar.n)
         features, classes = [], []
         for batch, target in self.fit_loader.once():

@@ -33,6 +33,9 @@ class Score(NamedTuple):
         log_likelihood_se: its standard error over the images, nats.
         score: the top-1 accuracy, in %, of images weighted as in `log_likelihood`; `top1` without weights.
         images: number of images.
+        agreement: in a search from fitted weights, how well the network, fitted as a whole, predicts what the source
+            says of the images: mean of sum over the source's classes of p log q, nats per image, weighted as
+            `log_likelihood`. Else None.
     """
 
     top1: float
@@ -41,6 +44,7 @@ class Score(NamedTuple):
     log_likelihood_se: float
     score: float
     images: int
+    agreement: float | None = None
 
 
 def num_batches(evaluator: ImageEvaluator, calibration_batches: int) -> int:
@@ -84,22 +88,37 @@ def score(evaluator: ImageEvaluator, models: Sequence[FPNAS], tick: Tick) -> lis
     weights = _class_weights(evaluator)
     loader, split = evaluator.val_loader, evaluator.split
     batches = loader.once(split.rank, split.world_size)
-    sums = torch.zeros(len(models), 8, dtype=torch.float64, device=evaluator.device)
+    source = evaluator.net.source if isinstance(evaluator, FittedEvaluator) else None
+    sums = torch.zeros(len(models), 9, dtype=torch.float64, device=evaluator.device)
     for _ in range(loader.rounds(split.world_size)):
         batch = next(batches, None)
         if batch is not None:
             images = batch[0].to(evaluator.device, non_blocking=True, memory_format=evaluator.memory_format)
             target = batch[1].to(evaluator.device, non_blocking=True)
             w = weights[target]
+            with evaluator.autocast():
+                labels = source(images).float().softmax(1) if source is not None else None
             for model, own in zip(models, sums):
+                agreement = torch.zeros_like(w)
                 with evaluator.autocast():
-                    logits = model(images)
+                    features = model.forward_head(model.forward_features(images), pre_logits=True)
+                    logits = model.get_classifier()(features)
+                    if source is not None:
+                        theirs = source.classifier(features)
+                if labels is not None:
+                    agreement = (labels * theirs.float().log_softmax(1)).sum(1).double()
                 found = -F.cross_entropy(logits.float(), target, reduction='none').double()
                 right = (logits.argmax(1) == target).double()
-                columns = torch.ones_like(w), right, w, w * right, w * found, w**2, w**2 * found, w**2 * found**2
+                columns = (
+                    torch.ones_like(w), right, w, w * right, w * found, w**2, w**2 * found, w**2 * found**2,
+                    w * agreement,
+                )
                 own += torch.stack(columns).sum(1)
         tick()
-    return [_score_of(row) for row in on_cpu(split.gathered(sums).sum(0)).tolist()]
+    rows = on_cpu(split.gathered(sums).sum(0)).tolist()
+    if source is None:
+        return [_score_of(row[:-1]) for row in rows]
+    return [_score_of(row[:-1])._replace(agreement=row[-1] / row[2]) for row in rows]
 
 
 def _score_of(sums: Sequence[float]) -> Score:

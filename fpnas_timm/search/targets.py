@@ -4,6 +4,9 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
+from ..arch import Arch
 from ..arch.cost import Cost
 from ..device.latency_table import COST as LATENCY
 from ..errors import UsageError
@@ -14,8 +17,9 @@ from ..spaces.decode import InfeasibleError, decode
 from .candidates import CandidateConfig
 from .distribution import Factorized
 from .loop import SearchConfig
+from .within import network_sampler
 
-__all__ = ['budget_windows', 'by_name', 'check_target', 'other_targets']
+__all__ = ['budget_windows', 'by_name', 'check_target', 'networks_within', 'other_targets']
 
 
 def other_targets(args: Namespace) -> dict[str, float]:
@@ -40,6 +44,19 @@ def by_name(windows: dict[str, Window], others: Sequence[AdditiveCost]) -> dict[
         'macs': windows.get('macs'), 'params': windows.get('params'),
         'others': [(cost, windows[cost.name]) for cost in others if cost.name in windows],
     }
+
+
+def networks_within(
+        count: int, seed: int, space: MBConvSpace, config: SearchConfig | CandidateConfig, num_classes: int,
+        in_chans: int, others: Sequence[AdditiveCost],
+) -> list[Arch] | None:
+    """So many random networks within the budgets; None without budgets. Arguments as in `check_target`."""
+    windows = budget_windows(config)
+    if not windows:
+        return None
+    draw = network_sampler(space, num_classes=num_classes, in_chans=in_chans, **by_name(windows, others))
+    generator = torch.Generator().manual_seed(seed)
+    return [space.to_arch(draw(generator)) for _ in range(count)]
 
 
 def check_target(

@@ -1,12 +1,12 @@
 """A supernet whose parts are fitted by least squares instead of trained.
 
 Every choice of every block is a narrower copy of the source's block. Its projection is solved so that the block's
-output is as close as can be to the source's, not only on the source's own features but on those that random choices of
-the blocks before it produce, since that is what the block will read in a sub-network. Any sub-network is then ready to
+output is as close as can be to the source's, not only on the source's own features but on those that sub-networks of
+the budget's size produce, since that is what the block will read. Any sub-network is then ready to
 be scored; how well its outputs agree with the source's tells how well it does after fine-tuning (docs/results.md).
 """
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import timm
@@ -29,10 +29,10 @@ from .repair import fit_block
 from .rows import apply_in_chunks
 from .select import channel_ranks
 
-__all__ = ['FittedSuperNet', 'check_fixed_channels']
+__all__ = ['CONTEXTS', 'FittedSuperNet', 'check_fixed_channels']
 
 MAX_ROWS = 20_000  # pixels that a choice is fitted to
-CONTEXTS = 8  # random sub-networks whose features the blocks are fitted to; each has its share of the images
+CONTEXTS = 64  # sub-networks whose features the blocks are fitted to; each has its share of the images
 PENALTY = 1e-3  # of the squared weights of the classifier, whose inputs have a variance of 1 on average
 
 
@@ -92,13 +92,18 @@ class FittedSuperNet(nn.Module):
         return self.source(to_fast_memory_format(x)).softmax(1)
 
     @torch.no_grad()
-    def fit(self, source: FPNAS, images: torch.Tensor, seed: int = 0) -> Iterator[tuple[int, int]]:
+    def fit(
+            self, source: FPNAS, images: torch.Tensor, seed: int = 0, contexts: Sequence[Arch] | None = None
+    ) -> Iterator[tuple[int, int]]:
         """Take over the weights of a network and fit the parts, block by block.
 
         Args:
             source: the trained network, of the largest architecture of the space.
             images: normalised images (B, C, H, W), without labels; a few hundred are enough.
             seed: seed of the random sub-networks.
+            contexts: sub-networks whose features the blocks are fitted to, each on its share of the images; None:
+                `CONTEXTS` random ones. Those of the size that is searched for are better: a small network distorts the
+                features more than the average one.
 
         Yields:
             After each block its row, counted from 1, and the number of rows.
@@ -120,11 +125,15 @@ class FittedSuperNet(nn.Module):
         rng = random.Random(seed)
         y = apply_in_chunks(self.source.stem, to_fast_memory_format(images))
         x = y.clone()
-        shares = torch.arange(len(images), device=images.device).tensor_split(min(CONTEXTS, len(images)))
+        count = min(CONTEXTS if contexts is None else len(contexts), len(images))
+        shares = torch.arange(len(images), device=images.device).tensor_split(count)
         rows = [i for i in range(len(self.space.rows)) if _choices(self.space, i)]  # the others have no weights
         for i, unit in zip(rows, units, strict=True):
             y = apply_in_chunks(unit.layer, y)
-            x = self._fit_choices(i, unit, x, y, ranks.get(unit.name), shares, rng)
+            drawn = self._drawn(i, unit.has_skip, rng, count) if contexts is None else [
+                '' if arch.blocks[i][0].is_identity else _key(arch.blocks[i][0]) for arch in contexts[:count]
+            ]
+            x = self._fit_choices(i, unit, x, y, ranks.get(unit.name), list(zip(shares, drawn)))
             yield i + 1, len(self.space.rows)
 
     def _take(self, source: FPNAS) -> None:
@@ -133,14 +142,20 @@ class FittedSuperNet(nn.Module):
         own = self.source.to(self.classifier.weight).eval()
         transfer(source, own)
 
+    def _drawn(self, i: int, has_skip: bool, rng: random.Random, count: int) -> list[str]:
+        """Random choices of a block, by name; '' where it is left out."""
+        names = [*cast(nn.ModuleDict, self.blocks[i]), *([''] if 0 in self.space.rows[i].kernel and has_skip else [])]
+        return [rng.choice(names) for _ in range(count)]
+
     def _fit_choices(
             self, i: int, unit: Unit, x: torch.Tensor, wanted: torch.Tensor, ranks: torch.Tensor | None,
-            shares: Iterable[torch.Tensor], rng: random.Random,
+            drawn: Sequence[tuple[torch.Tensor, str]],
     ) -> torch.Tensor:
-        """Fit all choices of a block to inputs `x`; returns the inputs of the next block, of random choices."""
+        """Fit all choices of a block to inputs `x`.
+
+        Returns the inputs of the next block: `drawn` says which images are given to which choice, '' to none.
+        """
         choices = cast(nn.ModuleDict, self.blocks[i])
-        names = [*choices, *([''] if 0 in self.space.rows[i].kernel and unit.has_skip else [])]
-        drawn = [(share, rng.choice(names)) for share in shares]
         following = torch.empty_like(wanted)
         for name, layer in choices.items():
             if isinstance(layer, MBConv):
