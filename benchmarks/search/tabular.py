@@ -38,7 +38,7 @@ FORMS = (  # of the cost, with beta and temperature; the multiplier has the comm
 STEPS = 285  # of 2,000 evaluations, about
 TABLE = Path(__file__).parents[3] / 'shared' / 'data' / 'nas-bench-macro_cifar10.json'
 RESULTS = Path(__file__).parents[1] / 'results' / 'tabular.json'
-TABLES = ['methods', 'lengths', 'sampling', 'coarse_to_fine', 'targets', 'finalists']
+TABLES = ['methods', 'lengths', 'sampling', 'coarse_to_fine', 'targets', 'finalists', 'quartiles']
 
 
 class Table:
@@ -313,6 +313,36 @@ class Benchmark:
             cells = [f'{statistics.mean(own):.2f} ({max(own):.2f})' for own in gaps]
             shown = f'{target / 1e6:.1f} M' if target else 'none'
             print('|', ' | '.join([str(evaluations), shown, *cells]), '|', flush=True)
+
+
+    def quartiles(self, images: int = 25_000) -> None:
+        """Finalists at the quartiles, and what measuring every architecture within the budget in this way would give."""
+        counts, cost = (1, 8, 16, 32), macro_cost(self.rows)
+        flops = sorted(r['flops'] for r in self.rows.values())
+        print('\nPoints below the best feasible architecture, mean: by number of finalists, and of all in the window\n')
+        print('| target |', ' | '.join(map(str, counts)), '| all |')
+        print('|---|' + '---|' * (len(counts) + 1))
+
+        def measured(accuracies: list[float], seed: int) -> torch.Tensor:
+            share = torch.tensor(accuracies, dtype=torch.float64) / 100
+            return torch.binomial(torch.full_like(share, images), share, torch.Generator().manual_seed(seed))
+
+        for quantile in (0.25, 0.5, 0.75):
+            target = flops[int(len(flops) * quantile)]
+            best = max(r['mean_acc'] for r in self.rows.values() if r['flops'] <= target)
+            inside = [r['mean_acc'] for r in self.rows.values() if 0.98 * target <= r['flops'] <= target]
+            gaps: list[list[float]] = [[] for _ in (*counts, 0)]
+            for seed in self.seeds:
+                settings = settings_for('multiplier', target)
+                running = search(self.rows, self.space, seed, self.evaluations, costs=[cost], fixed=True, **settings)
+                found = [self.table.accuracy(a) for a in running.finalists(max(counts))]
+                right = measured(found, seed)
+                for count, own in zip(counts, gaps):
+                    own.append(best - found[int(right[:count].argmax())])
+                gaps[-1].append(best - inside[int(measured(inside, seed).argmax())])
+            cells = [f'{statistics.mean(own):.2f}' for own in gaps]
+            cells = [f'{target / 1e6:.1f} M', *cells[:-1], f'{cells[-1]} ({len(inside)})']
+            print('|', ' | '.join(cells), '|', flush=True)
 
 
 def show_targets(rows: list[dict], header: bool = True) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 
 from fpnas_timm.errors import UsageError
@@ -118,3 +119,29 @@ def test_a_space_with_channels_to_choose(source: TrainResult, tiny_images: Path,
             space_around(ARCH), init_from=source.export, data_dir=tiny_images, output=tmp_path / 'out', **SETTINGS
         )
     assert not (tmp_path / 'out').exists()
+
+
+def test_the_finalist_that_agrees_best_with_the_source_is_the_result(
+        source: TrainResult, tiny_images: Path, tmp_path: Path
+) -> None:
+    """Counted again from the extracted network and the source, on the images that train alpha."""
+    output = tmp_path / 'out'
+    given = dict(SETTINGS, epochs=1, warmup_epochs=0, finalists=3)
+    found = search(init_from=source.export, data_dir=tiny_images, output=output, **given)
+    agreements = [f.agreement for f in found.finalists]
+    assert None not in agreements and agreements == sorted(agreements, reverse=True)
+    assert len(set(agreements)) > 1
+    args = parse_search_args(['--resume', str(output)])
+    evaluator = set_up(args, get_space(str(output / 'space.json'))).evaluator
+    state = torch.load(output / 'last.pt', weights_only=True)
+    assert isinstance(evaluator, FittedEvaluator)
+    evaluator.load_state_dict(state['evaluator'])
+    model = timm.create_model(f'local-dir:{output / "extract"}', pretrained=True).eval()
+    total = count = 0.0
+    with torch.no_grad():
+        for images, _ in evaluator.val_loader.once():
+            features = model.forward_head(model.forward_features(images), pre_logits=True)
+            logits = evaluator.net.source.classifier(features)
+            total += float((evaluator.net.labels(images) * logits.log_softmax(1)).sum())
+            count += len(images)
+    assert total / count == pytest.approx(agreements[0], rel=1e-4)

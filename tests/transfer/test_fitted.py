@@ -165,3 +165,22 @@ def test_a_source_without_classifier_or_of_another_shape(space: MBConvSpace) -> 
     headless = timm.create_model('fpnas', arch=ARCH, num_classes=0)
     with pytest.raises(UsageError, match='has no classifier'):
         list(FittedSuperNet(space, 3).fit(headless, torch.randn(8, 3, 16, 16)))
+
+
+def test_a_network_is_fitted_best_in_its_own_company(source: FPNAS, space: MBConvSpace) -> None:
+    """With itself as the only context, its parts are fitted to exactly what they read."""
+    torch.manual_seed(4)
+    x, images = torch.randn(64, 3, 16, 16), torch.randn(256, 3, 16, 16)
+    generator = torch.Generator().manual_seed(1)
+    archs = [space.sample_arch(generator) for _ in range(4)]
+    closer = 0
+    with torch.no_grad():
+        wanted = source(x)
+        for arch in archs:
+            errors = []
+            for context in (arch, largest_arch(space)):
+                net = FittedSuperNet(space, 3)
+                list(net.fit(source, images, contexts=[context]))
+                errors.append(disagreement(net(x, arch), wanted))
+            closer += errors[0] < errors[1]
+    assert closer >= 3
