@@ -316,7 +316,7 @@ class Benchmark:
 
 
     def quartiles(self, images: int = 25_000) -> None:
-        """Finalists at the quartiles, and what measuring every architecture within the budget in this way would give."""
+        """Finalists at the quartiles, and what measuring all architectures within the budget would give."""
         counts, cost = (1, 8, 16, 32), macro_cost(self.rows)
         flops = sorted(r['flops'] for r in self.rows.values())
         print('\nPoints below the best feasible architecture, mean: by number of finalists, and of all in the window\n')
