@@ -25,7 +25,7 @@ from ..runs.imbalance import WeightedCrossEntropy
 from ..runs.timm_checks import check_optimizer, check_policy, make_optimizer
 from ..runs.tracking import Trackers
 from ..spaces import MBConvSpace, get_space
-from ..transfer.fitted import CONTEXTS, FittedSuperNet
+from ..transfer.fitted import FittedSuperNet
 from .alpha_settings import with_alpha_settings
 from .evaluator import SuperNetEvaluator
 from .final_stage import check_finalists
@@ -43,7 +43,7 @@ from .saved import saved_space
 from .start import open_start, space_of, start, start_record
 from .strategies import AnySearch, candidate_config, create_search
 from .strategy_options import FITTED, FP_NAS
-from .targets import check_target, networks_within, other_targets
+from .targets import check_target, other_targets, small_contexts
 from .weight_training import BESIDE_LARGEST
 
 __all__ = ['Setup', 'set_up']
@@ -135,7 +135,7 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
     if args.supernet == FITTED:
         evaluator = own = create_fitted(args, space, dataset, halves, device, weights)
         if source is not None:
-            near = networks_within(CONTEXTS, args.seed, space, config, classes, args.in_chans, others)
+            near = small_contexts(args.seed, space, config, classes, args.in_chans, others)
             own.fit(source, args.seed, args.rank == 0, near)
     else:
         evaluator = trained = create_evaluator(args, space, dataset, halves, device, weights)

@@ -12,14 +12,16 @@ from ..device.latency_table import COST as LATENCY
 from ..errors import UsageError
 from ..spaces import MBConvSpace
 from ..spaces.budgets import Window, shown_ms
-from ..spaces.costs import AdditiveCost
+from ..spaces.costs import AdditiveCost, network_costs
 from ..spaces.decode import InfeasibleError, decode
 from .candidates import CandidateConfig
 from .distribution import Factorized
 from .loop import SearchConfig
 from .within import network_sampler
 
-__all__ = ['budget_windows', 'by_name', 'check_target', 'networks_within', 'other_targets']
+__all__ = ['budget_windows', 'by_name', 'check_target', 'other_targets', 'small_contexts']
+
+CONTEXTS, LARGER = 64, 1.5  # of `small_contexts`: number, and how much larger random networks are on average
 
 
 def other_targets(args: Namespace) -> dict[str, float]:
@@ -46,17 +48,23 @@ def by_name(windows: dict[str, Window], others: Sequence[AdditiveCost]) -> dict[
     }
 
 
-def networks_within(
-        count: int, seed: int, space: MBConvSpace, config: SearchConfig | CandidateConfig, num_classes: int,
-        in_chans: int, others: Sequence[AdditiveCost],
+def small_contexts(
+        seed: int, space: MBConvSpace, config: SearchConfig | CandidateConfig, num_classes: int, in_chans: int,
+        others: Sequence[AdditiveCost],
 ) -> list[Arch] | None:
-    """So many random networks within the budgets; None without budgets. Arguments as in `check_target`."""
+    """Random networks within the budgets, if random ones of the space are much larger than those; else None.
+
+    The blocks of a fitted supernet are fitted to what they produce (`FittedSuperNet.fit`). Measured with a network at a
+    half and a quarter of its multiply-adds: docs/results.md. Arguments as in `check_target`.
+    """
     windows = budget_windows(config)
-    if not windows:
+    generator = torch.Generator().manual_seed(seed)
+    costs = [c for c in (*network_costs(space, num_classes, in_chans), *others) if c.name in windows]
+    archs = [space.sample(generator) for _ in range(CONTEXTS)]
+    if not any(sum(map(cost, archs)) / len(archs) > LARGER * windows[cost.name][1] for cost in costs):
         return None
     draw = network_sampler(space, num_classes=num_classes, in_chans=in_chans, **by_name(windows, others))
-    generator = torch.Generator().manual_seed(seed)
-    return [space.to_arch(draw(generator)) for _ in range(count)]
+    return [space.to_arch(draw(generator)) for _ in range(CONTEXTS)]
 
 
 def check_target(

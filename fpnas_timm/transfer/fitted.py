@@ -1,8 +1,8 @@
 """A supernet whose parts are fitted by least squares instead of trained.
 
 Every choice of every block is a narrower copy of the source's block. Its projection is solved so that the block's
-output is as close as can be to the source's, not only on the source's own features but on those that sub-networks of
-the budget's size produce, since that is what the block will read. Any sub-network is then ready to
+output is as close as can be to the source's, not only on the source's own features but on those that sub-networks
+produce, since that is what the block will read. Any sub-network is then ready to
 be scored; how well its outputs agree with the source's tells how well it does after fine-tuning (docs/results.md).
 """
 import random
@@ -29,10 +29,10 @@ from .repair import fit_block
 from .rows import apply_in_chunks
 from .select import channel_ranks
 
-__all__ = ['CONTEXTS', 'FittedSuperNet', 'check_fixed_channels']
+__all__ = ['FittedSuperNet', 'check_fixed_channels']
 
 MAX_ROWS = 20_000  # pixels that a choice is fitted to
-CONTEXTS = 64  # sub-networks whose features the blocks are fitted to; each has its share of the images
+CONTEXTS = 8  # random sub-networks whose features the blocks are fitted to; each has its share of the images
 PENALTY = 1e-3  # of the squared weights of the classifier, whose inputs have a variance of 1 on average
 
 
@@ -102,8 +102,8 @@ class FittedSuperNet(nn.Module):
             images: normalised images (B, C, H, W), without labels; a few hundred are enough.
             seed: seed of the random sub-networks.
             contexts: sub-networks whose features the blocks are fitted to, each on its share of the images; None:
-                `CONTEXTS` random ones. Those of the size that is searched for are better: a small network distorts the
-                features more than the average one.
+                `CONTEXTS` random ones. If much smaller networks are searched for, those are better contexts: they
+                distort the features more.
 
         Yields:
             After each block its row, counted from 1, and the number of rows.

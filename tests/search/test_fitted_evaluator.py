@@ -8,11 +8,14 @@ import pytest
 import timm
 import torch
 
+from fpnas_timm.arch.cost import cost
 from fpnas_timm.errors import UsageError
 from fpnas_timm.search.fitted_evaluator import FittedEvaluator
+from fpnas_timm.search.loop import SearchConfig
 from fpnas_timm.search.options import parse_search_args
 from fpnas_timm.search.run import SearchResult, search
 from fpnas_timm.search.setup import set_up
+from fpnas_timm.search.targets import small_contexts
 from fpnas_timm.spaces import get_space
 from fpnas_timm.spaces.around import space_around
 from fpnas_timm.train.run import TrainResult
@@ -145,3 +148,16 @@ def test_the_finalist_that_agrees_best_with_the_source_is_the_result(
             total += float((evaluator.net.labels(images) * logits.log_softmax(1)).sum())
             count += len(images)
     assert total / count == pytest.approx(agreements[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(('share', 'near'), [(0.9, False), (0.5, True)])
+def test_blocks_are_fitted_to_networks_of_the_budget_only_if_random_ones_are_much_larger(
+        share: float, near: bool
+) -> None:
+    space = space_around(ARCH, blocks=True, channels=(1.0,))
+    generator = torch.Generator().manual_seed(3)
+    macs = [cost(space.sample_arch(generator), num_classes=3).macs for _ in range(200)]
+    target = share * sum(macs) / len(macs)
+    found = small_contexts(0, space, SearchConfig(epochs=1, target=target, tolerance=0.2), 3, 3, [])
+    assert (found is not None) == near
+    assert all(0.8 * target <= cost(arch, num_classes=3).macs <= target for arch in found or [])
