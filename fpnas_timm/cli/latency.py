@@ -154,7 +154,7 @@ def _predict(args: argparse.Namespace) -> None:
         return
     error = (table.worth or {}).get('mean_error')
     print(f'{shown_ms(found)}' + (f' (mean error of the table {100 * error:.1f} %)' if error is not None else ''))
-    print(table.setting)
+    print(f'{table.setting}; with {table.setting.num_classes} classes')
 
 
 def _arch_of(model: str) -> Arch:
@@ -167,6 +167,7 @@ def _arch_of(model: str) -> Arch:
             return Arch.parse((folder / 'arch.txt').read_text(encoding='utf-8').strip())
         from ..weights.folder import read_config
 
+        folder = folder / 'export' if (folder / 'export').is_dir() else folder  # of a training run
         config = read_config(folder)
         return resolve_arch((config.get('model_args') or {}).get('arch') or config['architecture'])[0]
     except (ArchError, UnicodeDecodeError) as e:

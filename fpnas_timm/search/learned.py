@@ -16,7 +16,7 @@ from ..spaces.budgets import shown_ms
 from .distribution import KINDS, Distribution, load_distribution
 from .lines import BETA, DISTRIBUTION
 from .multiplier import without_budget
-from .names import CHECKPOINT, MULTIPLIER
+from .names import CHECKPOINT, MULTIPLIER, RESULT
 from .page import read_search
 from .state import read_checkpoint
 
@@ -71,6 +71,12 @@ def read_learned(folder: str | Path) -> Learned:
         state = read_checkpoint(folder)
     except FileNotFoundError:
         state = None
+    if state is not None and state.get('epoch', 0) < len(searched.history):
+        raise UsageError(
+            f'{folder}: {CHECKPOINT} is missing or damaged, and the checkpoint before it is of epoch '
+            f'{state.get("epoch", 0)} of {len(searched.history)}: restore it, or delete {RESULT} and '
+            f'finish the search again with --resume {folder}'
+        )
     distribution, taken = _saved(folder, searched, state)
     about, given_back = _about_budget(searched, state, taken)
     num_classes = searched.num_classes

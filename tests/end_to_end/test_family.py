@@ -201,8 +201,10 @@ def test_wrong_folders(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / 'full').mkdir()
     (tmp_path / 'full' / 'thesis.tex').touch()
     assert 'is there, but no family' in said(copy, '-o', str(tmp_path / 'full'))
-    for name in ('last.pt', 'last.previous.pt'):
-        (copy / name).unlink(missing_ok=True)
+    for damage in (lambda path: path.write_bytes(b'damaged'), Path.unlink):
+        damage(copy / 'last.pt')
+        assert 'is of epoch 5 of 6' in said(copy, '--no-scores')
+    (copy / 'last.previous.pt').unlink()
     assert 'no weights there (last.pt does not exist)' in said(copy)
     assert main(['decode', str(copy), '--targets', '60K', '--tolerance', '0.1', '--no-scores']) == 0
     assert 'is not known (there is no last.pt): decoded as it is' in capsys.readouterr().out
