@@ -147,6 +147,12 @@ def baseline(rows, space, seed, evaluations, name='random', population=100, tour
     return found.result()
 
 
+def measured(accuracies: list[float], images: int, seed: int) -> torch.Tensor:
+    """How many of so many images networks of these accuracies (%) get right."""
+    share = torch.tensor(accuracies, dtype=torch.float64) / 100
+    return torch.binomial(torch.full_like(share, images), share, torch.Generator().manual_seed(seed))
+
+
 def spread(values) -> str:
     return f'{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}'
 
@@ -304,16 +310,13 @@ class Benchmark:
             gaps: list[list[float]] = [[] for _ in counts]
             for seed in self.seeds:
                 found = search(self.rows, self.space, seed, evaluations, **OURS, **budget).finalists(max(counts))
-                accuracy = torch.tensor([self.table.accuracy(a) for a in found], dtype=torch.float64)
-                right = torch.binomial(
-                    torch.full_like(accuracy, images), accuracy / 100, torch.Generator().manual_seed(seed)
-                )
+                accuracies = [self.table.accuracy(a) for a in found]
+                right = measured(accuracies, images, seed)
                 for count, own in zip(counts, gaps):
-                    own.append(best - float(accuracy[int(right[:count].argmax())]))
+                    own.append(best - accuracies[int(right[:count].argmax())])
             cells = [f'{statistics.mean(own):.2f} ({max(own):.2f})' for own in gaps]
             shown = f'{target / 1e6:.1f} M' if target else 'none'
             print('|', ' | '.join([str(evaluations), shown, *cells]), '|', flush=True)
-
 
     def quartiles(self, images: int = 25_000) -> None:
         """Finalists at the quartiles, and what measuring all architectures within the budget would give."""
@@ -322,11 +325,6 @@ class Benchmark:
         print('\nPoints below the best feasible architecture, mean: by number of finalists, and of all in the window\n')
         print('| target |', ' | '.join(map(str, counts)), '| all |')
         print('|---|' + '---|' * (len(counts) + 1))
-
-        def measured(accuracies: list[float], seed: int) -> torch.Tensor:
-            share = torch.tensor(accuracies, dtype=torch.float64) / 100
-            return torch.binomial(torch.full_like(share, images), share, torch.Generator().manual_seed(seed))
-
         for quantile in (0.25, 0.5, 0.75):
             target = flops[int(len(flops) * quantile)]
             best = max(r['mean_acc'] for r in self.rows.values() if r['flops'] <= target)
@@ -336,10 +334,10 @@ class Benchmark:
                 settings = settings_for('multiplier', target)
                 running = search(self.rows, self.space, seed, self.evaluations, costs=[cost], fixed=True, **settings)
                 found = [self.table.accuracy(a) for a in running.finalists(max(counts))]
-                right = measured(found, seed)
+                right = measured(found, images, seed)
                 for count, own in zip(counts, gaps):
                     own.append(best - found[int(right[:count].argmax())])
-                gaps[-1].append(best - inside[int(measured(inside, seed).argmax())])
+                gaps[-1].append(best - inside[int(measured(inside, images, seed).argmax())])
             cells = [f'{statistics.mean(own):.2f}' for own in gaps]
             cells = [f'{target / 1e6:.1f} M', *cells[:-1], f'{cells[-1]} ({len(inside)})']
             print('|', ' | '.join(cells), '|', flush=True)

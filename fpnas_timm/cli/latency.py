@@ -165,10 +165,9 @@ def _arch_of(model: str) -> Arch:
             return resolve_arch(model)[0]
         if (folder / 'arch.txt').exists():
             return Arch.parse((folder / 'arch.txt').read_text(encoding='utf-8').strip())
-        from ..weights.folder import read_config
+        from ..weights.folder import model_folder, read_config
 
-        folder = folder / 'export' if (folder / 'export').is_dir() else folder  # of a training run
-        config = read_config(folder)
+        config = read_config(model_folder(folder))
         return resolve_arch((config.get('model_args') or {}).get('arch') or config['architecture'])[0]
     except (ArchError, UnicodeDecodeError) as e:
         raise UsageError(f'{model[:80]}: {e}') from None

@@ -94,7 +94,9 @@ def _check(args: argparse.Namespace) -> None:
 def _describe(args: argparse.Namespace) -> None:
     from ..transfer import as_arch
 
-    found = as_arch(args.source)
+    if Path(args.source).is_file() and not args.source_model:
+        raise UsageError(f'{args.source}: a file does not say which network it is of: give --source-model NAME')
+    found = as_arch(args.source_model if Path(args.source).is_file() else args.source)
     if args.json:
         print(json.dumps({'arch': str(found.arch), 'exact': found.exact, 'differences': found.differences}, indent=2))
         return

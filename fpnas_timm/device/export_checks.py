@@ -66,7 +66,7 @@ def compare(reference: Exported, program: Exported, images: Sequence[torch.Tenso
     if not int8 and largest > TOLERANCE:
         raise RunError(
             f'the file does not compute what PyTorch computes: an output differs by {largest:.2g} of the largest one, '
-            f'more than {TOLERANCE:g}'
+            f'more than {TOLERANCE:g}; nothing was written: try another --format'
         )
     return Agreement(largest, None if int8 else TOLERANCE, same / count, count, bool(images))
 
@@ -76,7 +76,8 @@ def _outputs(reference: Exported, program: Exported, inputs: torch.Tensor) -> tu
     if found.shape != expected.shape or not found.isfinite().all():
         raise RunError(
             f'the file does not compute what PyTorch computes: outputs {tuple(found.shape)} instead of '
-            f'{tuple(expected.shape)} for {len(inputs)} images, or not finite'
+            f'{tuple(expected.shape)} for {len(inputs)} images, or not finite; nothing was written: try another '
+            '--format'
         )
     return expected, found
 

@@ -146,11 +146,13 @@ def _check_targets(targets: Sequence[float], tolerance: float) -> None:
         raise UsageError('targets: expected at least one budget')
     if not 0 < tolerance < 1:
         raise UsageError(f'tolerance {tolerance:g}: expected more than 0 and less than 1')
-    for before, target in zip([None, *targets], targets):
+    names: set[str] = set()
+    for target in targets:
         if not 0 < target < float('inf'):
             raise UsageError(f'target {target:g}: expected a number above 0')
-        if before == target:
+        if label(target) in names:  # equal as text: one folder
             raise UsageError(f'target {label(target)}: is given twice')
+        names.add(label(target))
 
 
 def _cost_of(learned: Learned, cost: AnyCost) -> tuple[AdditiveCost, LatencyTable | None]:

@@ -135,7 +135,7 @@ def say_result(final: Finals) -> None:
         log_on_primary(_logger, f'{name} is {which}: {own[-1].score:.2f} %{_after(len(own) - 1)}')
         return
     last = len(first) - 1
-    if last == 0 and len(own) == 1 and own[0].agreement is not None and first[0].agreement is not None:
+    if len(own) == 1 and own[0].agreement is not None and first[0].agreement is not None:
         log_on_primary(_logger, (
             f'the result is not {name}: of {count} finalists, fitted as a whole, its outputs are closest to those of '
             f'the source (cross-entropy {-own[0].agreement:.3f} nats, {name} {-first[0].agreement:.3f})'

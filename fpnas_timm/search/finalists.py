@@ -58,11 +58,11 @@ class Finalist:
         score: what finalists are compared by: `top1`, with the images weighted as in the search. But a search from
             fitted weights compares untrained ones by `agreement`, which tells more of what they reach after
             fine-tuning.
-        agreement: see `Score`.
         images: number of images.
         rounds: rounds of training that it took part in; 0 if it has the supernet's weights.
         inherited_top1: its accuracy (%) with the supernet's weights.
         latency: milliseconds of a call by the latency table of the search; None if it has none.
+        agreement: see `Score`.
     """
 
     arch: Arch

@@ -83,6 +83,7 @@ def test_space(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (['transfer', 'resnet18', '--describe'], 'resnet18 is a ResNet: expected a network of timm'),
     (['transfer', 'mobilenetv2_050'], '--output FOLDER is missing'),
     (['transfer', 'mobilenetv2_050', '--describe', '-o', 'x'], '--describe writes nothing'),
+    (['transfer', __file__, '--describe'], 'a file does not say which network it is of: give --source-model NAME'),
     (['transfer', 'mobilenetv2_50', '-o', 'x'], 'mobilenetv2_50: neither a file or folder, nor a model of timm'),
     (['transfer', 'FOLDER', '-o', 'FOLDER'], 'not empty: choose another folder'),
     (['transfer', 'FOLDER', '-o', 'x', '--arch', 'fpnas_l0'], 'halves the resolution'),

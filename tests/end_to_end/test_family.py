@@ -163,6 +163,7 @@ def test_times(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> No
     (['--targets', '1K'], "target 1K: the smallest network of space 'tiny' has"),
     (['--targets', '9M'], "target 9M: the largest network of space 'tiny' has"),
     (['--targets', '60K,6e4'], 'target 60K: is given twice'),
+    (['--targets', '4000000.4,4.0000004M'], 'target 4000000.4: is given twice'),
     (['--targets', '60K,,90K'], "--targets 60K,,90K: '': expected a number such as 3M"),
     (['--targets', '-60K'], "--targets -60K: '-60K': expected more than 0"),
     (['--target-params', 'many'], "--target-params many: 'many': expected a number"),

@@ -29,6 +29,7 @@ SETTINGS: dict[str, tuple[int, dict[str, Any]]] = {
     'sandwich-distilled': (2, {**SANDWICH, 'distill': 0.5}),
     'near-target': (2, {**BASE, 'weight_draws': 'budget', 'weight_window': (3_000_000, 5_000_000)}),
     'lr-6e-3': (2, {'lr': 6e-3}),
+    'one-near-target': (1, {'lr': 6e-3, 'weight_draws': 'budget', 'weight_window': (3_000_000, 5_000_000)}),
     'one': (1, BASE),
     'sandwich': (2, SANDWICH),
     'four': (4, BASE),
