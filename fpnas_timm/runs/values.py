@@ -84,7 +84,7 @@ RANGES: dict[str, Range] = {
     'alpha_lr': ABOVE_0, 'calibration_batches': FROM_1, 'search_epochs': FROM_1, 'distill': FRACTION,
     'weight_ema': BELOW_1, 'weight_window': Range(0, 1, True, True),
     'evaluations': FROM_1, 'score_batches': FROM_0, 'population': Range(2), 'tournament': FROM_1,
-    'crossover': FRACTION, 'finalists': Range(1, 1000), 'finalist_epochs': FROM_0,
+    'crossover': FRACTION, 'finalists': Range(1, 1000), 'finalist_epochs': FROM_0, 'refine': FROM_0,
     # the run
     'seed': SEED, 'log_interval': FROM_1, 'val_interval': FROM_1, 'recovery_interval': FROM_0,
     'checkpoint_hist': FROM_1, 'save_epochs': FROM_1, 'local_rank': Range(-1),

@@ -17,6 +17,7 @@
 * `candidates`, `evolution`, `scores`, `within`: the baselines, which score single candidates within the budget
 * `targets`, `latency`: the budgets that the options name; time as one of them
 * `strategies`, `strategy_options`: `--strategy`: the method or one of the baselines
+* `refine`: evolution from what was learned, with the final weights, before the finalists
 * `finalists`, `scoring`, `finalist_training`, `final_stage`: the end: the most probable networks are scored
 * `options`, `names`, `saved`, `setup`, `images`, `run`: from options to a finished search; `search()`
 * `alpha_settings`: settings of alpha that fit the length of a search and its batches

@@ -159,18 +159,37 @@ class SuperNetEvaluator(ImageEvaluator):
             lambda loss: self.scaler.scale(loss * share).backward(), self.autocast,
         ).float()
 
-    @torch.no_grad()
     def log_likelihoods(self, archs: Sequence[Choices]) -> torch.Tensor:
         """log P(y_val|X_val, w, A_k): log-probability of the true class, summed over the batch, float64, (K,)."""
+        return self._sums(archs, lambda logits, target: -F.cross_entropy(
+            logits, target, self.val_class_weights, reduction='sum'
+        ))
+
+    def hits(self, archs: Sequence[Choices]) -> torch.Tensor:
+        """Number of images of the next validation batch whose class has the largest logit, float64, (K,).
+
+        With weights of the classes, the sum of those of the images.
+        """
+        def count(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            right = logits.argmax(1) == target
+            return right.sum() if self.val_class_weights is None else self.val_class_weights[target[right]].sum()
+
+        return self._sums(archs, count)
+
+    @torch.no_grad()
+    def _sums(
+            self, archs: Sequence[Choices], measure: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
+        """The sum of a measure of (logits, classes) over the next validation batch, for each architecture, (K,)."""
         net, networks = self.scored, [self._arch(arch) for arch in archs]
         sums = torch.zeros(len(archs), dtype=torch.float64, device=self.device)
         own = self.split.own(networks)
         for _ in range(self.accum_steps):
             images, target = self.val_batch()
             for equal, logits in shared_pass.score(net, images, [networks[k] for k in own], self.autocast):
-                loss = F.cross_entropy(logits.float(), target, self.val_class_weights, reduction='sum')
+                value = measure(logits.float(), target)
                 for i in equal:
-                    sums[own[i]] -= loss
+                    sums[own[i]] += value
         return on_cpu(self.split.gathered(sums)).sum(0)
 
     def state_dict(self) -> dict[str, Any]:

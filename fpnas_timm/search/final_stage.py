@@ -2,20 +2,24 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from ..errors import RunError, UsageError
 from ..runs.checkpoints import load_checkpoint, save_checkpoint
+from ..runs.files import write_jsonl
 from ..runs.processes import Stop, from_primary, log_on_primary
 from ..runs.progress import shows_progress
+from ..spaces import Choices
 from ..spaces.decode import InfeasibleError
 from .candidates import CandidateSearch
 from .finalists import Candidate, Finals
 from .folder import stamp
 from .image_evaluator import fingerprint
+from .loop import Search
 from .names import DEFAULT_FINALISTS
+from .refine import Refinement
 from .strategies import AnySearch
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ['FINAL_STATE', 'check_finalists', 'hold_final', 'say_result']
 
 FINAL_STATE = 'finalists.pt'  # in the folder of the search
+REFINEMENT_STATE, REFINEMENT = 'refinement.pt', 'refinement.jsonl'
 
 _logger = logging.getLogger('search')
 
@@ -70,24 +75,30 @@ def hold_final(setup: 'Setup', stop: Stop) -> Finals | None:
     asked = setup.finalists or DEFAULT_FINALISTS
     mark = {**stamp(setup.record, setup.settings), 'search': _fingerprint(search)}
 
-    def begin() -> tuple[list[Candidate], dict[str, Any] | None]:
+    def begin() -> tuple[list[Choices], dict[str, Any] | None]:
         if (state := _saved_state(setup.folder / FINAL_STATE, mark)) is not None:
-            return [Candidate(*candidate) for candidate in state['candidates']], state
+            return [candidate[0] for candidate in state['candidates']], state
         try:
-            archs = search.finalists(asked)
+            return search.finalists(asked), None
         except InfeasibleError as e:
             raise RunError(str(e)) from None
-        if search.distribution is None:
-            return [Candidate(arch, None) for arch in archs], None
-        log_probs = search.distribution.log_prob(archs).tolist()
-        return [Candidate(*candidate) for candidate in zip(archs, log_probs)], None
 
-    candidates, state = from_primary(begin, setup.rank, setup.world_size)
+    archs, state = from_primary(begin, setup.rank, setup.world_size)
+    spent = 0.0
+    if setup.refine and state is None:
+        refinement = _refine(setup, archs, mark, stop)
+        if refinement is None:
+            return None
+        archs, spent = refinement.finalists(archs[0], asked), refinement.seconds
+    candidates = [Candidate(arch, None) for arch in archs]
+    if search.distribution is not None:
+        candidates = [Candidate(*pair) for pair in zip(archs, search.distribution.log_prob(archs).tolist())]
     final = Finals(
         evaluator, candidates, setup.calibration_batches, setup.finalist_epochs, search.config.epochs,
         setup.open_optimizer, shows_bar=setup.rank == 0 and shows_progress(),
         shows_params='params' in search.config.targets,
     )
+    final.seconds = spent
     if state is not None:
         final.load_state_dict(state)
     if len(candidates) < asked:
@@ -100,6 +111,32 @@ def hold_final(setup: 'Setup', stop: Stop) -> Finals | None:
     return final if final.run(stop, save) else None
 
 
+def _refine(setup: 'Setup', first: list[Choices], mark: Mapping[str, Any], stop: Stop) -> Refinement | None:
+    """The refinement at its end; None if it was stopped, with its state saved."""
+    path = setup.folder / REFINEMENT_STATE
+    search = cast(Search, setup.search)
+    refinement = Refinement(
+        search, setup.evaluator, first, setup.refine, setup.settings['seed'], world_size=setup.world_size
+    )
+    state = from_primary(lambda: _saved_state(path, mark), setup.rank, setup.world_size)
+    if state is not None:
+        refinement.load_state_dict(state)
+
+    def save() -> None:
+        if setup.rank == 0:
+            save_checkpoint(path, {**refinement.state_dict(), **mark})
+            write_jsonl(setup.folder / REFINEMENT, refinement.rows())
+
+    log_on_primary(_logger, (
+        f'refinement: {setup.refine:,} networks are scored with the final weights on the same '
+        f'{refinement.scores.images:,} images each'
+    ))
+    if refinement.run(stop, save):
+        return refinement
+    _logger.info('the refinement was stopped after %s networks', f'{refinement.candidates.num_samples:,}')
+    return None
+
+
 def _fingerprint(search: AnySearch) -> int:
     """A number that tells what a search learned: from alpha, or from the scores of the candidates."""
     if isinstance(search, CandidateSearch):
@@ -108,16 +145,17 @@ def _fingerprint(search: AnySearch) -> int:
 
 
 def _saved_state(path: Path, mark: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The state of the final at this path; None if there is none, or one of another search."""
+    """The state of the final or of the refinement at this path; None if there is none, or one of another search."""
+    what = 'the finalists start anew' if path.name == FINAL_STATE else 'the refinement starts anew'
     try:
         state = load_checkpoint(path)
     except FileNotFoundError:
         return None
     except RunError as e:
-        _logger.warning('%s: the finalists start anew', e)
+        _logger.warning('%s: %s', e, what)
         return None
     if any(state.get(k) != v for k, v in mark.items()):
-        _logger.warning('%s: of other finalists than those of this search: they start anew', path)
+        _logger.warning('%s: of another search than this one: %s', path, what)
         return None
     return state
 

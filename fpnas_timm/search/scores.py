@@ -1,6 +1,6 @@
 """Scores that compare architectures whose shared weights no longer change: all on the same images."""
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -16,19 +16,27 @@ _logger = logging.getLogger('search')
 
 
 class FixedScores:
-    """Scores architectures by their mean log-likelihood on the first batches of the half that trains alpha.
+    """Scores architectures by what a measure gives per image of the first batches of the half that trains alpha.
 
     The batches are read once and kept on the device, unless they are more than `MAX_KEPT` bytes.
     """
 
-    def __init__(self, evaluator: ImageEvaluator, batches: int = 0) -> None:
+    def __init__(
+            self,
+            evaluator: ImageEvaluator,
+            batches: int = 0,
+            measure: Callable[[Sequence[Choices]], torch.Tensor] | None = None,
+    ) -> None:
         """
         Args:
             evaluator: has the weights and the images.
             batches: number of batches, of `grad_accum_steps` batches of every process; if there are fewer, all complete
                 ones are used, and so for 0.
+            measure: the sum over the evaluator's next validation batch for some architectures, float64, shape (K,)
+                (default: its log-likelihoods).
         """
         self.evaluator = evaluator
+        self.measure = measure or evaluator.log_likelihoods
         loader = evaluator.val_loader.batches
         there = max(1, loader.size // loader.images_per_step)
         self.steps = min(batches or there, there)
@@ -37,7 +45,7 @@ class FixedScores:
         self._told = False
 
     def __call__(self, archs: Sequence[Choices]) -> torch.Tensor:
-        """Mean over the images of the log-probability of the true class (nats), float64, shape (K,)."""
+        """Mean of the measure over the images, by default of the log-probability of the true class (nats), (K,)."""
         evaluator = self.evaluator
         if self._kept:
             evaluator.use_batches(iter(self._kept))
@@ -51,7 +59,7 @@ class FixedScores:
         return scores
 
     def _mean(self, archs: Sequence[Choices]) -> torch.Tensor:
-        return torch.stack([self.evaluator.log_likelihoods(archs) for _ in range(self.steps)]).sum(0) / self.images
+        return torch.stack([self.measure(archs) for _ in range(self.steps)]).sum(0) / self.images
 
     def _noted(
             self, batches: Iterator[tuple[torch.Tensor, torch.Tensor]], seen: list[tuple[torch.Tensor, torch.Tensor]]

@@ -67,6 +67,7 @@ class Setup:
         data_config: timm's data config of the extracted model (input size, mean, ..).
         calibration_batches: number of batches for the batch-norm statistics of the extracted model.
         finalists: number of finalists; None: the default, or as many as there are.
+        refine: number of networks that are scored before, see `refine`; 0: none.
         finalist_epochs: epochs of training in each round of the finalists; 0: no training.
         open_optimizer: makes the optimizer of a finalist.
         log_interval: steps between log lines.
@@ -89,6 +90,7 @@ class Setup:
     data_config: dict[str, Any]
     calibration_batches: int
     finalists: int | None
+    refine: int
     finalist_epochs: int
     open_optimizer: OpenOptimizer
     log_interval: int
@@ -170,6 +172,7 @@ def set_up(args: Namespace, space: MBConvSpace | None = None, dataset: Dataset |
         data_config=data_config_of(args, space),
         calibration_batches=args.calibration_batches,
         finalists=args.finalists,
+        refine=args.refine,
         finalist_epochs=args.finalist_epochs,
         open_optimizer=lambda *given: open_optimizer(args, *given),
         log_interval=args.log_interval,

@@ -16,7 +16,7 @@ FP_NAS, EVOLUTION, RANDOM = STRATEGIES
 # Option -> the strategies in which it means something; all others mean something in each.
 ONLY: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
-        (*'warmup_epochs joint_epoch lam num_samples beta cost_form temperature no_baseline'.split(), 'alpha_lr'),
+        'warmup_epochs joint_epoch lam num_samples beta cost_form temperature no_baseline alpha_lr refine'.split(),
         (FP_NAS,),
     ),
     **dict.fromkeys(('evaluations', 'score_batches'), (EVOLUTION, RANDOM)),
@@ -39,6 +39,8 @@ def add_final_options(parser: argparse.ArgumentParser) -> None:
     add = OptionGroup(parser, 'finalists')
     add('--finalists', None, 'number of most probable networks (or best candidates) that are scored on all images that '
         'train alpha; the best one is the result', type=int, otherwise=f'{DEFAULT_FINALISTS}, or as many as there are')
+    add('--refine', 0, 'first score so many networks with the final weights: the most probable ones, draws of the '
+        'learned distribution, then mutations; the best that differ are the finalists; 0: the most probable ones are')
     add('--finalist-epochs', 0, 'train the finalists on in rounds of this many epochs, after each of which the worse '
         'half drops out; 0: no training')
 

@@ -302,7 +302,7 @@ def test_a_damaged_state_or_one_of_another_final_starts_anew(
     torch.save({**state, 'search': 5, 'scores': [[(99.0, *s[0][1:])] for s in state['scores']]}, out / 'finalists.pt')
     (out / 'result.json').unlink()
     assert search(resume=out, dataset=Colours()).finalists == found.finalists
-    assert 'of other finalists than those of this search: they start anew' in caplog.text
+    assert 'of another search than this one: the finalists start anew' in caplog.text
 
 
 def test_a_finished_search_of_an_earlier_version(found: SearchResult, tmp_path: Path) -> None:

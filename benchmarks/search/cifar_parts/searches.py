@@ -13,16 +13,18 @@ from fpnas_timm.search.candidates import CandidateConfig, CandidateSearch, Rando
 from fpnas_timm.search.evolution import Evolution, EvolutionConfig
 from fpnas_timm.search.finalists import Candidate, Finals
 from fpnas_timm.search.loop import Search, SearchConfig
+from fpnas_timm.search.refine import Refinement
 from fpnas_timm.search.scores import FixedScores
 from fpnas_timm.search.within import network_sampler
 from fpnas_timm.spaces.costs import network_costs
 
 from .data import Images, stratified
 from .problem import CLASSES, TARGET, TOLERANCE, add_result, log, macs_of
-from .supernets import Counting, create_evaluator
+from .supernets import Counting, WarmCosine, create_evaluator
 
 STEPS = 1000  # of a search, unless it says otherwise
 EPOCHS = 10
+REFINED = 8  # finalists after a refinement
 FINALISTS = 10  # the most probable networks within the budget, scored on all images that train alpha
 CALIBRATION = 20  # batches
 EVALUATIONS, SCORE_BATCHES = 0.35, 10  # of evolution and random, a step: about as many forward passes as the method's
@@ -33,10 +35,12 @@ WEIGHTS: dict[str, Any] = {'lr': 2e-3, 'weight_ema': 0.998}
 # the supernet that ranks best (`ranking.py`): one architecture a step, near the target, a higher learning rate
 NEAR: dict[str, Any] = {'lr': 6e-3, 'weight_draws': 'budget', 'weight_window': (3_000_000, 5_000_000)}
 LONG = 2.5  # times STEPS
+AT_THE_END = 'long', 'refine', 'finalist_epochs'  # settings that are not those of the search itself
 # name: settings that differ from COMMON; options of the supernet that differ from WEIGHTS
 SEARCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     'default': ({'long': True}, {}),
     'near-target': ({'weight_samples': 1, 'long': True}, NEAR),
+    'refined': ({'weight_samples': 1, 'long': True, 'refine': 300, 'finalist_epochs': 1}, NEAR),
     'evolution': ({'strategy': 'evolution', 'long': True}, {}),
     'sandwich-distilled': ({'weight_samples': 1}, {'weight_archs': 'sandwich', 'distill': 0.5}),
     'short': ({}, {}),  # what the following are to be compared with
@@ -63,9 +67,8 @@ def passes_of(name: str, scale: float) -> float:
 
 def create_search(evaluator: Counting, settings: dict[str, Any], seed: int) -> Search | CandidateSearch:
     """The product's search with these settings; those of alpha that are not given fit its length, as in the product."""
-    space, given = evaluator.net.space, dict(settings)
+    space, given = evaluator.net.space, {k: v for k, v in settings.items() if k not in AT_THE_END}
     strategy = given.pop('strategy', None)
-    given.pop('long', None)
     if strategy is None:
         temperature, alpha_lr = given.pop('temperature', None), given.pop('alpha_lr', None)
         config = SearchConfig(epochs=EPOCHS, target=TARGET, tolerance=TOLERANCE, **given)
@@ -123,9 +126,7 @@ def search(
 
     finished = running.run(Late(), None, on_epoch)
     searched = time.time() - started
-    candidates = [Candidate(choices, None) for choices in running.finalists(FINALISTS if finished else 1)]
-    final = Finals(evaluator, candidates, CALIBRATION, 0, EPOCHS, lambda *_: (None, None))  # they are not trained on
-    final.run()
+    final = last_stage(running, evaluator, {**COMMON, **settings}, seed, finished)
     finalists = final.finalists()
     found, first_of_all = str(finalists[0].arch), final.archs[0]
     mode = evaluator.net.space.describe(running.distribution.most_probable()) if running.distribution else found
@@ -135,12 +136,39 @@ def search(
         steps=per_epoch * EPOCHS, samples=running.num_samples, trained_passes=evaluator.trained,
         scored_passes=evaluator.scored_passes, spent_macs=evaluator.macs, scored_macs=evaluator.scored_macs,
         seconds=round(time.time() - started, 1), search_seconds=round(searched, 1),
+        final_seconds=round(final.seconds, 1),
         cpu_seconds=round(time.process_time() - cpu, 1), evaluator_seconds=round(evaluator.seconds, 1),
         threads=torch.get_num_threads(), settings=settings_of(running.config), weights=weights,
         history=list(short(running.history)),
     )
     log(f'search {name} seed {seed}: finalist {final.ranked()[0] + 1}, {finalists[0].top1:.2f} % of the images of '
         f'alpha: {found}')
+
+
+def last_stage(
+        running: Search | CandidateSearch, evaluator: Counting, settings: dict[str, Any], seed: int, finished: bool
+) -> Finals:
+    """The product's refinement, if there is one, and its final, at their end."""
+    archs = running.finalists(FINALISTS if finished else 1)
+    spent = 0.0
+    if settings.get('refine') and finished:
+        assert isinstance(running, Search)
+        refinement = Refinement(running, evaluator, archs[:REFINED], settings['refine'], seed)
+        refinement.run()
+        archs, spent = refinement.finalists(archs[0], REFINED), refinement.seconds
+        log(f'refined in {spent:.0f} s: best {refinement.candidates.best[1]:.2f} %')
+
+    def open_optimizer(model: torch.nn.Module, epochs: int, updates: int) -> tuple[torch.optim.Optimizer, Any]:
+        own = evaluator.optimizer.defaults
+        peak = evaluator.scheduler.peak
+        optimizer = torch.optim.AdamW(model.parameters(), lr=peak, weight_decay=own['weight_decay'])
+        return optimizer, WarmCosine(optimizer, peak, epochs * updates, rising=0)
+
+    candidates = [Candidate(choices, None) for choices in archs]
+    final = Finals(evaluator, candidates, CALIBRATION, settings.get('finalist_epochs', 0), EPOCHS, open_optimizer)
+    final.seconds = spent
+    final.run()
+    return final
 
 
 def settings_of(config: Any) -> dict[str, Any]:

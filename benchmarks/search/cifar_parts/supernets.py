@@ -22,12 +22,14 @@ SCORED = 500  # images of a calibration batch
 class WarmCosine:
     """The learning rate of a supernet: linear to the peak, then a cosine to 0; has timm's `step_update`."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, peak: float, updates: int) -> None:
-        self.optimizer, self.peak, self.updates = optimizer, peak, updates
+    def __init__(
+            self, optimizer: torch.optim.Optimizer, peak: float, updates: int, rising: float = WARM_UP
+    ) -> None:
+        self.optimizer, self.peak, self.updates, self.share = optimizer, peak, updates, rising
         self.step_update(0)
 
     def step_update(self, num_updates: int) -> None:
-        rising = max(1, WARM_UP * self.updates)
+        rising = max(1, self.share * self.updates)
         at = num_updates + 1
         along = min(1.0, max(0.0, at - rising) / max(1.0, self.updates - rising))
         for group in self.optimizer.param_groups:
@@ -70,9 +72,9 @@ class Counting(SuperNetEvaluator):
         self.macs += 3 * self.train_loader.batch * sum(map(self.cost, self.noted.last))
         return loss
 
-    def log_likelihoods(self, archs: Sequence[Choices]) -> torch.Tensor:
+    def _sums(self, archs: Sequence[Choices], measure: Callable[..., torch.Tensor]) -> torch.Tensor:
         start = time.perf_counter()
-        found = super().log_likelihoods(archs)
+        found = super()._sums(archs, measure)
         self.seconds += time.perf_counter() - start
         self.scored_passes += len(archs)
         macs = self.val_loader.batch * sum(map(self.cost, archs))
