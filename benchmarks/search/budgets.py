@@ -6,6 +6,7 @@ of architectures drawn uniformly from the space:
     python benchmarks/search/budgets.py table       # NAS-Bench-Macro, see tabular.py
     python benchmarks/search/budgets.py digits      # supernets on scikit-learn's digits, 16 pixels, 6 epochs
     python benchmarks/search/budgets.py params      # the same with a budget of parameters
+    python benchmarks/search/budgets.py cifar       # supernets on 2,000 images of CIFAR-10, 32 pixels, 6 epochs
     python benchmarks/search/budgets.py show        # the table of the docs, from benchmarks/results/budgets.json
 """
 
@@ -14,15 +15,21 @@ import json
 import random
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
+from cifar_parts.data import load, prepare
+from cifar_parts.problem import cifar_space
+from PIL import Image
 from tabular import TABLE, Benchmark, macro_cost, search, settings_for, spread
 
 from fpnas_timm.arch.cost import cost
 from fpnas_timm.cli.demo import IMG_SIZE, digits_folder, digits_space
 from fpnas_timm.search import search as search_images
+from fpnas_timm.spaces import MBConvSpace
 
 RESULTS = Path(__file__).parents[1] / 'results' / 'budgets.json'
+TAR = Path(__file__).parents[3] / 'shared' / 'data' / 'cifar10_jpeg.tar.xz'
 SEARCHES = 20
 WINDOW = 0.03
 
@@ -59,35 +66,50 @@ def on_table(path: Path) -> None:
         save(name, found, form=form, evaluations=2000, cost='macs', torch=torch.__version__)
 
 
-def on_digits(option: str, epochs: int) -> None:
-    """`option`: 'target_macs' or 'target_params'; the other options have their default values."""
-    space, rng = digits_space(), random.Random(0)
-    which = option.removeprefix('target_')
+def on_images(name: str, space: MBConvSpace, option: str, epochs: int, **given: Any) -> None:
+    """Searches with a supernet, whose other options have their default values.
+
+    Args:
+        name: in the results.
+        space: the search space.
+        option: 'target_macs' or 'target_params'.
+        epochs: of each search.
+        given: the images, as `search` takes them.
+    """
+    which, rng = option.removeprefix('target_'), random.Random(0)
     drawn = [getattr(cost(space.sample_arch(rng), num_classes=10), which) for _ in range(2000)]
     found = []
-    with tempfile.TemporaryDirectory() as folder:
-        digits_folder(Path(folder) / 'data')
-        for seed, target in enumerate(targets(drawn)):
+    for seed, target in enumerate(targets(drawn)):
+        with tempfile.TemporaryDirectory() as folder:
             result = search_images(
-                space, data_dir=f'{folder}/data', img_size=IMG_SIZE, epochs=epochs, seed=seed, workers=0, device='cpu',
-                weight_samples=1, finalists=1, calibration_batches=2, output=f'{folder}/{seed}', **{option: target},
+                space, epochs=epochs, seed=seed, workers=0, device='cpu', weight_samples=1, finalists=1,
+                calibration_batches=2, output=f'{folder}/out', **given, **{option: target},
             )
-            assert result.distribution is not None
-            arch = space.to_arch(result.distribution.most_probable())
-            mode = getattr(cost(arch, num_classes=10), which)
-            found.append({
-                'seed': seed, 'target': target, 'mode': mode, 'result': getattr(result, which),
-                'expected': result.history[-1][f'expected_{which}'], 'entropy': result.history[-1]['entropy'],
-                'mode_moved': result.history[-1]['mode_moved'], 'supernet_top1': result.supernet_top1,
-            })
-            print(f'{target:,.0f}  mode {mode / target:.4f}  top-1 {result.supernet_top1:.1f} %', flush=True)
-            save('digits' if which == 'macs' else 'params', found, epochs=epochs, cost=which, torch=torch.__version__)
+        assert result.distribution is not None
+        arch = space.to_arch(result.distribution.most_probable())
+        mode = getattr(cost(arch, num_classes=10), which)
+        found.append({
+            'seed': seed, 'target': target, 'mode': mode, 'result': getattr(result, which),
+            'expected': result.history[-1][f'expected_{which}'], 'entropy': result.history[-1]['entropy'],
+            'mode_moved': result.history[-1]['mode_moved'], 'supernet_top1': result.supernet_top1,
+        })
+        print(f'{target:,.0f}  mode {mode / target:.4f}  top-1 {result.supernet_top1:.1f} %', flush=True)
+        save(name, found, epochs=epochs, cost=which, torch=torch.__version__)
+
+
+def cifar_images(path: Path) -> list[tuple[Image.Image, int]]:
+    """The first 200 training images of each class."""
+    with tempfile.TemporaryDirectory() as cache:
+        prepare(path, Path(cache), 2)
+        train = load(Path(cache))['train']
+    chosen = [i for c in range(10) for i in (train.labels == c).nonzero().flatten()[:200].tolist()]
+    return [(Image.fromarray(train.pixels[i].numpy()), int(train.labels[i])) for i in chosen]
 
 
 def show() -> None:
     words = {
         'table': 'NAS-Bench-Macro', 'table-expected': "NAS-Bench-Macro, `expected`, beta 0.3",
-        'digits': 'digits, a supernet', 'params': 'digits, a supernet',
+        'digits': 'digits, a supernet', 'params': 'digits, a supernet', 'cifar': 'CIFAR-10, a supernet',
     }
     units = {'macs': 'multiply-adds', 'params': 'parameters'}
     print('| searches | budget | targets | mode / target, least and most | within 3 % | within 98 to 100 % '
@@ -108,8 +130,9 @@ def show() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('what', choices=['table', 'digits', 'params', 'show'])
+    parser.add_argument('what', choices=['table', 'digits', 'params', 'cifar', 'show'])
     parser.add_argument('--table', type=Path, default=TABLE)
+    parser.add_argument('--images', type=Path, default=TAR, help='`cifar`: the tar file of CIFAR-10')
     parser.add_argument('--epochs', type=int, default=6)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -117,8 +140,13 @@ def main() -> None:
         show()
     elif args.what == 'table':
         on_table(args.table)
+    elif args.what == 'cifar':
+        on_images('cifar', cifar_space(), 'target_macs', args.epochs, dataset=cifar_images(args.images), img_size=32)
     else:
-        on_digits('target_macs' if args.what == 'digits' else 'target_params', args.epochs)
+        with tempfile.TemporaryDirectory() as folder:
+            digits_folder(Path(folder))
+            option = 'target_macs' if args.what == 'digits' else 'target_params'
+            on_images(args.what, digits_space(), option, args.epochs, data_dir=folder, img_size=IMG_SIZE)
 
 
 if __name__ == '__main__':

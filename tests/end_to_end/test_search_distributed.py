@@ -151,7 +151,8 @@ def test_killed_ranks_and_a_killed_agent(short: list[str], pair: Path, same_resu
 
 def test_the_final_stopped_while_a_finalist_is_trained(short: list[str], tmp_path: Path) -> None:
     """Both processes train and score the same networks, and go on where they were."""
-    given = [*short, '--epochs', '2', '--joint-epoch', '1', '--finalists', '3', '--finalist-epochs', '2', '--refine', '12']
+    final = ['--finalists', '3', '--refine', '12', '--finalist-epochs', '2']
+    given = [*short, '--epochs', '2', '--joint-epoch', '1', *final]
     whole, out = ([*given, '--output', str(tmp_path / name)] for name in ('whole', 'out'))
     stopping = STOPPING + PAIRS.format(pairs=[(out, out)])
     first = run_python(stopping, ENV, ROOT)

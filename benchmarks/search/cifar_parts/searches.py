@@ -168,6 +168,8 @@ def last_stage(
     final = Finals(evaluator, candidates, CALIBRATION, settings.get('finalist_epochs', 0), EPOCHS, open_optimizer)
     final.seconds = spent
     final.run()
+    images = evaluator.train_loader.steps * evaluator.train_loader.batch * final.epochs
+    evaluator.macs += sum(f.macs * (3 * images * f.rounds + f.images * (f.rounds + 1)) for f in final.finalists())
     return final
 
 
