@@ -50,7 +50,7 @@ test-pipelines: .venv/pipelines/.complete
 
 # The explorer and the reports in Chromium (apt-get install chromium), with Playwright from PyPI.
 test-browser: .venv/browser/.complete
-	.venv/browser/bin/python -m pytest tests/browser tests/draw/test_report_browser.py
+	.venv/browser/bin/python -m pytest tests/browser
 
 # The notebooks from start to end, in an environment of their own; the committed ones stay as they are.
 test-notebooks: .venv/notebooks/.complete

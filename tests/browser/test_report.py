@@ -1,6 +1,4 @@
-"""The report in a real browser; skipped without Playwright and Chromium, which are not in the test environment."""
-import shutil
-from collections.abc import Iterator
+"""The report of a search in a real browser."""
 from pathlib import Path
 from typing import Any
 
@@ -8,20 +6,9 @@ import pytest
 
 from fpnas_timm.search.page import write_comparison, write_report
 
-from .searches import make_search
+from ..draw.searches import make_search
 
-sync_api = pytest.importorskip('playwright.sync_api')
-CHROMIUM = shutil.which('chromium') or shutil.which('google-chrome')
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no chromium')
 OVERFLOW = 'document.documentElement.scrollWidth - document.documentElement.clientWidth'
-
-
-@pytest.fixture(scope='module')
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope='module')
