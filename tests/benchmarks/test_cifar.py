@@ -87,20 +87,24 @@ def test_peers_have_the_multiply_adds_that_they_are_said_to_have() -> None:
 
 
 def test_search_ranking_training_and_report(images, tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(searches, 'FINALISTS', 2)
-    monkeypatch.setattr(searches, 'CALIBRATION', 2)
+    for name in ('FINALISTS', 'REFINED', 'CALIBRATION'):
+        monkeypatch.setattr(searches, name, 2)
+    settings, weights = searches.SEARCHES['refined']
+    monkeypatch.setitem(searches.SEARCHES, 'refined', ({**settings, 'refine': 4}, weights))
     archs = problem.random_archs(5)
     monkeypatch.setattr(ranking, 'random_archs', lambda: archs)
-    searches.search(tmp_path, 'short', images, scale=0.01, batch=4)
+    searches.search(tmp_path, 'refined', images, scale=0.004, batch=4)
     ranking.rank(tmp_path, 'sandwich-distilled', images, scale=0.002, batch=4, calibration=8)
     found = problem.results(tmp_path, 'search')[0]
     jobs = [{'name': f'random-{i}', 'group': 'random', 'arch': a} for i, a in enumerate(archs)]
-    jobs.append({'name': 'short-s0', 'group': 'search', 'arch': found['arch']})
+    jobs.append({'name': 'refined-s0', 'group': 'search', 'arch': found['arch']})
     recipe = problem.Recipe(batch=4)
     training.train_all(
         iter([{**job, 'seed': 0, 'macs': problem.macs_of(job['arch'])} for job in jobs]), images, tmp_path,
         lambda job: recipe, streams=1, steps=2,
     )
+    assert [f['rounds'] for f in found['finalists']] == [1, 1]
+    assert found['likeliest'] in [f['arch'] for f in found['finalists']]
     assert found['finished'] and 0.98 <= problem.macs_of(Arch.parse(found['arch'])) / problem.TARGET <= 1
     assert len(problem.results(tmp_path, 'trained')) == 6
     report.report(tmp_path, tmp_path / 'tables', tmp_path / 'picture.png')
