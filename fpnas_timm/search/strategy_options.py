@@ -81,6 +81,11 @@ def check_strategy(
                 f'{flag}: is an option of --strategy {" and ".join(ONLY[name])}, not of {args.strategy}: leave it out'
             )
         setattr(args, name, default)
+    if args.refine and args.finalists == 1:
+        raise UsageError(
+            f'--refine {args.refine}: with --finalists 1 the result is the most probable network, whatever else is '
+            'scored: expected --finalists 2 or more'
+        )
     if args.strategy == EVOLUTION:
         if args.tournament > args.population:
             raise UsageError(
@@ -118,7 +123,7 @@ def check_supernet(
             )
         setattr(args, name, default)
     args.warmup_epochs = 0
-    if args.finalists is None:  # the accuracies of the fitted networks differ by less than their standard errors
+    if args.finalists is None and not args.refine:  # the accuracies of the fitted networks differ by less than their standard errors
         args.finalists = 1
     if args.alpha_lr is None and args.strategy == FP_NAS:
         args.alpha_lr = FITTED_ALPHA_LR

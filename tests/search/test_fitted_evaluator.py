@@ -129,11 +129,15 @@ def test_the_finalist_that_agrees_best_with_the_source_is_the_result(
 ) -> None:
     """Counted again from the extracted network and the source, on the images that train alpha."""
     output = tmp_path / 'out'
-    given = dict(SETTINGS, epochs=1, warmup_epochs=0, finalists=3)
+    given = dict(SETTINGS, epochs=1, warmup_epochs=0, finalists=3, refine=8)
     found = search(init_from=source.export, data_dir=tiny_images, output=output, **given)
     agreements = [f.agreement for f in found.finalists]
     assert None not in agreements and agreements == sorted(agreements, reverse=True)
     assert len(set(agreements)) > 1
+    scored = [json.loads(line) for line in (output / 'refinement.jsonl').read_text().splitlines()]
+    assert len(scored) == 8
+    assert all(row['score'] < 0 for row in scored)  # nats per image
+    assert {str(f.arch) for f in found.finalists} <= {row['arch'] for row in scored}
     args = parse_search_args(['--resume', str(output)])
     evaluator = set_up(args, get_space(str(output / 'space.json'))).evaluator
     state = torch.load(output / 'last.pt', weights_only=True)

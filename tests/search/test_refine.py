@@ -160,6 +160,7 @@ def test_finalists_differ_in_half_of_the_groups_where_they_can() -> None:
 
 @pytest.mark.parametrize(('options', 'message'), [
     ('--strategy random --refine 9', '--refine: is an option of --strategy fp-nas, not of random: leave it out'),
+    ('--refine 9 --finalists 1', '--refine 9: with --finalists 1 the result is the most probable network'),
     ('--refine -1', '--refine -1: expected 0 or more'),
 ])
 def test_bad_input(options: str, message: str) -> None:
