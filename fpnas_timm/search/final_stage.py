@@ -116,7 +116,8 @@ def _refine(setup: 'Setup', first: list[Choices], mark: Mapping[str, Any], stop:
     path = setup.folder / REFINEMENT_STATE
     search = cast(Search, setup.search)
     refinement = Refinement(
-        search, setup.evaluator, first, setup.refine, setup.settings['seed'], world_size=setup.world_size
+        search, setup.evaluator, first, setup.refine, setup.settings['seed'], world_size=setup.world_size,
+        shows_bar=setup.rank == 0,
     )
     state = from_primary(lambda: _saved_state(path, mark), setup.rank, setup.world_size)
     if state is not None:
@@ -133,7 +134,7 @@ def _refine(setup: 'Setup', first: list[Choices], mark: Mapping[str, Any], stop:
     ))
     if refinement.run(stop, save):
         return refinement
-    _logger.info('the refinement was stopped after %s networks', f'{refinement.candidates.num_samples:,}')
+    log_on_primary(_logger, f'the refinement was stopped after {refinement.candidates.num_samples:,} networks')
     return None
 
 

@@ -98,7 +98,7 @@ class Finals:
     """The last stage of a search, and its complete state.
 
     Attributes:
-        candidates: the architectures that take part, most probable first.
+        candidates: the architectures that take part, the most probable one first.
         alive: positions of those that have not dropped out.
         round: the current round; 0 scores the inherited weights, each further one trains all that are left first.
         scores: for each candidate, its score in each round.
@@ -119,7 +119,7 @@ class Finals:
         """
         Args:
             evaluator: the evaluator of the finished search.
-            candidates: the architectures, most probable first.
+            candidates: the architectures, the most probable one first.
             calibration_batches: number of batches for the batch-norm statistics.
             epochs: epochs of training per round; 0: no training.
             first_epoch: number of the first epoch, for order and augmentation of the images.

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..runs.processes import Stop, log_on_primary
+from ..runs.progress import open_bar
 from ..spaces import Choices, MBConvSpace
 from .candidates import CandidateConfig, CandidateSearch
 from .evaluator import SuperNetEvaluator
@@ -61,6 +62,7 @@ class Refinement:
             seed: int,
             images: int = IMAGES,
             world_size: int = 1,
+            shows_bar: bool = False,
     ) -> None:
         """
         Args:
@@ -71,8 +73,9 @@ class Refinement:
             seed: seed of the draws and mutations.
             images: number of images that each is scored on.
             world_size: number of processes.
+            shows_bar: show a progress bar.
         """
-        self.space, self.evaluator = evaluator.space, evaluator
+        self.space, self.evaluator, self.shows_bar = evaluator.space, evaluator, shows_bar
         draw = _draw_of(search, evaluator)
         population = max(2, min(POPULATION, count // 4))
         settings = EvolutionConfig(population, max(1, min(TOURNAMENT, population // 5)))
@@ -106,7 +109,12 @@ class Refinement:
             ))
             save()
 
-        finished = self.candidates.run(stop, None, on_epoch)
+        total, done = self.candidates.config.evaluations, self.candidates.num_samples
+        with open_bar(name='refinement', total=total, initial=done, hidden=not self.shows_bar) as bar:
+            def on_step(candidates: CandidateSearch, _: dict[str, float]) -> None:
+                bar.update(candidates.num_samples - bar.n)
+
+            finished = self.candidates.run(stop, on_step, on_epoch)
         if not finished:
             save()
         return finished

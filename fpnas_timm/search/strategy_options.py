@@ -86,6 +86,11 @@ def check_strategy(
             f'--refine {args.refine}: with --finalists 1 the result is the most probable network, whatever else is '
             'scored: expected --finalists 2 or more'
         )
+    if args.refine and args.refine < (wanted := args.finalists or DEFAULT_FINALISTS):
+        raise UsageError(
+            f'--refine {args.refine}: the finalists are chosen from so many networks: expected at least {wanted}, the '
+            'number of finalists'
+        )
     if args.strategy == EVOLUTION:
         if args.tournament > args.population:
             raise UsageError(
@@ -123,7 +128,8 @@ def check_supernet(
             )
         setattr(args, name, default)
     args.warmup_epochs = 0
-    if args.finalists is None and not args.refine:  # the accuracies of the fitted networks differ by less than their standard errors
+    # The accuracies of the fitted networks differ by less than their standard errors; a refinement compares otherwise.
+    if args.finalists is None and not args.refine:
         args.finalists = 1
     if args.alpha_lr is None and args.strategy == FP_NAS:
         args.alpha_lr = FITTED_ALPHA_LR
