@@ -242,7 +242,7 @@ def work(args: argparse.Namespace, task: dict[str, Any], data: Data, source: nn.
                 **SEARCH, **refined,
             )
             task['arch'], task['search_seconds'] = str(found.arch), round(time.monotonic() - started, 1)
-            model = timm.create_model(f'local-dir:{folder / "extract"}').to(args.device)
+            model = timm.create_model(f'local-dir:{folder / "extract"}', pretrained=True).to(args.device)
         elif task['way'] == 'Lite0':
             task['arch'] = str(source.arch)
         task['macs'] = macs_of(task['arch'])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import UsageError
+from ..errors import RunError, UsageError
 from ..runs.progress import progress
 from .image_files import image_files, read_image
 from .opened import open_network
@@ -56,15 +56,29 @@ def predict(program: Exported, images: Sequence[str], topk: int = 5) -> Iterator
 
     Raises:
         UsageError: an image does not exist, or a folder has none.
-        RunError: an image cannot be read.
+        RunError: images cannot be read; after all others, it names the first of them and says how many there are.
     """
     files, metadata = image_files(images), program.metadata
     to_input = input_transform(metadata)
     at_once = 1 if metadata.preprocessing else BATCH_SIZE  # images of all sizes do not fit into one batch
     batches = [files[i:i + at_once] for i in range(0, len(files), at_once)]
+    failed: list[RunError] = []
     for batch in progress(batches, 'images', primary=True):
-        inputs = torch.stack([to_input(read_image(file, metadata.img_mode)) for file in batch])
-        yield from most_probable(program, inputs, batch, topk)
+        read, inputs = list[str](), list[torch.Tensor]()
+        for file in batch:
+            try:
+                inputs.append(to_input(read_image(file, metadata.img_mode)))
+                read.append(file)
+            except RunError as e:
+                failed.append(e)
+        if read:
+            yield from most_probable(program, torch.stack(inputs), read, topk)
+    if len(failed) == 1:
+        raise failed[0]
+    if failed:
+        others = ', '.join(str(e).partition(': this image')[0] for e in failed[1:6])
+        raise RunError(f'{failed[0]}; of the {len(files):,} images, {len(failed) - 1:,} more cannot be read: {others}'
+                       f'{", .." if len(failed) > 6 else ""}')
 
 
 def most_probable(

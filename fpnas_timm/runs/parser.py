@@ -27,6 +27,7 @@ class Parser(argparse.ArgumentParser):
         kwargs.setdefault('allow_abbrev', False)
         kwargs.setdefault('formatter_class', HelpFormatter)
         super().__init__(*args, **kwargs)
+        self._negative_number_matcher = re.compile(r'-\.?\d')  # -1M and -5ms are values too, wrong ones of an option
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""

@@ -115,6 +115,13 @@ def test_whole_numbers_in_any_notation() -> None:
         assert epochs == 2 and type(epochs) is int
 
 
+@pytest.mark.parametrize('value', ['-1M', '-5e6', '-.5'])
+def test_a_negative_number_is_a_value(value: str) -> None:
+    """argparse takes `-1M` for an option, and would say that the value is missing."""
+    with pytest.raises(UsageError, match=f"^--target-macs '?{value}'?: expected"):
+        search_parser().parse_args(['--target-macs', value])
+
+
 def test_every_number_has_a_range() -> None:
     used = set()
     for command, build in PARSERS.items():

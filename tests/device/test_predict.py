@@ -65,6 +65,23 @@ def test_no_images(
     assert message in error and error.count('\n') == 1
 
 
+def test_all_other_images_are_predicted(
+        exported: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    good = str(photos / 'train' / 'cyan' / '2.png')
+    bad = [str(tmp_path / f'{i}.png') for i in range(8)]
+    for file in bad:
+        Path(file).write_text('no image')
+    assert main(['predict', str(exported), bad[0], good, *bad[1:3], good, '--json']) == 1
+    out, error = capsys.readouterr()
+    assert [json.loads(line)['image'] for line in out.splitlines()] == [good, good]
+    assert error.startswith(f'error: {bad[0]}: this image cannot be read'), error
+    assert f'of the 5 images, 2 more cannot be read: {bad[1]}, {bad[2]}' in error
+    assert main(['predict', str(exported), good, *bad]) == 1
+    out, error = capsys.readouterr()
+    assert len(out.splitlines()) == 1 and error.endswith(f'{", ".join(bad[1:6])}, ..\n') and error.count('\n') == 1
+
+
 def test_files_of_others(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture) -> None:
     torch.jit.save(torch.jit.script(torch.nn.Identity()), str(tmp_path / 'other.pt'))
     (tmp_path / 'damaged.pt2').write_bytes(b'PK\3\4 and so on')
