@@ -174,13 +174,15 @@ class Finals:
         """Warn if even the best finalist predicts the classes no better than equal probabilities would."""
         best = self.scores[self.ranked()[0]][-1]
         uniform = -math.log(self.evaluator.scored.num_classes)
-        chance = ', and its choice may be by chance' if best.agreement is None else ''
+        advice = 'until it is trained, and its choice may be by chance: try larger images, more images or more epochs'
+        if best.agreement is not None:  # fitted to the source: the features are good, only the classifier is not
+            advice = 'until it is fine-tuned (`fpnas train --init-from .../extract`)'
         if best.log_likelihood < uniform:
             log_on_primary(
                 _logger,
                 f'the result predicts the classes of the {best.images:,} images worse than equal probabilities would '
-                f'(log-likelihood {best.log_likelihood:.2f}, those {uniform:.2f}): its weights are of little use until '
-                f'it is trained{chance}: try larger images, more images or more epochs',
+                f'(log-likelihood {best.log_likelihood:.2f}, those {uniform:.2f}): its weights are of little use '
+                f'{advice}',
                 logging.WARNING,
             )
 

@@ -2,6 +2,7 @@
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,10 +11,12 @@ import torch
 
 from fpnas_timm.arch.cost import cost
 from fpnas_timm.errors import UsageError
+from fpnas_timm.search.finalists import Candidate, Finals
 from fpnas_timm.search.fitted_evaluator import FittedEvaluator
 from fpnas_timm.search.loop import SearchConfig
 from fpnas_timm.search.options import parse_search_args
 from fpnas_timm.search.run import SearchResult, search
+from fpnas_timm.search.scoring import Score
 from fpnas_timm.search.setup import set_up
 from fpnas_timm.search.targets import small_contexts
 from fpnas_timm.spaces import get_space
@@ -152,6 +155,20 @@ def test_the_finalist_that_agrees_best_with_the_source_is_the_result(
             total += float((evaluator.net.labels(images) * logits.log_softmax(1)).sum())
             count += len(images)
     assert total / count == pytest.approx(agreements[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(('agreement', 'advice'), [(None, 'until it is trained, and its choice'), (-3.0, 'fine-tuned')])
+def test_a_result_that_guesses_is_said(
+        agreement: float | None, advice: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    final = object.__new__(Finals)
+    final.evaluator = SimpleNamespace(scored=SimpleNamespace(num_classes=10))
+    final.candidates = [Candidate((), -1.0)]
+    for log_likelihood, said in ((-2.2, False), (-2.4, True)):
+        final.scores = [[Score(10.0, 1.0, log_likelihood, 0.1, 10.0, 1_500, agreement)]]
+        final._say_if_guessing()
+        assert ('log-likelihood -2.40, those -2.30' in caplog.text) is said
+    assert advice in caplog.text
 
 
 @pytest.mark.parametrize(('share', 'near'), [(0.9, False), (0.5, True)])
