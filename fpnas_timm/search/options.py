@@ -47,6 +47,21 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 # FP-NAS-S1, without splits: the space of the paper's studies (main paper, Tables 5 and 6; supplement, Table E.7).
 PRESETS['fbnetv2_f'] = {**PRESETS['fpnas_s1pp'], 'space': 'fbnetv2_f', 'target_macs': FBNETV2_F_TARGET}
+# For any space: what found the best networks on photographs (docs/results.md), `refined` of benchmarks/search/cifar.py.
+THOROUGH = 'thorough'
+OWN_PRESETS: dict[str, dict[str, Any]] = {
+    THOROUGH: {
+        'weight_samples': 1,
+        'weight_draws': 'budget',
+        'opt': 'adamw',
+        'lr': 6e-3,
+        'weight_decay': 0.02,
+        'batch_size': 128,
+        'weight_ema': 0.998,
+        'refine': 300,
+        'finalist_epochs': 1,
+    },
+}
 
 
 def build_parser(prog: str = 'fpnas search') -> Parser:
@@ -62,7 +77,8 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
     add('--resume', None, 'continue the search in this folder, with its saved settings; `auto`: start a search in '
         '--output, or continue the one there', metavar='OUT|auto')
     add('-c --config', None, 'YAML file of options; the command line overrides it', metavar='FILE')
-    add('--preset', None, "the paper's settings for a space", choices=tuple(PRESETS))
+    add('--preset', None, "the paper's settings for a space; or 'thorough', for any space: those that found the best "
+        'networks on photographs, at about three times the cost of training one', choices=(*PRESETS, *OWN_PRESETS))
     add.shared('seed', default=0)
     add.shared('device')
     add('--split', 'data', "what several processes divide. 'data': the batches; 'archs': the architectures of a step, "
@@ -210,7 +226,7 @@ def _resolved(
         raise UsageError(f'{given["config"]}: {name!r} is only allowed on the command line')
     asked, direct = {k.replace('-', '_') for k in (*given, *config)}, dict(given)
     chosen = given.get('preset', config.get('preset', ''))
-    preset = PRESETS.get(chosen, {}) if isinstance(chosen, str) else {}
+    preset = {**PRESETS, **OWN_PRESETS}.get(chosen, {}) if isinstance(chosen, str) else {}
     if 'input_size' in asked:
         preset = {k: v for k, v in preset.items() if k != 'img_size'}
     for default, source in ((config, given.get('config')), (preset, 'preset'), (config, ''), (options, 'search()')):
@@ -263,7 +279,8 @@ def _check(args: argparse.Namespace) -> None:
             'expected --weight-archs sandwich or largest'
         )
     if args.weight_draws == 'budget' and args.target_macs is None:
-        raise UsageError('--weight-draws budget: expected --target-macs, the budget')
+        of = ', an option of --preset thorough' if args.preset == THOROUGH else ''
+        raise UsageError(f'--weight-draws budget{of}: expected --target-macs, the budget, or --weight-draws search')
     if args.target_latency is not None and args.latency_table is None:
         raise UsageError(
             f'--target-latency {shown_ms(args.target_latency)}: expected --latency-table FILE, which says how long '

@@ -10,6 +10,7 @@ import pytest
 
 from fpnas_timm.cli import exit_status
 from fpnas_timm.cli.runs import search_main
+from fpnas_timm.errors import UsageError
 from fpnas_timm.paper import TABLE_B1
 from fpnas_timm.search.options import PRESETS, parse_search_args
 
@@ -157,6 +158,24 @@ def test_presets_are_the_papers() -> None:
     assert (args.space, args.img_size, args.target_macs, args.epochs) == ('fbnetv2_f', 128, 58e6, 315)
     args = parse_search_args(['--preset', 'fpnas_l0', '--epochs', '20', '--output', 'y'])
     assert args.epochs == 20
+
+
+def test_the_thorough_preset_is_what_was_measured() -> None:
+    """As `refined` in benchmarks/search/cifar.py; for any space, and without what another search has no use for."""
+    args = parse_search_args(['--preset', 'thorough', '--target-macs', '4M', '--output', 'y'])
+    assert (args.weight_samples, args.weight_draws, args.weight_window) == (1, 'budget', 0.25)  # 3 to 5 M
+    assert (args.opt, args.lr, args.weight_decay, args.batch_size, args.weight_ema) == ('adamw', 6e-3, 0.02, 128, 0.998)
+    assert (args.refine, args.finalist_epochs, args.cost_form, args.space) == (300, 1, 'multiplier', 'fpnas_s1pp')
+    args = parse_search_args(['--preset', 'thorough', '--target-macs', '4M', '--lr', '1e-3', '--output', 'y'])
+    assert args.lr == 1e-3
+    args = parse_search_args(
+        ['--preset', 'thorough', '--target-macs', '4M', '--strategy', 'evolution', '--output', 'y']
+    )
+    assert (args.refine, args.weight_draws) == (0, 'budget')
+    args = parse_search_args(['--preset', 'thorough', '--init-from', 'mobilenetv2_100', '--output', 'y'])
+    assert (args.refine, args.weight_draws, args.finalist_epochs) == (300, 'search', 0)
+    with pytest.raises(UsageError, match=r'^--weight-draws budget, an option of --preset thorough: expected'):
+        parse_search_args(['--preset', 'thorough', '--target-params', '1M', '--output', 'y'])
 
 
 @pytest.mark.parametrize(('text', 'value'), [('3M', 3e6), ('0.4G', 4e8), ('66000000', 66e6), ('12k', 12e3)])
