@@ -213,10 +213,13 @@ def _go_on(run: Searched) -> str:
         data += ['--in-chans', str(settings['in_chans'])]
     train = ['fpnas', 'train', '--arch-file', f'{folder}/arch.txt']
     again = ['fpnas', 'search', '--space', f'{folder}/space.json']
-    parts = [
+    trained = [  # the better one first: weights that come from a pretrained network are worth more than a new start
         ('Train the network from scratch', say([*train, '--recipe', 'ls+aa+ema', *data])),
         ('Train it from the weights of the search',
          say([*train, '--init-from', f'{folder}/extract', '--recipe', 'finetune/sgd', *data])),
+    ]
+    parts = [
+        *(trained[::-1] if settings.get('init_from') else trained),
         ('Look at it', '\n'.join(f'fpnas {what} "$(cat {shlex.quote(folder + "/arch.txt")})"'
                                  for what in ('info', 'flops', 'draw'))),
         ('Load it in timm', f'import timm, fpnas_timm\n'

@@ -47,6 +47,8 @@ def test_the_result_is_a_smaller_network_that_knows_the_classes(found: SearchRes
     config = json.loads((found.folder / 'extract' / 'config.json').read_text())
     assert config['training']['init_from']['name'] == str(source.export)
     assert (found.folder / 'report.html').exists()
+    report = (found.folder / 'report.html').read_text()  # what is worth more comes first
+    assert report.index('Train it from the weights of the search') < report.index('Train the network from scratch')
 
 
 def test_a_resumed_search_needs_no_source_and_fits_nothing_anew(
