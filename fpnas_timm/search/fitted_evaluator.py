@@ -87,8 +87,8 @@ class FittedEvaluator(ImageEvaluator):
         """There are no weights to train."""
 
     def folded(self) -> FittedSuperNet:
-        """A copy with the same outputs for which its batch norms are folded into the convolutions: a step is scored in
-        three quarters of the time.
+        """The supernet with its batch norms folded into the convolutions: the same outputs within rounding, in three
+        quarters of the time.
         """
         if self._folded is None:
             self._folded = cast(FittedSuperNet, reparameterize_model(copy.deepcopy(self.net)))
