@@ -19,13 +19,6 @@ if os.environ.get('CI', '').lower() == 'true':
         settings.load_profile('ci')
 torch.set_num_threads(1)
 
-LONG = 'tests/timm_suite/', 'tests/end_to_end/', 'tests/cli/'
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take long come first: with one of them last (timm's take two minutes), a worker would be idle."""
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
-
 
 @pytest.fixture(autouse=True)
 def own_logging() -> Iterator[None]:
