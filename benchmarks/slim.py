@@ -20,6 +20,7 @@ import copy
 import io
 import json
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -32,12 +33,12 @@ import torch
 import torch.multiprocessing as mp
 import torch.nn.functional as F
 from PIL import Image
+from pruning import pruned
 from safetensors.torch import load_file
 from torch import nn
 
 from fpnas_timm.arch import Arch
 from fpnas_timm.arch.cost import cost
-from fpnas_timm.model.supernet import recalibrate
 from fpnas_timm.search.run import search
 from fpnas_timm.search.within import network_sampler
 from fpnas_timm.spaces.around import BLOCK_FRACTIONS, space_around
@@ -45,6 +46,7 @@ from fpnas_timm.transfer import from_timm, transfer
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_name('results') / 'slim.json'
+TIMES = RESULTS.with_name('slim_time.json')
 SIZE, CLASSES, MEAN, STD = 64, 10, 0.498, 0.502
 PARTS = {'train': ('train', slice(300)), 'validation': ('test', slice(-200, None))}  # images of each class
 EPOCHS, BATCH, RATE, DECAY, SMOOTHING = 3, 64, 2e-3, 0.02, 0.1
@@ -152,55 +154,6 @@ def uniform(arch: Arch, target: float) -> str:
     raise SystemExit('no uniform network meets the target')
 
 
-def pruned(weights: Path, data: Data, target: float, importance: str) -> tuple[nn.Module, int]:
-    """Lite0 pruned by Torch-Pruning until it meets the target, batch norms recalibrated; and its multiply-adds."""
-    import torch_pruning as tp
-
-    images = some_images(data)
-    model = lite0(weights, str(images.device))
-    example = images[:2]
-    chosen = {'norm': tp.importance.GroupMagnitudeImportance, 'taylor': tp.importance.GroupTaylorImportance}
-    pruner = tp.pruner.MetaPruner(
-        model, example, importance=chosen[importance](), global_pruning=True, iterative_steps=400, pruning_ratio=0.97,
-        max_pruning_ratio=0.9, ignored_layers=[model.classifier],
-    )
-    counted = 0
-    for step in range(400):
-        if importance == 'taylor' and step % 10 == 0:
-            model.zero_grad()
-            for x in images[:256].split(64):
-                logits = model(x)
-                F.cross_entropy(logits, logits.argmax(1)).backward()  # its own predictions are the labels
-        pruner.step()
-        counted = count_macs(model, example)
-        if counted <= target:
-            break
-    model = recalibrate(model, images.split(64))
-    model.classifier = nn.Linear(model.classifier.in_features, CLASSES)
-    return model.to(images.device), counted
-
-
-def count_macs(model: nn.Module, example: torch.Tensor) -> int:
-    """Multiply-adds of convolutions and the classifier of 10 classes, as the strings are counted."""
-    total = 0
-
-    def add(layer: nn.Module, _: Any, out: torch.Tensor) -> None:
-        nonlocal total
-        if isinstance(layer, nn.Conv2d):
-            total += layer.weight[0].numel() * out[0].numel()
-        elif isinstance(layer, nn.Linear):
-            total += layer.in_features * CLASSES
-
-    hooks = [layer.register_forward_hook(add) for layer in model.modules()]
-    training = model.training
-    with torch.no_grad():
-        model.eval()(example[:1])
-    model.train(training)
-    for hook in hooks:
-        hook.remove()
-    return total
-
-
 def tasks(args: argparse.Namespace, arch: Arch) -> Iterator[dict[str, Any]]:
     """What there is to do, the longest first."""
     full = macs_of(arch)
@@ -231,7 +184,8 @@ def work(args: argparse.Namespace, task: dict[str, Any], data: Data, source: nn.
     started = time.monotonic()
     seeds, out = task.pop('seeds', [task.get('seed', 0)]), []
     if task['way'].startswith('torch-pruning'):
-        model, task['macs'] = pruned(args.weights, data, task['target'], task['way'].split()[-1])
+        whole = lite0(args.weights, args.device)
+        model, task['macs'] = pruned(whole, some_images(data), task['target'], task['way'].split()[-1], CLASSES)
     else:
         if task['way'].startswith('search'):
             refined = REFINED if task['way'].endswith('refined') else {}
@@ -298,6 +252,23 @@ def run(args: argparse.Namespace) -> None:
         process.join()
 
 
+def measure_time(args: argparse.Namespace) -> None:
+    """Seconds of fine-tuning Lite0, and of the search for half with the fine-tuning of its result; all anew."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        args.work = Path(folder)
+        write_images(args.data, args.work / 'images')
+        data, source = read_images(args.work / 'images', 'cpu'), from_timm(lite0(args.weights, 'cpu')).eval()
+        full, rows = macs_of(source.arch), []
+        for task in ({'way': 'Lite0', 'share': 1.0, 'target': full},
+                     {'way': 'search', 'share': 0.5, 'target': full // 2, 'seed': 0}):
+            rows += work(args, task, data, source)
+            print(rows[-1], flush=True)
+    whole, ours = rows[0]['seconds'], rows[1]['made'] + rows[1]['seconds']
+    print(f'the search and its fine-tuning take {ours / whole:.2f} times a fine-tuning of Lite0')
+    TIMES.write_text(json.dumps(rows, indent=1) + '\n')
+
+
 def table(args: argparse.Namespace) -> None:
     """The results as Markdown."""
     rows = [row for row in json.loads(args.output.read_text()) if 'top1' in row]
@@ -338,14 +309,7 @@ def main() -> None:
     elif args.what == 'run':
         run(args)
     else:
-        torch.set_num_threads(1)
-        args.work.mkdir(parents=True, exist_ok=True)
-        write_images(args.data, args.work / 'images')
-        data, source = read_images(args.work / 'images', 'cpu'), from_timm(lite0(args.weights, 'cpu')).eval()
-        full = macs_of(source.arch)
-        for task in ({'way': 'Lite0', 'share': 1.0, 'target': full}, {'way': 'search', 'share': 0.5,
-                                                                     'target': full // 2, 'seed': 0}):
-            print(work(args, task, data, source), flush=True)
+        measure_time(args)
 
 
 if __name__ == '__main__':

@@ -21,7 +21,8 @@ import torch
 from cifar_parts.data import load, prepare
 from cifar_parts.problem import cifar_space
 from PIL import Image
-from tabular import TABLE, Benchmark, macro_cost, search, settings_for, spread
+from table_search import search, settings_for
+from tabular import TABLE, Benchmark, macro_cost, spread
 
 from fpnas_timm.arch.cost import cost
 from fpnas_timm.cli.demo import IMG_SIZE, digits_folder, digits_space

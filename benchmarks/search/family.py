@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from tabular import OURS, STEPS, TABLE, Benchmark, macro_cost, search, settings_for
+from table_search import OURS, STEPS, search, settings_for
+from tabular import TABLE, Benchmark, macro_cost
 
 from fpnas_timm.search.alpha_settings import fitting_alpha_lr
 from fpnas_timm.search.distribution import Distribution

@@ -2,19 +2,23 @@
 
 https://github.com/THUMNLab/NAS-Bench-Graph (Qin et al., NeurIPS 2022, Apache-2.0); `pip install nas-bench-graph`, whose
 files are pickles. An architecture is one of nine wirings of four layers, with one of nine operations in each: 59,049
-strings, many of which are the same network. Everything else is as in `tabular.py`: the settings, and evaluations that
-are as noisy as the outcome on a batch of 128 images.
+strings, many of which are the same network. Everything else is that of `tabular.py methods`.
 
     python benchmarks/search/graph_table.py cora computers arxiv
+    python benchmarks/search/graph_table.py show    # the table of the docs, from benchmarks/results/graph_table.json
 """
 import argparse
 import itertools
+import json
+import statistics
+from pathlib import Path
 
 import torch
-from tabular import OURS, PAPER, Benchmark, baseline, search
+from tabular import Benchmark, spread
 
 from fpnas_timm.spaces import SearchSpace
 
+RESULTS = Path(__file__).parents[1] / 'results' / 'graph_table.json'
 OPERATIONS = WIRINGS = 9
 SPACE = SearchSpace('nas-bench-graph', (
     {'wiring': tuple(range(WIRINGS))}, *({'op': tuple(range(OPERATIONS))} for _ in range(4)),
@@ -37,26 +41,32 @@ def read(dataset: str) -> dict[str, dict[str, float]]:
     return rows
 
 
+def show() -> None:
+    """Ranks, %: mean and standard deviation over the seeds, and the worst."""
+    found = json.loads(RESULTS.read_text())
+    print('| method |', ' | '.join(found), '| mean |\n|---|' + '---|' * len(found) + '---:|')
+    for method in next(iter(found.values())):
+        ranks = [rows[method]['rank'] for rows in found.values()]
+        cells = [f'{spread(own)} ({min(own):.0f})' for own in ranks]
+        print('|', ' | '.join([method, *cells]), f'| {statistics.mean(map(statistics.mean, ranks)):.1f} |')
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('datasets', nargs='+', help='such as cora, computers, arxiv')
+    parser.add_argument('datasets', nargs='+', help='such as cora, computers, arxiv; or show')
     parser.add_argument('--seeds', type=int, default=24)
     parser.add_argument('--evaluations', type=int, default=2000)
     args = parser.parse_args()
+    if args.datasets == ['show']:
+        show()
+        return
     torch.set_num_threads(1)
     for dataset in args.datasets:
-        benchmark = Benchmark(read(dataset), args.seeds, args.evaluations)
-        print(f'\n{dataset}: {args.evaluations} evaluations, {args.seeds} seeds; best {benchmark.ordered[-1]:.2f} %\n')
-        print('| method | true accuracy, % | rank, % | worst rank | evaluations |\n|---|---|---|---|---|')
-        for name, settings in (
-            ('this search', OURS), ('as printed', PAPER), ('fixed K = 8', {**OURS, 'num_samples': 8}),
-        ):
-            found = [search(benchmark.rows, SPACE, s, args.evaluations, **settings) for s in benchmark.seeds]
-            evaluated = max(f.evaluator.evaluated for f in found)
-            benchmark.line(name, [f.distribution.most_probable() for f in found], f'{evaluated}')
-        for name in ('random', 'evolution'):
-            results = [baseline(benchmark.rows, SPACE, s, args.evaluations, name) for s in benchmark.seeds]
-            benchmark.line(name, results, f'{args.evaluations}')
+        print(f'\n{dataset}: ', end='')
+        benchmark = Benchmark(read(dataset), args.seeds, args.evaluations, SPACE)
+        benchmark.methods()
+        known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        RESULTS.write_text(json.dumps({**known, dataset: benchmark.lines}) + '\n')
 
 
 if __name__ == '__main__':

@@ -1,8 +1,8 @@
 """The search on a table of measured accuracies, beside random search and regularised evolution.
 
 NAS-Bench-Macro (6,561 networks trained on CIFAR-10, https://github.com/xiusu/NAS-Bench-Macro, Apache-2.0): 8 layers
-with 3 choices each. What an evaluation tells is as noisy as in a real search: the outcome on one batch of 128 images,
-the same images for all architectures of a step. Every method gets the same number of evaluated architectures.
+with 3 choices each. Evaluations are as noisy as in a real search (`table_search.py`), and every method gets the same
+number of them.
 
     python benchmarks/search/tabular.py --table ../shared/data/nas-bench-macro_cifar10.json
     python benchmarks/search/tabular.py show    # the table with targets again, from benchmarks/results/tabular.json
@@ -12,145 +12,28 @@ import argparse
 import bisect
 import itertools
 import json
-import math
 import statistics
 import time
 from pathlib import Path
 
 import torch
+from table_search import IMAGES, OURS, PAPER, Table, baseline, measured, search, settings_for
 
-from fpnas_timm.search.alpha_settings import fitting_alpha_lr
-from fpnas_timm.search.candidates import CandidateConfig, CandidateSearch, RandomDraws, Strategy
-from fpnas_timm.search.evolution import Evolution, EvolutionConfig
-from fpnas_timm.search.loop import Search, SearchConfig
 from fpnas_timm.spaces import SearchSpace
 from fpnas_timm.spaces.costs import AdditiveCost, tabulated
 
-IMAGES = 128
-SHARED = 0.5  # share of an image's difficulty that is the same for all architectures
-RIGHT, WRONG = math.log(0.97), math.log(0.1)  # log-probability of the right class where the network is right or wrong
-PAPER = {'lam': 1.0, 'alpha_lr': 0.03}
-OURS = {**PAPER, 'temperature': IMAGES}
 FORMS = (  # of the cost, with beta and temperature; the multiplier has the command line's learning rate of alpha
     ('multiplier', 0.0, IMAGES), ('relative', 0.3, 1), ('relative', 1.0, 1), ('absolute', 1.0, IMAGES),
     ('absolute', 2.0, IMAGES), ('expected', 0.3, IMAGES), ('two-sided', 1.0, IMAGES),
 )
-STEPS = 285  # of 2,000 evaluations, about
 TABLE = Path(__file__).parents[3] / 'shared' / 'data' / 'nas-bench-macro_cifar10.json'
 RESULTS = Path(__file__).parents[1] / 'results' / 'tabular.json'
 TABLES = ['methods', 'lengths', 'sampling', 'coarse_to_fine', 'targets', 'finalists', 'quartiles']
 
 
-class Table:
-    """The evaluator: noisy log-likelihoods from the measured accuracies."""
-
-    steps_per_epoch = 1
-
-    def __init__(self, rows: dict, seed: int) -> None:
-        self.rows = rows
-        self.generator = torch.Generator().manual_seed(seed)
-        self.evaluated = 0
-
-    @staticmethod
-    def key(arch) -> str:
-        return ''.join(str(k) for group in arch for k in group)
-
-    def accuracy(self, arch) -> float:
-        """True accuracy in %."""
-        return self.rows[self.key(arch)]['mean_acc']
-
-    def cost(self, arch) -> int:
-        return self.rows[self.key(arch)]['flops']
-
-    def log_likelihoods(self, archs) -> torch.Tensor:
-        """Each image is right with the architecture's accuracy, correlated between architectures."""
-        self.evaluated += len(archs)
-        common, own = (
-            torch.randn(n, IMAGES, generator=self.generator, dtype=torch.float64) for n in (1, len(archs))
-        )
-        accuracy = torch.tensor([[self.accuracy(a) / 100] for a in archs], dtype=torch.float64)
-        right = math.sqrt(SHARED) * common + math.sqrt(1 - SHARED) * own < torch.special.ndtri(accuracy)
-        return (right * RIGHT + ~right * WRONG).sum(1)
-
-    def start_epoch(self, epoch: int, step: int) -> None:
-        """There is nothing to get ready."""
-
-    def train_step(self, archs) -> float:
-        """There are no weights."""
-        return 0.0
-
-    def state_dict(self) -> dict:
-        return {}
-
-
-class CountedTable(Table):
-    """A table whose one epoch ends after so many evaluations: as a real search, it knows how far it is."""
-
-    def __init__(self, rows: dict, seed: int, evaluations: int) -> None:
-        super().__init__(rows, seed)
-        self.evaluations, self.taken = evaluations, 0
-
-    def train_step(self, archs) -> float:
-        self.taken += 1
-        return 0.0
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """The steps so far over the share of the evaluations so far."""
-        return math.ceil(self.taken * self.evaluations / self.evaluated) if self.evaluated else self.evaluations
-
-
-class Budget:
-    """Stops the loop after so many evaluated architectures or steps."""
-
-    def __init__(self, table: Table, evaluations: int | None, steps: int | None = None) -> None:
-        self.table, self.evaluations, self.steps, self.taken = table, evaluations, steps, 0
-
-    def __bool__(self) -> bool:
-        self.taken += 1
-        return self.taken == self.steps or (self.evaluations is not None and self.table.evaluated >= self.evaluations)
-
-
-def search(rows, space, seed, evaluations=None, steps=None, on_step=None, steps_per_epoch=10**9, epochs=1, costs=(),
-           fixed=False, **settings):
-    """A search; the table knows no epochs, so that the whole of it is one, where nothing depends on them.
-
-    `fixed`: the search knows that it ends after `evaluations`.
-    """
-    table = CountedTable(rows, seed, evaluations) if fixed else Table(rows, seed)
-    if not fixed:
-        table.steps_per_epoch = steps_per_epoch
-    found = Search(space, table, SearchConfig(epochs=epochs, **settings), seed, costs=costs)
-    found.run(None if fixed else Budget(table, evaluations, steps), on_step)
-    return found
-
-
 def macro_cost(rows: dict) -> AdditiveCost:
     """The multiply-adds of the table, which are additive along its layers."""
     return tabulated(Benchmark.space, Table(rows, 0).cost, 'macs', 'multiply-adds')
-
-
-def settings_for(form: str, target: float, beta: float = 0.0, temperature: float = IMAGES) -> dict:
-    """The settings of a search with a budget."""
-    rate = {'alpha_lr': fitting_alpha_lr(STEPS)} if form == 'multiplier' else {}
-    return {**OURS, **rate, 'temperature': temperature, 'target': target, 'beta': beta, 'cost_form': form}
-
-
-def baseline(rows, space, seed, evaluations, name='random', population=100, tournament=10) -> tuple:
-    """The best of the architectures that a strategy proposes, scored on a batch of its own each time."""
-    table, config = Table(rows, seed), CandidateConfig(epochs=0, evaluations=evaluations, repeats=True)
-    strategy: Strategy = RandomDraws(space.sample)
-    if name == 'evolution':
-        strategy = Evolution(space, None, space.sample, EvolutionConfig(population, tournament))
-    found = CandidateSearch(space, table, config, strategy, space.sample, seed + 10**6)  # not the table's noise
-    found.run()
-    return found.result()
-
-
-def measured(accuracies: list[float], images: int, seed: int) -> torch.Tensor:
-    """How many of so many images networks of these accuracies (%) get right."""
-    share = torch.tensor(accuracies, dtype=torch.float64) / 100
-    return torch.binomial(torch.full_like(share, images), share, torch.Generator().manual_seed(seed))
 
 
 def spread(values) -> str:
@@ -163,9 +46,11 @@ class Benchmark:
     space = SearchSpace('nas-bench-macro', tuple({'op': (0, 1, 2)} for _ in range(8)))
     pairs = SearchSpace('pairs', tuple({'first': (0, 1, 2), 'second': (0, 1, 2)} for _ in range(4)))
 
-    def __init__(self, rows: dict, seeds: int, evaluations: int) -> None:
+    def __init__(self, rows: dict, seeds: int, evaluations: int, space: SearchSpace | None = None) -> None:
         self.rows, self.seeds, self.evaluations = rows, range(seeds), evaluations
+        self.space = space or self.space
         self.table = Table(rows, 0)
+        self.lines: dict[str, dict[str, list[float]]] = {}  # what was printed, by name: a figure for each seed
         self.ordered = sorted(r['mean_acc'] for r in rows.values())
 
     def rank(self, arch) -> float:
@@ -175,6 +60,7 @@ class Benchmark:
     def line(self, name, results, *more) -> None:
         ranks = [self.rank(a) for a in results]
         accuracies = [self.table.accuracy(a) for a in results]
+        self.lines[name] = {'accuracy': [round(a, 4) for a in accuracies], 'rank': [round(r, 3) for r in ranks]}
         print('|', ' | '.join([name, spread(accuracies), spread(ranks), f'{min(ranks):.1f}', *more]), '|', flush=True)
 
     def methods(self) -> None:

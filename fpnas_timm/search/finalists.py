@@ -176,7 +176,7 @@ class Finals:
         uniform = -math.log(self.evaluator.scored.num_classes)
         advice = 'until it is trained, and its choice may be by chance: try larger images, more images or more epochs'
         if best.agreement is not None:  # fitted to the source: the features are good, only the classifier is not
-            advice = 'until it is fine-tuned (`fpnas train --init-from .../extract`)'
+            advice = 'until it is fine-tuned (`fpnas train --init-from OUT/extract`, OUT is the folder of the search)'
         if best.log_likelihood < uniform:
             log_on_primary(
                 _logger,

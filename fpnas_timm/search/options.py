@@ -78,7 +78,7 @@ def build_parser(prog: str = 'fpnas search') -> Parser:
         '--output, or continue the one there', metavar='OUT|auto')
     add('-c --config', None, 'YAML file of options; the command line overrides it', metavar='FILE')
     add('--preset', None, "the paper's settings for a space; or 'thorough', for any space: those that found the best "
-        'networks on photographs, at about three times the cost of training one', choices=(*PRESETS, *OWN_PRESETS))
+        'networks on photographs (docs/results.md)', choices=(*PRESETS, *OWN_PRESETS))
     add.shared('seed', default=0)
     add.shared('device')
     add('--split', 'data', "what several processes divide. 'data': the batches; 'archs': the architectures of a step, "
@@ -237,11 +237,12 @@ def _resolved(
     if args.resume is None:
         for check in (check_strategy, check_supernet):
             check(args, build_parser(), direct, {k.replace('-', '_') for k in config})
+    if args.init_from and 'space' not in asked:
+        args.space = AROUND
+    _say_left_out(args, asked, preset)
     _fit_to_epochs(args, asked, preset)
     if 'beta' in asked and args.cost_form == MULTIPLIER and not args.resume and os.environ.get('RANK', '0') == '0':
         _logger.warning('--beta %g is not used: --cost-form %s finds it', args.beta, MULTIPLIER)
-    if args.init_from and 'space' not in asked:
-        args.space = AROUND
     _check(args)
     if args.resume is not None:
         return resumed(args, given, build_parser(), _check)
@@ -250,6 +251,14 @@ def _resolved(
     args.workers = default_workers(2) if args.workers is None else args.workers
     args.anew = anew
     return args
+
+
+def _say_left_out(args: argparse.Namespace, asked: Set[str], preset: Mapping[str, Any]) -> None:
+    """Say which settings of the preset this search has no use for."""
+    left_out = [name for name, value in preset.items() if name not in asked and getattr(args, name) != value]
+    if left_out and not args.resume and os.environ.get('RANK', '0') == '0':
+        flags = ', '.join(f'--{name.replace("_", "-")}' for name in left_out)
+        _logger.warning('--preset %s: this search has no use for its %s: left out', args.preset, flags)
 
 
 def _fit_to_epochs(args: argparse.Namespace, asked: Set[str], preset: Mapping[str, Any]) -> None:

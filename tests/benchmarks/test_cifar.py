@@ -1,4 +1,5 @@
 """`benchmarks/search/cifar.py` on a few random images: its parts fit the package, and their numbers are right."""
+import inspect
 import itertools
 import json
 import statistics
@@ -11,9 +12,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'benchmarks' / 'search'))
 
-from cifar_parts import data, problem, ranking, report, searches, training
+from cifar_parts import data, problem, ranking, report, searches, supernets, training
 
 from fpnas_timm.arch import Arch
+from fpnas_timm.search.options import parse_search_args
+from fpnas_timm.search.setup import weight_window
 
 
 @pytest.fixture
@@ -25,6 +28,21 @@ def images() -> dict[str, data.Images]:
         return data.Images(torch.from_numpy(pixels), torch.arange(count) % 10)
 
     return {'train': some(40), 'held': some(10), 'test': some(10)}
+
+
+def test_the_thorough_preset_is_what_was_measured() -> None:
+    args = parse_search_args(['--preset', 'thorough', '--target-macs', str(problem.TARGET), '--output', 'y'])
+    settings, weights = searches.SEARCHES['refined']
+    weights = {**searches.WEIGHTS, **weights}
+    for name in ('weight_samples', 'refine', 'finalist_epochs'):
+        assert getattr(args, name) == settings[name]
+    assert (args.lam, args.cost_form) == (searches.COMMON['lam'], searches.COMMON['cost_form'])
+    for name in ('lr', 'weight_ema', 'weight_draws'):
+        assert getattr(args, name) == weights[name]
+    assert weight_window(args) == weights['weight_window']
+    defaults = inspect.signature(supernets.create_evaluator).parameters
+    assert (args.weight_decay, args.batch_size) == tuple(defaults[n].default for n in ('weight_decay', 'batch'))
+    assert args.smoothing == defaults['smoothing'].default
 
 
 def test_crops_are_shifted_and_flipped_images(images) -> None:

@@ -1,6 +1,7 @@
 """`search.py` with wrong options, spaces, data and folders: one line that says what was wrong, and the exit status."""
 
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -160,20 +161,26 @@ def test_presets_are_the_papers() -> None:
     assert args.epochs == 20
 
 
-def test_the_thorough_preset_is_what_was_measured() -> None:
-    """As `refined` in benchmarks/search/cifar.py; for any space, and without what another search has no use for."""
-    args = parse_search_args(['--preset', 'thorough', '--target-macs', '4M', '--output', 'y'])
-    assert (args.weight_samples, args.weight_draws, args.weight_window) == (1, 'budget', 0.25)  # 3 to 5 M
-    assert (args.opt, args.lr, args.weight_decay, args.batch_size, args.weight_ema) == ('adamw', 6e-3, 0.02, 128, 0.998)
-    assert (args.refine, args.finalist_epochs, args.cost_form, args.space) == (300, 1, 'multiplier', 'fpnas_s1pp')
+def test_the_thorough_preset(caplog: pytest.LogCaptureFixture) -> None:
+    """Options that are given replace its own; what another search has no use for is left out, and said."""
+    caplog.set_level(logging.WARNING, 'search')
+    parse_search_args(['--preset', 'thorough', '--target-macs', '4M', '--epochs', '20', '--output', 'y'])
     args = parse_search_args(['--preset', 'thorough', '--target-macs', '4M', '--lr', '1e-3', '--output', 'y'])
-    assert args.lr == 1e-3
+    assert (args.lr, args.refine) == (1e-3, 300)
+    assert 'left out' not in caplog.text
     args = parse_search_args(
         ['--preset', 'thorough', '--target-macs', '4M', '--strategy', 'evolution', '--output', 'y']
     )
     assert (args.refine, args.weight_draws) == (0, 'budget')
+    assert caplog.messages[-1] == '--preset thorough: this search has no use for its --refine: left out'
     args = parse_search_args(['--preset', 'thorough', '--init-from', 'mobilenetv2_100', '--output', 'y'])
     assert (args.refine, args.weight_draws, args.finalist_epochs) == (300, 'search', 0)
+    assert caplog.messages[-1].endswith(
+        '--weight-draws, --opt, --lr, --weight-decay, --weight-ema, --finalist-epochs: left out'
+    )
+    caplog.clear()
+    parse_search_args(['--preset', 'fpnas_l0', '--epochs', '20', '--output', 'y'])  # scaled, which is said elsewhere
+    assert 'left out' not in caplog.text
     with pytest.raises(UsageError, match=r'^--weight-draws budget, an option of --preset thorough: expected'):
         parse_search_args(['--preset', 'thorough', '--target-params', '1M', '--output', 'y'])
 
