@@ -13,7 +13,7 @@ from fpnas_timm.search.candidates import CandidateConfig, CandidateSearch, Rando
 from fpnas_timm.search.evolution import Evolution, EvolutionConfig
 from fpnas_timm.search.finalists import Candidate, Finals
 from fpnas_timm.search.loop import Search, SearchConfig
-from fpnas_timm.search.refine import Refinement
+from fpnas_timm.search.refine import Refinement, different
 from fpnas_timm.search.scores import FixedScores
 from fpnas_timm.search.within import network_sampler
 from fpnas_timm.spaces.costs import network_costs
@@ -35,13 +35,21 @@ WEIGHTS: dict[str, Any] = {'lr': 2e-3, 'weight_ema': 0.998}
 # the supernet that ranks best (`ranking.py`): one architecture a step, near the target, a higher learning rate
 NEAR: dict[str, Any] = {'lr': 6e-3, 'weight_draws': 'budget', 'weight_window': (3_000_000, 5_000_000)}
 LONG = 2.5  # times STEPS
-AT_THE_END = 'long', 'refine', 'finalist_epochs'  # settings that are not those of the search itself
+AT_THE_END = 'long', 'refine', 'different', 'finalist_epochs'  # settings that are not those of the search itself
 # name: settings that differ from COMMON; options of the supernet that differ from WEIGHTS
 SEARCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     'default': ({'long': True}, {}),
     'near-target': ({'weight_samples': 1, 'long': True}, NEAR),
     'refined': ({'weight_samples': 1, 'long': True, 'refine': 300, 'finalist_epochs': 1}, NEAR),
+    'refined-no-warmup': (
+        {'weight_samples': 1, 'long': True, 'refine': 300, 'finalist_epochs': 1, 'warmup_epochs': 0}, NEAR,
+    ),
     'evolution': ({'strategy': 'evolution', 'long': True}, {}),
+    # the supernet and the final of `refined`, and for its samples and candidates as many multiply-adds
+    'evolution-equal': (
+        {'strategy': 'evolution', 'weight_samples': 1, 'long': True, 'evaluations': 706, 'score_batches': 20,
+         'different': True, 'finalist_epochs': 1}, NEAR,
+    ),
     'sandwich-distilled': ({'weight_samples': 1}, {'weight_archs': 'sandwich', 'distill': 0.5}),
     'short': ({}, {}),  # what the following are to be compared with
     'fixed-K': ({'num_samples': 6}, {}),
@@ -76,13 +84,13 @@ def create_search(evaluator: Counting, settings: dict[str, Any], seed: int) -> S
             config, temperature, alpha_lr, evaluator.steps_per_epoch, evaluator.val_loader.batch
         )
         return Search(space, evaluator, config, seed, evaluator.decode, costs=network_costs(space, CLASSES, 3))
-    evaluations = max(60, round(EVALUATIONS * EPOCHS * evaluator.steps_per_epoch))
+    evaluations = given.get('evaluations') or max(60, round(EVALUATIONS * EPOCHS * evaluator.steps_per_epoch))
     candidates = CandidateConfig(EPOCHS, evaluations, given['weight_samples'], TARGET, TOLERANCE)
     draw = network_sampler(space, (math.ceil(TARGET * (1 - TOLERANCE)), TARGET), None, CLASSES, 3)
     proposes = RandomDraws(draw)
     if strategy == 'evolution':
         proposes = Evolution(space, lambda arch: candidates.allows(evaluator.cost(arch)), draw, EvolutionConfig())
-    scores = FixedScores(evaluator, SCORE_BATCHES)
+    scores = FixedScores(evaluator, given.get('score_batches', SCORE_BATCHES))
     return CandidateSearch(space, evaluator, candidates, proposes, draw, seed, scores)
 
 
@@ -157,6 +165,9 @@ def last_stage(
         refinement.run()
         archs, spent = refinement.finalists(archs[0], REFINED), refinement.seconds
         log(f'refined in {spent:.0f} s: best {refinement.candidates.best[1]:.2f} %')
+    if settings.get('different') and finished:
+        assert isinstance(running, CandidateSearch)
+        archs = different(evaluator.net.space, running.finalists(len(running.scored)), REFINED)
 
     def open_optimizer(model: torch.nn.Module, epochs: int, updates: int) -> tuple[torch.optim.Optimizer, Any]:
         own = evaluator.optimizer.defaults
