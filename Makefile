@@ -12,7 +12,7 @@ run: .venv/demo/.complete
 	.venv/demo/bin/python -m fpnas_timm demo
 
 test: .venv/test/.complete lint
-	.venv/test/bin/python -m pytest -n 2 --dist loadfile --durations=15
+	.venv/test/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 lint: .venv/test/.complete
 	.venv/test/bin/ruff check .

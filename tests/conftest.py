@@ -20,6 +20,25 @@ if os.environ.get('CI', '').lower() == 'true':
 torch.set_num_threads(1)
 
 
+# A worker gets whole files in this order: with one of these last (timm's take two minutes), the other would be idle.
+LONG = 'tests/timm_suite/', 'tests/end_to_end/', 'tests/arch/test_cost', 'tests/cli/', 'tests/search/test_strategies'
+BUILTINS = dict(torch.jit._builtins._get_builtin_table())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
+@pytest.fixture
+def script_builtins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that compile to TorchScript: it knows builtins by their `id`, also of those that no longer exist.
+
+    torch replaces an operator when a library adds to it, as exporters do. An attribute of a module that has the `id` of
+    the one before is then a builtin to TorchScript: "builtin cannot be used as a value".
+    """
+    monkeypatch.setattr(torch.jit._builtins, '_builtin_table', dict(BUILTINS))
+
+
 @pytest.fixture(autouse=True)
 def own_logging() -> Iterator[None]:
     """The commands set up logging, on a stream that pytest closes after the test: leave nothing of it behind."""

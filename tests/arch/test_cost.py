@@ -4,6 +4,9 @@ import random
 
 import pytest
 import timm
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from fpnas_timm.arch import Arch
 from fpnas_timm.arch.cost import Cost, block_cost, cost, group_cost, group_costs
@@ -14,17 +17,28 @@ from fpnas_timm.zoo.report import count
 ARCHS_PER_SPACE = 25  # 225 in all nine
 
 
+def torchs_count(model: nn.Module, size: int, in_chans: int) -> float:
+    """Multiply-adds of convolutions and linear layers by torch's own counter."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(torch.zeros(1, in_chans, size, size))
+    return counter.get_total_flops() / 2
+
+
 @pytest.mark.parametrize('name', list_spaces())
-def test_equals_fvcore_and_numel(name: str) -> None:
+def test_equals_torchs_count_fvcores_and_numel(name: str) -> None:
+    """By torch's counter for all, by fvcore for one in five, of each size: tracing takes it three times as long."""
     space, rng = get_space(name), random.Random(name)
     for i in range(ARCHS_PER_SPACE):
         arch = space.sample_arch(rng)
         size = [arch.img_size, 33, 65, 95, 127][i % 5]  # odd maps on the way down, all of them
-        num_classes, in_chans = [(1000, 3), (10, 1), (0, 4)][i % 3]
-        model = FPNAS(str(arch), num_classes=num_classes, in_chans=in_chans)
+        num_classes, in_chans = [(1000, 3), (10, 1), (0, 4)][i // 3 % 3]
+        with torch.device('meta'):  # counts do not depend on the weights: they are left uninitialised
+            model = FPNAS(str(arch), num_classes=num_classes, in_chans=in_chans).to_empty(device='cpu')
         found = cost(arch, size, num_classes, in_chans)
         assert found.params == sum(p.numel() for p in model.parameters()), (str(arch), size)
-        assert found.macs == count(model, size, in_chans).macs, (str(arch), size)
+        assert found.macs == torchs_count(model, size, in_chans), (str(arch), size)
+        if i % 6 == 0:
+            assert found.macs == count(model, size, in_chans).macs, (str(arch), size)
 
 
 def test_convention_is_the_papers() -> None:

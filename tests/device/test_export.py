@@ -18,6 +18,7 @@ from fpnas_timm.device import formats
 from tests.device.conftest import ARCH, CLASSES
 from tests.model.nets import close, images
 
+pytestmark = pytest.mark.usefixtures('script_builtins')
 newer_torch = pytest.mark.skipif(not hasattr(torch.compiler, 'is_exporting'), reason='torch 2.7 and later')
 
 

@@ -4,6 +4,7 @@ The runs are forked from a process that has torch imported; they write their log
 """
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -112,7 +113,9 @@ def test_a_killed_worker(runs: Path) -> None:
     assert errors[0].startswith('error: a DataLoader worker ')
     assert 'lack of memory' in errors[0]
     assert errors[0].endswith('lower --workers or --batch-size, then continue with --experiment worker --resume auto')
-    assert 'Traceback' not in log
+    # of a thread of Python's own, if the worker was killed while it asked for a tensor of the main process
+    sharing = r'Traceback [^\n]*\n  File "\S*/multiprocessing/resource_sharer.py".*(\n .*)*\nConnectionResetError: .*'
+    assert 'Traceback' not in re.sub(sharing, '', log)
     assert state(runs / 'worker')['epoch'] >= 1
     assert are_gone(workers, 1)
 

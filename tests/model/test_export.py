@@ -12,6 +12,8 @@ from fpnas_timm.model.blocks import SplitAttention
 from fpnas_timm.model.fused import FusedSplitAttention
 from tests.model.nets import LONG, SHORT, SMALL, close, images, make, no_grad  # noqa: F401
 
+pytestmark = pytest.mark.usefixtures('script_builtins')
+
 
 def test_torchscript():
     model, x = make(), images()

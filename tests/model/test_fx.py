@@ -75,6 +75,7 @@ def test_ao_fx_quantization():
     assert 0 < error < 0.5  # random weights lose more than trained ones
 
 
+@pytest.mark.usefixtures('script_builtins')
 def test_graph_goes_on_to_torchscript():
     model, x = make(), images(3, (50, 70))
     close(torch.jit.script(symbolic_trace(model))(x), model(x))
