@@ -1,4 +1,4 @@
-"""Two processes under torchrun (gloo, CPU): the numbers of one process, and a resumed run is the same run."""
+"""Two processes (gloo, CPU): under torchrun, the numbers of one process, and a resumed run is the same run."""
 import json
 import os
 import socket
@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from fpnas_timm.cli.runs import train_main
+
+from ..helpers.together import together
 
 ROOT = Path(__file__).parents[2]
 ARCH = 'i16-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s1_e2_c8_nre_sp1-ir_r2_k3_s2_e2_c16_nsw_sp2-cn_r1_k1_s1_c32_nsw'
@@ -48,14 +50,19 @@ def test_two_processes_are_one_with_their_batches(tiny_images: Path, tmp_path: P
     assert (tmp_path / 'two' / 'export' / 'config.json').exists()
 
 
+def train(argv: list[str]) -> None:
+    statuses, said = together(argv, argv)
+    assert statuses == [0, 0], said
+
+
 def test_resumed(tiny_images: Path, tmp_path: Path) -> None:
     """With batch norms, whose statistics are averaged over the processes, and all that is random."""
-    argv = ['fpnas_timm', 'train', '--model', 'fpnas', '--model-kwargs', f'arch={ARCH}', '-b', '8', '--epochs', '2']
+    argv = ['--model', 'fpnas', '--model-kwargs', f'arch={ARCH}', '-b', '8', '--epochs', '2']
     argv += [*COMMON, '--data-dir', str(tiny_images), '--output', str(tmp_path), '--aa', 'original', '--mixup', '0.2']
     argv += ['--drop', '0.2', '--drop-path', '0.2']
-    torchrun([*argv, '--experiment', 'whole'])
-    torchrun([*argv, '--experiment', 'parts', '--stop-epoch', '1'])
-    torchrun([*argv, '--experiment', 'parts', '--resume', 'auto'])
+    train([*argv, '--experiment', 'whole'])
+    train([*argv, '--experiment', 'parts', '--stop-epoch', '1'])
+    train([*argv, '--experiment', 'parts', '--resume', 'auto'])
     whole, parts = (
         torch.load(tmp_path / n / 'last.pth.tar', weights_only=True)['state_dict'] for n in ('whole', 'parts')
     )

@@ -3,48 +3,14 @@ import json
 import os
 import re
 import shutil
-import socket
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 
 from ..helpers.preloaded import run_python
+from ..helpers.together import together
 from ..train.common import ROOT, TRAIN, state
-
-# Forked from a process that has torch imported, and has not used it yet.
-CODE = """
-import json, os, signal, sys
-argvs, port = json.loads(os.environ['ARGVS']), os.environ['PORT']
-children = []
-for rank, argv in enumerate(argvs):
-    pid = os.fork()
-    if pid == 0:
-        status = 70
-        try:
-            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(len(argvs)), MASTER_ADDR='127.0.0.1',
-                              MASTER_PORT=port)
-            from fpnas_timm.cli.runs import train_main
-            status = train_main(argv)
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
-    children.append(pid)
-print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children])
-"""
-
-
-def together(*argvs: list[str]) -> tuple[list[int], str]:
-    """Exit status of each process, and what all of them wrote."""
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
-    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'ARGVS': json.dumps(argvs), 'PORT': str(port), 'OMP_NUM_THREADS': '1'}
-    done: subprocess.CompletedProcess = run_python(CODE, env, ROOT, timeout=100)
-    assert done.stdout.startswith('['), done.stderr
-    return json.loads(done.stdout), done.stderr
-
 
 # An agent like that of torchrun, which restarts both processes if one is lost. The second one is killed once there is a
 # checkpoint.
