@@ -4,9 +4,6 @@ import contextlib
 import io
 import json
 import logging
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +14,8 @@ from fpnas_timm.arch import Conv
 from fpnas_timm.cli.runs import search_main
 from fpnas_timm.search.distribution import load_distribution
 from fpnas_timm.spaces import MBConvSpace, Row
+
+from ..helpers.preloaded import StartedScript
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = ['--epochs', '6', '--warmup-epochs', '1', '--joint-epoch', '3', '--lam', '0.3', '--beta', '0.3',
@@ -54,14 +53,11 @@ def whole(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope='session')
-def start() -> Callable[..., subprocess.Popen]:
+def start() -> Callable[..., StartedScript]:
     """Starts `search.py` in a process of its own."""
 
-    def run(*args: str, **kwargs) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, str(ROOT / 'search.py'), *args], cwd=ROOT, text=True, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': str(ROOT)}, **kwargs,
-        )
+    def run(*args: str, **kwargs) -> StartedScript:
+        return StartedScript([str(ROOT / 'search.py'), *args], ROOT, **kwargs)
 
     return run
 

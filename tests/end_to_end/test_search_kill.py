@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,10 @@ import torch
 
 from fpnas_timm.cli.runs import search_main
 
+from ..helpers.preloaded import StartedScript
 
-def wait_for(process: subprocess.Popen, text: str) -> None:
+
+def wait_for(process: StartedScript, text: str) -> None:
     """Return when a line of the process's stderr holds `text`; fail if it ends before."""
     lines = []
     while text not in (lines[-1] if lines else ''):
@@ -24,7 +25,7 @@ def wait_for(process: subprocess.Popen, text: str) -> None:
         assert lines[-1], ''.join(lines)
 
 
-def workers_of(process: subprocess.Popen) -> list[int]:
+def workers_of(process: StartedScript) -> list[int]:
     """The DataLoader workers of a search: two, one for each half."""
     found = [int(pid) for pid in Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()]
     assert len(found) == 2

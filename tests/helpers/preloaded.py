@@ -5,11 +5,14 @@ timm, huggingface_hub and this package are not among what is preloaded: they rea
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 _server: subprocess.Popen | None = None
@@ -24,6 +27,45 @@ def run_python(code: str, env: Mapping[str, str], cwd: str | Path, timeout: floa
         cwd: working directory.
         timeout: seconds, after which it is killed.
     """
+    status, out, err = _ask({'code': code, 'env': dict(env), 'cwd': str(cwd), 'timeout': timeout})
+    return subprocess.CompletedProcess(['-c', code], status, out, err)
+
+
+class StartedScript:
+    """A Python script in a fork of the process that has torch imported; what the tests need of `subprocess.Popen`.
+
+    Attributes:
+        pid: process id.
+        stderr: what it writes there, as it is written; it keeps no standard output.
+        returncode: once `communicate` has returned: the exit status, or the negative number of a signal.
+    """
+
+    returncode: int | None = None
+
+    def __init__(self, argv: list[str], cwd: Path, start_new_session: bool = False) -> None:
+        session = 'os.setsid()' if start_new_session else ''
+        run = f'sys.argv = {argv!r}\nrunpy.run_path({argv[0]!r}, run_name="__main__")'
+        code = f'import os, runpy, sys; {session}\n{run}'
+        self._folder = tempfile.TemporaryDirectory()
+        pipe = f'{self._folder.name}/stderr'
+        os.mkfifo(pipe)
+        env = {**os.environ, 'PYTHONPATH': str(cwd)}
+        self.pid = _ask({'code': code, 'env': env, 'cwd': str(cwd), 'timeout': 300, 'stderr': pipe})
+        self.stderr = open(pipe)
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+    def communicate(self, timeout: float | None = None) -> tuple[None, str]:
+        """What is left to read of stderr, when the process has ended; it is killed after 300 seconds in any case."""
+        with self._folder, self.stderr:
+            said = self.stderr.read()
+        self.returncode = _ask({'wait': self.pid})
+        return None, said
+
+
+def _ask(request: dict) -> Any:
+    """The answer of the process that has torch imported; it is started for the first request."""
     global _server
     if _server is None or _server.poll() is not None:
         _server = subprocess.Popen(
@@ -31,21 +73,26 @@ def run_python(code: str, env: Mapping[str, str], cwd: str | Path, timeout: floa
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, 'OMP_NUM_THREADS': '1'},
         )
     assert _server.stdin is not None and _server.stdout is not None
-    request = {'code': code, 'env': dict(env), 'cwd': str(cwd), 'timeout': timeout}
     _server.stdin.write(json.dumps(request) + '\n')
     _server.stdin.flush()
-    status, out, err = json.loads(_server.stdout.readline())
-    return subprocess.CompletedProcess(['-c', code], status, out, err)
+    return json.loads(_server.stdout.readline())
 
 
 def _serve() -> None:
-    import tempfile
-
     import torch  # noqa: F401
     import torchvision  # noqa: F401
 
     for line in sys.stdin:
         request = json.loads(line)
+        if 'wait' in request:
+            print(os.waitstatus_to_exitcode(os.waitpid(request['wait'], 0)[1]), flush=True)
+            continue
+        if 'stderr' in request:
+            child = os.fork()
+            if child == 0:
+                _run(request, os.open(os.devnull, os.O_WRONLY), os.open(request['stderr'], os.O_WRONLY))
+            print(child, flush=True)
+            continue
         with tempfile.TemporaryFile('w+b') as out, tempfile.TemporaryFile('w+b') as err:
             child = os.fork()
             if child == 0:
@@ -60,8 +107,6 @@ def _serve() -> None:
 
 def _run(request: dict, out: int, err: int) -> None:
     """In the fork: never returns."""
-    import signal
-
     status = 1
     try:
         signal.alarm(int(request['timeout']))
