@@ -1,4 +1,4 @@
-"""Two processes (gloo, CPU): under torchrun, the numbers of one process, and a resumed run is the same run."""
+"""Two processes (gloo, CPU): under torchrun they give the numbers of one process, and a resumed run is the same run."""
 import json
 import os
 import socket
@@ -56,11 +56,14 @@ def train(argv: list[str]) -> None:
 
 
 def test_resumed(tiny_images: Path, tmp_path: Path) -> None:
-    """With batch norms, whose statistics are averaged over the processes, and all that is random."""
+    """With batch norms, whose statistics are averaged over the processes, and all that is random.
+
+    The whole run is under torchrun; its parts are forked, which imports torch less often.
+    """
     argv = ['--model', 'fpnas', '--model-kwargs', f'arch={ARCH}', '-b', '8', '--epochs', '2']
     argv += [*COMMON, '--data-dir', str(tiny_images), '--output', str(tmp_path), '--aa', 'original', '--mixup', '0.2']
     argv += ['--drop', '0.2', '--drop-path', '0.2']
-    train([*argv, '--experiment', 'whole'])
+    torchrun(['fpnas_timm', 'train', *argv, '--experiment', 'whole'])
     train([*argv, '--experiment', 'parts', '--stop-epoch', '1'])
     train([*argv, '--experiment', 'parts', '--resume', 'auto'])
     whole, parts = (

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +37,7 @@ class StartedScript:
 
     Attributes:
         pid: process id.
-        stderr: what it writes there, as it is written; it keeps no standard output.
+        stderr: what it writes there, as it is written; its standard output is thrown away.
         returncode: once `communicate` has returned: the exit status, or the negative number of a signal.
     """
 
@@ -56,10 +57,13 @@ class StartedScript:
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
 
-    def communicate(self, timeout: float | None = None) -> tuple[None, str]:
-        """What is left to read of stderr, when the process has ended; it is killed after 300 seconds in any case."""
+    def communicate(self, timeout: float = 100) -> tuple[None, str]:
+        """What is left to read of stderr, once the process has ended; after `timeout` seconds it is killed."""
+        timer = threading.Timer(timeout, self.kill)
+        timer.start()
         with self._folder, self.stderr:
             said = self.stderr.read()
+        timer.cancel()
         self.returncode = _ask({'wait': self.pid})
         return None, said
 

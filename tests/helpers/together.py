@@ -8,7 +8,7 @@ from .preloaded import ROOT, run_python
 
 # Forked from a process that has torch imported, and has not used it yet.
 CODE = """
-import json, os, signal, sys
+import json, os, sys
 import fpnas_timm.train.run  # once for all
 from fpnas_timm.cli.runs import train_main
 argvs, port = json.loads(os.environ['ARGVS']), os.environ['PORT']
