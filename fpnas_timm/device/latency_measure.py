@@ -17,7 +17,7 @@ from ..errors import RunError, UsageError, one_line
 from ..runs.files import read_jsonl, write_jsonl
 from ..spaces import Choices, MBConvSpace, get_space
 from .latency_fit import GOOD, Worth, fit_rates, worth
-from .latency_rounds import Ratio, TurnsTaker, spread_of, take_turns
+from .latency_rounds import COMPANY, TOGETHER, Ratio, Turns, TurnsTaker, spread_of, take_turns
 from .latency_table import LatencyTable, Rates, network_work
 from .runtimes import Machine, own_setting, why_not_here
 
@@ -25,7 +25,6 @@ __all__ = [
     'Checked', 'Measured', 'check_table', 'measure_latency', 'measure_network', 'partial_file', 'random_networks',
 ]
 
-TOGETHER = 8  # networks that take turns, beside the reference
 NETWORKS, LEAST = 400, 48  # the default, and the fewest that a table can be fitted to and checked with
 HELD_OUT = 5  # every so many-th network is not fitted
 BIAS = 3.0  # nats, see `random_networks`
@@ -185,7 +184,7 @@ def _measured_rows(
             if partial is not None:
                 write_jsonl(partial, [header, *rows])
             spent, new = (time.monotonic() - started) / 60, len(rows) - before
-            bar.total = min(networks, max(LEAST, before + math.ceil(new * minutes / max(spent, 1e-9) / 8) * 8))
+            bar.total = min(networks, max(LEAST, before + math.ceil(new * minutes / max(spent, 1e-9))))
             bar.update(len(rows) - bar.n)
             if SOON <= len(rows) < SOON + TOGETHER:
                 try:
@@ -201,11 +200,21 @@ def _some_rows(
         space: MBConvSpace, machine: TurnsTaker, reference: Callable[[], object], seed: int, start: int, count: int
 ) -> list[dict[str, Any]]:
     archs = random_networks(space, seed, start, count)
-    turns = take_turns(reference, [machine.open(space.to_arch(arch)) for arch in archs], machine.clock)
+    turns = _in_company(space, machine, reference, [space.to_arch(arch) for arch in archs])
     return [
         {'choices': arch, 'ratio': list(ratio), 'reference': turns.reference}
         for arch, ratio in zip(archs, turns.ratios)
     ]
+
+
+def _in_company(
+        space: MBConvSpace, machine: TurnsTaker, reference: Callable[[], object], archs: Sequence[Arch]
+) -> Turns:
+    """Time networks; others of the space join where they are fewer than a company."""
+    others = random_networks(space, 0, 0, max(0, COMPANY - len(archs)))
+    runs = [machine.open(arch) for arch in (*archs, *map(space.to_arch, others))]
+    turns = take_turns(reference, runs, machine.clock)
+    return Turns(turns.ratios[: len(archs)], turns.reference)
 
 
 def _earlier_rows(partial: Path | None, header: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -297,8 +306,8 @@ def check_table(
         reference = machine.open(Arch.parse(table.reference[0]))
         for i in tqdm(range(0, networks, TOGETHER), desc='networks', unit_scale=TOGETHER,
                       disable=not sys.stderr.isatty()):
-            runs = [machine.open(table.space.to_arch(arch)) for arch in archs[i : i + TOGETHER]]
-            turns = take_turns(reference, runs, machine.clock)
+            some = [table.space.to_arch(arch) for arch in archs[i : i + TOGETHER]]
+            turns = _in_company(table.space, machine, reference, some)
             ratios += turns.ratios
             references.append(turns.reference)
     spread = spread_of(ratios)
@@ -320,9 +329,7 @@ def measure_network(table: LatencyTable, arch: Arch, machine: TurnsTaker | None 
     """
     machine = _machine_of(table) if machine is None else machine
     with machine.ready():
-        company = [table.space.to_arch(other) for other in random_networks(table.space, 0, 0, TOGETHER - 1)]
-        runs = [machine.open(other) for other in (arch, *company)]
-        turns = take_turns(machine.open(Arch.parse(table.reference[0])), runs, machine.clock)
+        turns = _in_company(table.space, machine, machine.open(Arch.parse(table.reference[0])), [arch])
     spread = spread_of(turns.ratios)
     _check_spread(spread)
     ratio = turns.ratios[0].all

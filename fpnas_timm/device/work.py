@@ -13,7 +13,9 @@ __all__ = ['Work', 'block_work', 'conv_work', 'group_work']
 
 Work = Mapping[str, float]  # kind -> amount
 
-LANES = 16  # channels that the widest vector units work on at once: some runtimes pad to multiples of it
+# Channels that the widest vector units work on at once. Runtimes that lay out images in blocks of so many channels pad
+# to multiples of it; ONNX Runtime takes another way through a convolution whose input has fewer.
+LANES = 16
 MILLION = 1e6
 
 
@@ -58,6 +60,7 @@ def block_work(block: Block, size: ImgSize) -> defaultdict[str, float]:
     maps = branches * expanded * after / MILLION
     work[f'depthwise k{kernel} s{stride}'] += maps
     work[f'activation {act}'] += maps
+    work['maps, padded'] += branches * _padded(expanded) * after / MILLION
     work['depthwise calls'] += branches
     if splits:
         work['pool'] += maps
@@ -81,6 +84,8 @@ def conv_work(conv: Conv, in_chs: int, size: ImgSize) -> defaultdict[str, float]
 def _add_pointwise(work: defaultdict[str, float], in_chs: int, out_chs: int, pixels: int) -> None:
     work['pointwise'] += in_chs * out_chs * pixels / MILLION
     work['pointwise, padded'] += _padded(in_chs) * _padded(out_chs) * pixels / MILLION
+    if in_chs < LANES:
+        work['pointwise, narrow'] += in_chs * _padded(out_chs) * pixels / MILLION
     work['elements'] += (in_chs + out_chs) * pixels / MILLION
     work['weights'] += in_chs * out_chs / MILLION
     work['pointwise calls'] += 1

@@ -19,7 +19,7 @@ from tests.spaces.cases import tiny_space
 
 @pytest.fixture(autouse=True)
 def few_rounds(monkeypatch):
-    monkeypatch.setattr(rounds, 'ROUNDS', (12, 12))
+    monkeypatch.setattr(rounds, 'ROUNDS', (6, 6))
 
 
 def test_a_table_has_the_times_of_the_machine_whatever_its_moods(tmp_path) -> None:
@@ -45,7 +45,7 @@ def test_an_interrupted_measurement_goes_on(tmp_path) -> None:
     assert partial_file(path).exists() and not path.exists()
     said, machine.stop_after, machine.opened = [], None, 0
     table = measure_latency(tiny_space(), output=path, networks=64, machine=machine, say=said.append)
-    assert said == ['24 networks have been measured before: going on'] and machine.opened == 1 + 40
+    assert said == ['16 networks have been measured before: going on'] and machine.opened == 1 + 48
     whole = measure_latency(tiny_space(), networks=64, machine=MadeUpMachine(tiny_space(), noise=0, swing=0))
     assert table.groups == whole.groups and table.constant == whole.constant
 
@@ -67,7 +67,7 @@ def test_time_is_over(tmp_path, monkeypatch) -> None:
     machine = MadeUpMachine(tiny_space())
     monkeypatch.setattr(module.time, 'monotonic', lambda: 60.0 * machine.opened)
     table = measure_latency(tiny_space(), minutes=100, networks=400, machine=machine)
-    assert table.worth['fitted'] + table.worth['networks'] == 104
+    assert table.worth['fitted'] + table.worth['networks'] == 112
     table = measure_latency(tiny_space(), minutes=1, networks=400, machine=machine)
     assert table.worth['fitted'] + table.worth['networks'] == module.LEAST
 
@@ -136,7 +136,7 @@ def test_torch_on_this_machine(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(module, 'NOISY', 10.0)
     monkeypatch.setattr(module.Worth, 'is_good', True)
     monkeypatch.setattr(module, 'LEAST', 10)
-    monkeypatch.setattr(rounds, 'ROUNDS', (3, 3))
+    monkeypatch.setattr(rounds, 'ROUNDS', (2, 2))
     path = tmp_path / 'a.json'
     table = measure_latency(tiny_space(), 'torch', num_classes=10, output=path, networks=10)
     assert table.setting.machine == machine_name() and table.setting.runtime == 'torch'

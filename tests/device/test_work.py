@@ -51,3 +51,16 @@ def test_an_identity_is_no_work_and_attention_is_counted_by_its_widths() -> None
     width = expanded_channels(16, 3.0)
     assert work['attention'] == width * attention_channels(width) * 5 / 1e6
     assert work['weigh'] == 4 * width * 64 / 1e6 and 'scale' not in work
+
+
+def test_padding_is_to_16_channels_and_fewer_are_work_of_their_own() -> None:
+    """12 channels in and 20 out, in the first layer; 24 and 40 channels in the blocks."""
+    from fpnas_timm.arch import Group
+    from fpnas_timm.device.work import group_work
+
+    work = group_work(Group(1, 3, 2, 2.0, 20, 'sw', 2), 12, 8)
+    assert work['pointwise'] == (12 * 24 * 64 + 24 * 20 * 16) / 1e6
+    assert work['pointwise, padded'] == (16 * 32 * 64 + 32 * 32 * 16) / 1e6
+    assert work['pointwise, narrow'] == 12 * 32 * 64 / 1e6
+    assert work['maps, padded'] == 2 * 32 * 16 / 1e6 and work['depthwise k3 s2'] == 2 * 24 * 16 / 1e6
+    assert 'pointwise, narrow' not in group_work(Group(1, 3, 1, 2.0, 20, 'sw'), 16, 8)
