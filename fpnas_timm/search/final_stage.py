@@ -19,7 +19,7 @@ from .folder import stamp
 from .image_evaluator import fingerprint
 from .loop import Search
 from .names import DEFAULT_FINALISTS
-from .refine import Refinement
+from .refine import Refinement, different
 from .strategies import AnySearch
 
 if TYPE_CHECKING:
@@ -79,7 +79,9 @@ def hold_final(setup: 'Setup', stop: Stop) -> Finals | None:
         if (state := _saved_state(setup.folder / FINAL_STATE, mark)) is not None:
             return [candidate[0] for candidate in state['candidates']], state
         try:
-            return search.finalists(asked), None
+            if isinstance(search, Search):
+                return search.finalists(asked), None
+            return different(evaluator.space, search.finalists(len(search.scored)), asked), None
         except InfeasibleError as e:
             raise RunError(str(e)) from None
 
