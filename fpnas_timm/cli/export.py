@@ -76,6 +76,10 @@ def export_main(argv: Sequence[str] | None = None) -> int:
         from ..device.export import check_request, export
 
         check_request(args.output, args.format, args.int8, args.with_preprocessing)
+        if args.data_dir:
+            from ..runs.datasets import open_dataset
+
+            open_dataset('', args.data_dir, args.split, quiet=True)  # what is wrong with it is said before the export
         _quiet_libraries()
 
         def calibrate(metadata: 'Metadata') -> 'list[torch.Tensor]':

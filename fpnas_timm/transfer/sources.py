@@ -104,17 +104,17 @@ def _open_folder(folder: Path, source: str, in_chans: int) -> Source:
 
 
 def _open_file(path: Path, model: str | None, in_chans: int) -> Source:
-    if model is None:
-        raise UsageError(
-            f'{path}: which network do these weights belong to? Give its timm name or architecture string '
-            '(--init-from-model; fpnas transfer --source-model)'
-        )
     try:
         state = load_state_dict(str(path), device='cpu', weights_only=True)
     except (OSError, RuntimeError, SafetensorError, KeyError, ValueError, EOFError) as e:
         raise UsageError(f'{path}: cannot be read as weights: {one_line(e)}') from None
     except Exception as e:  # pickle's errors, of objects that are no tensors
         raise UsageError(f'{path}: not a file of tensors alone, so it is not loaded: {one_line(e)}') from None
+    if model is None:
+        raise UsageError(
+            f'{path}: which network do these weights belong to? Give its timm name or architecture string '
+            '(--init-from-model; fpnas transfer --source-model)'
+        )
     state = checkpoint_filter_fn(dict(state), nn.Identity())
     net = _network(model, in_chans, _num_classes(state))
     try:

@@ -159,6 +159,7 @@ def test_bad_input(
         capsys: pytest.CaptureFixture,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('fpnas_timm.device.export._write', lambda *_, **__: pytest.fail('checked too late'))
     assert export(folder, *args) == 2
     error = capsys.readouterr().err
     assert message in error and error.count('\n') == 1

@@ -64,6 +64,7 @@ def test_what_cannot_be_opened_ends_in_a_sentence(tmp_path: Path, net: FPNAS, ca
         ('net.safetensors', 'i32-cn_k3', 'i32-cn_k3: .*at least three tokens'),
         ('net.safetensors', 'mobilenetv2_34', 'mobilenetv2_34: no model with this name .*did you mean'),
         ('cut.safetensors', ARCH, 'cannot be read as weights'),
+        ('no.pth', None, '(cannot be read as weights|not a file of tensors alone)'),
         ('no.pth', ARCH, '(cannot be read as weights|not a file of tensors alone)'),
         ('bad.pth', ARCH, '(cannot be read as weights|not a file of tensors alone)'),
         ('bad2.pth', ARCH, '(cannot be read as weights|not a file of tensors alone)'),
