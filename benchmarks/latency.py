@@ -4,7 +4,7 @@ For each space: a table is measured, then networks that it was not made from are
 half biased to small or large ones. Then the most probable network within each of some times is decoded, with random
 probabilities of the choices, and measured.
 
-    python benchmarks/latency.py -o benchmarks/results/latency.json          # the figures of docs/latency.md
+    python benchmarks/latency.py --check 48 -o benchmarks/results/latency.json   # the figures of docs/latency.md
     python benchmarks/latency.py --spaces cifar --minutes 1 --runtime torch
 """
 import argparse
