@@ -210,8 +210,8 @@ def _some_rows(
 def _in_company(
         space: MBConvSpace, machine: TurnsTaker, reference: Callable[[], object], archs: Sequence[Arch]
 ) -> Turns:
-    """Time networks; others of the space join where they are fewer than a company."""
-    others = random_networks(space, 0, 0, max(0, COMPANY - len(archs)))
+    """Time networks; others of the space join, so that all companies are as large."""
+    others = random_networks(space, 0, 0, -len(archs) % COMPANY)
     runs = [machine.open(arch) for arch in (*archs, *map(space.to_arch, others))]
     turns = take_turns(reference, runs, machine.clock)
     return Turns(turns.ratios[: len(archs)], turns.reference)
