@@ -37,8 +37,9 @@ OF_TRAINING = (
 def add_final_options(parser: argparse.ArgumentParser) -> None:
     """The group of options of the final."""
     add = OptionGroup(parser, 'finalists')
-    add('--finalists', None, 'number of most probable networks (or best candidates) that are scored on all images that '
-        'train alpha; the best one is the result', type=int, otherwise=f'{DEFAULT_FINALISTS}, or as many as there are')
+    add('--finalists', None, 'number of most probable networks (or best candidates that differ) that are scored on all '
+        'images that train alpha; the best one is the result', type=int,
+        otherwise=f'{DEFAULT_FINALISTS}, or as many as there are')
     add('--refine', 0, 'first score so many networks with the final weights: the most probable ones, draws of the '
         'learned distribution, then mutations; the best that differ are the finalists; 0: the most probable ones are')
     add('--finalist-epochs', 0, 'train the finalists on in rounds of this many epochs, after each of which the worse '

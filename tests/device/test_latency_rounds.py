@@ -37,7 +37,8 @@ def test_networks_change_company_and_keep_their_places() -> None:
     machine = Caches(seconds, large=())
     turns = take_turns(machine.run(0), [machine.run(i) for i in range(1, len(seconds))], machine.clock)
     assert [ratio.all for ratio in turns.ratios] == pytest.approx([s / 0.01 for s in seconds[1:]])
-    assert len(set(machine.calls[1:])) > 1  # rounds of a fast company are more than those of a slow one
+    # A fast company has more rounds than a slow one: two that stayed as they are would have two numbers of calls.
+    assert len(set(machine.calls[1:])) > 2
     assert machine.calls[0] > max(machine.calls[1:])  # the reference is in every company
 
 
