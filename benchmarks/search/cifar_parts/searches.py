@@ -50,7 +50,7 @@ SEARCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {'strategy': 'evolution', 'weight_samples': 1, 'long': True, 'evaluations': 706, 'score_batches': 20,
          'different': True, 'finalist_epochs': 1}, NEAR,
     ),
-    # with `--scale 0.35` as many multiply-adds as `no-warmup`, and the same number of steps for the weights
+    # with `--scale 0.35` about as many multiply-adds as `no-warmup`, and the same number of steps for the weights
     'evolution-short': ({'strategy': 'evolution', 'evaluations': 218, 'different': True}, {}),
     'sandwich-distilled': ({'weight_samples': 1}, {'weight_archs': 'sandwich', 'distill': 0.5}),
     'short': ({}, {}),  # what the following are to be compared with
