@@ -8,6 +8,7 @@ the supernets of the ranking study beside that in processes of their own, and tr
 parts, in one process and on any device (on a CPU set OMP_NUM_THREADS=1; each can run beside the others):
 
     python benchmarks/search/cifar.py train                   # all that has not been trained: random, peers, found
+    python benchmarks/search/cifar.py train refined-s0        # only this one, with both seeds
     python benchmarks/search/cifar.py rank plain sandwich     # ranking study, by setting
     python benchmarks/search/cifar.py search default --seeds 0 1 2
     python benchmarks/search/cifar.py work                    # all searches and rankings, one after another
@@ -37,7 +38,8 @@ WHAT = ('all', 'smoke', 'train', 'rank', 'search', 'work', 'time', 'peers', 'rep
 def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('what', choices=WHAT)
-    parser.add_argument('names', nargs='*', help=f'of rank: {", ".join(SETTINGS)}; of search: {", ".join(SEARCHES)}')
+    parser.add_argument('names', nargs='*', help=f'of rank: {", ".join(SETTINGS)}; of search: {", ".join(SEARCHES)}; '
+                        'of train: networks, such as random-0 or refined-s1 (default: all)')
     parser.add_argument('--data', type=Path, default=ROOT.parent / 'shared' / 'data' / 'cifar10_jpeg.tar.xz',
                         help='the tar file or a folder with train/<class>/*.jpg and test/<class>/*.jpg')
     parser.add_argument('--output', type=Path, default=ROOT / 'output' / 'cifar')

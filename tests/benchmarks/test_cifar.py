@@ -5,6 +5,7 @@ import json
 import statistics
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'benchmarks' / 'search'))
 
-from cifar_parts import data, problem, ranking, report, searches, supernets, training
+from cifar_parts import data, driver, problem, ranking, report, searches, supernets, training
 
 from fpnas_timm.arch import Arch
 from fpnas_timm.search.options import parse_search_args
@@ -91,6 +92,37 @@ def test_results_keep_the_last_of_equal_lines_and_leave_out_one_cut_short(tmp_pa
     with open(tmp_path / problem.RESULTS, 'a') as f:
         f.write('{"kind": "search", "na')
     assert [row['value'] for row in problem.results(tmp_path)] == [2]
+
+
+def add_trained(out: Path, name: str, test: float) -> None:
+    problem.add_result(out, kind='trained', name=name, group='random', seed=0, macs=4_000_000, params=50_000, test=test,
+                       held=test + 1, arch=problem.random_archs(1)[0])
+
+
+def test_a_report_keeps_rows_that_it_has_no_results_for(tmp_path: Path, capsys) -> None:
+    for out, values in (('a', {'random-0': 70.0, 'random-1': 72.0}), ('b', {'random-1': 71.0, 'random-2': 75.0})):
+        (tmp_path / out).mkdir()
+        for name, value in values.items():
+            add_trained(tmp_path / out, name, value)
+        report.report(tmp_path / out, tmp_path, tmp_path / 'picture.png')
+    rows = json.loads((tmp_path / 'cifar_networks.json').read_text())
+    assert [(row['name'], row['mean']) for row in rows] == [('random-2', 75.0), ('random-1', 71.0), ('random-0', 70.0)]
+    printed = capsys.readouterr().out
+    assert f'kept, not in {tmp_path / "b"}: random-0\n' in printed
+    assert '3 random architectures: best 75.00, mean 72.00' in printed
+
+
+def test_only_the_networks_that_are_named_are_trained(tmp_path: Path, capsys) -> None:
+    archs = problem.random_archs(2)
+    for seed, arch in enumerate(archs):
+        problem.add_result(tmp_path, kind='search', name='refined', seed=seed, arch=arch)
+    common = SimpleNamespace(output=tmp_path, cache=tmp_path, benchmark=False)
+    args = SimpleNamespace(names=['refined-s1', 'random-3'], **vars(common))
+    problem.add_result(tmp_path, kind='trained', name='refined-s1', seed=1)
+    wanted = [(job['name'], job['seed']) for job in driver.jobs(args) if job]
+    assert wanted == [('random-3', 0), ('refined-s1', 0)]
+    assert driver.train(SimpleNamespace(names=['refined-s2'], **vars(common)), {}) == 2
+    assert 'unknown: refined-s2; expected random-0 to random-29' in capsys.readouterr().out
 
 
 def test_random_architectures_are_within_the_budget() -> None:

@@ -22,6 +22,7 @@ from .searches import passes_of, search
 from .supernets import seconds_a_pass
 from .training import numbered, train_all
 
+CLAIMS = 'claims'  # a folder in the cache: what a process has begun
 SEARCHING = 'searching'  # a file in the cache while searches may still find something to train
 PROBE = 10.0  # seconds in which each process of `all` finds its pace
 SCALES = 0.35, 1.3  # the least and greatest multiple of the lengths of searches and rankings
@@ -58,24 +59,11 @@ PLAN = _plan()
 
 
 def jobs(args: argparse.Namespace) -> Iterator[dict[str, Any] | None]:
-    """What is to be trained, as soon as it is known; None: nothing at the moment."""
-    first = [{'name': f'random-{i}', 'group': 'random', 'arch': a} for i, a in enumerate(random_archs())]
-    peers = [{'name': name, 'group': 'peer', 'peer': name, 'macs': PEERS[name][1]} for name in PEERS]
+    """What is to be trained, as soon as it is known; None: nothing at the moment. With `args.names`, only those."""
     while True:
         searching = (args.cache / SEARCHING).exists()  # looked at first, so that no result is missed
-        found = [
-            {'name': f'{row["name"]}-s{row["seed"]}', 'group': 'search', 'arch': row['arch']}
-            for row in results(args.output, 'search')
-        ]
-        done = {(row['name'], row['seed']) for row in results(args.output, 'trained')}
-        leading = [job for job in found if job['name'].rpartition('-s')[0] in LEADING]
-        others = [job for job in found if job not in leading]
-        for job in [
-            *numbered(first, SEEDS[:1]), *numbered(peers, SEEDS[:1]), *numbered(leading, SEEDS),
-            *numbered(others, SEEDS[:1]), *numbered(peers, SEEDS[1:]), *numbered(others, SEEDS[1:]),
-        ]:
-            key = job['name'], job['seed']
-            if key not in done and claim(args.cache, f'{job["name"]}_{job["seed"]}'):
+        for job in _untrained(args):
+            if claim(args.cache, f'{job["name"]}_{job["seed"]}'):
                 yield {'macs': macs_of(job['arch']) if 'arch' in job else None, **job}
                 break
         else:
@@ -84,9 +72,34 @@ def jobs(args: argparse.Namespace) -> Iterator[dict[str, Any] | None]:
             yield None
 
 
+def _known(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """All networks with each seed, in the order in which they are trained."""
+    first = [{'name': f'random-{i}', 'group': 'random', 'arch': a} for i, a in enumerate(random_archs())]
+    peers = [{'name': name, 'group': 'peer', 'peer': name, 'macs': PEERS[name][1]} for name in PEERS]
+    found = [
+        {'name': f'{row["name"]}-s{row["seed"]}', 'group': 'search', 'arch': row['arch']}
+        for row in results(args.output, 'search')
+    ]
+    leading = [job for job in found if job['name'].rpartition('-s')[0] in LEADING]
+    others = [job for job in found if job not in leading]
+    return [
+        *numbered(first, SEEDS[:1]), *numbered(peers, SEEDS[:1]), *numbered(leading, SEEDS),
+        *numbered(others, SEEDS[:1]), *numbered(peers, SEEDS[1:]), *numbered(others, SEEDS[1:]),
+    ]
+
+
+def _untrained(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Those that are wanted and have no result yet."""
+    done = {(row['name'], row['seed']) for row in results(args.output, 'trained')}
+    return [
+        job for job in _known(args)
+        if (job['name'], job['seed']) not in done and (not args.names or job['name'] in args.names)
+    ]
+
+
 def claim(cache: Path, name: str) -> bool:
     """Whether this process is the first that wants to do it."""
-    folder = cache / 'claims'
+    folder = cache / CLAIMS
     folder.mkdir(exist_ok=True)
     try:
         (folder / name).touch(exist_ok=False)
@@ -105,12 +118,21 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
 
 def train(args: argparse.Namespace, data: dict[str, images.Images]) -> int:
     """Train until there is nothing left to train."""
+    unknown = set(args.names) - {job['name'] for job in _known(args)}
+    if unknown and not (args.cache / SEARCHING).exists():
+        log(f'unknown: {", ".join(sorted(unknown))}; expected random-0 to random-{len(random_archs()) - 1}, '
+            f'{", ".join(PEERS)}, or a search of {args.output} with its seed, such as refined-s0')
+        return 2
     torch.backends.cudnn.benchmark = args.benchmark
     log('training: images loaded')
     train_all(
         jobs(args), data, args.output, lambda job: recipe_of(args), args.streams if args.device != 'cpu' else 1,
         args.until, args.steps, **how(args),
     )
+    if left := _untrained(args):
+        names = ', '.join(f'{job["name"]} seed {job["seed"]}' for job in left)
+        log(f'not trained, for want of time or because another process has begun it (its mark is in '
+            f'{args.cache / CLAIMS}): {names}')
     return 0
 
 
@@ -172,7 +194,7 @@ def agreed_scale(args: argparse.Namespace, data: dict[str, images.Images]) -> fl
 def run_all(args: argparse.Namespace, script: Path, argv: list[str]) -> int:
     """Everything within `--minutes`; a part that fails or takes too long does not stop the others."""
     end = STARTED + 60 * args.minutes
-    for old in [*(args.cache / 'claims').glob('*'), *args.cache.glob('pace_*'), *args.cache.glob('scale*')]:
+    for old in [*(args.cache / CLAIMS).glob('*'), *args.cache.glob('pace_*'), *args.cache.glob('scale*')]:
         old.unlink()
     with shared_gpu() if args.mps else contextlib.nullcontext({}) as variables:
         images.prepare(args.data, args.cache, os.cpu_count() or 1)

@@ -2,6 +2,7 @@
 import json
 import math
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +48,32 @@ def kendall(first: list[float], second: list[float]) -> float:
 
 
 def report(out: Path, folder: Path, picture: Path) -> None:
-    """Print the tables; write each as a JSON file into `folder`, and the picture."""
+    """Print the tables; write each as a JSON file into `folder`, and the picture.
+
+    Rows of the files in `folder` that `out` has no results for stay as they are, and are named: so a few new results
+    can be added to those of other machines.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    tables = {'networks': networks(out), 'searches': search_table(out), 'ranking': ranking_table(out)}
-    for name, rows in tables.items():
+    tables = {}
+    for name, make, key, order in TABLES:
+        file = folder / f'cifar_{name}.json'
+        rows = make(out)
+        known = json.loads(file.read_text()) if file.exists() else []
+        kept = [row for row in known if _key(row, key) not in {_key(own, key) for own in rows}]
+        if kept:
+            print(f'{file}: kept, not in {out}: {", ".join(_key(row, key) for row in kept)}')
+        rows = tables[name] = sorted([*kept, *rows], key=order)
         if rows:
             print(f'\n{name}\n')
             show(rows)
-            (folder / f'cifar_{name}.json').write_text('[\n' + ',\n'.join(map(json.dumps, rows)) + '\n]\n')
-    summary(out)
+            file.write_text('[\n' + ',\n'.join(map(json.dumps, rows)) + '\n]\n')
+    summary(tables['networks'], tables['searches'])
     if tables['networks']:
         draw(tables['networks'], picture)
+
+
+def _key(row: dict[str, Any], columns: tuple[str, ...]) -> str:
+    return ' '.join(row[column] for column in columns)
 
 
 def show(rows: list[dict[str, Any]]) -> None:
@@ -71,7 +87,7 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 
 def networks(out: Path) -> list[dict[str, Any]]:
-    """Every trained network, the best first."""
+    """Every trained network."""
     rows = [
         {
             'name': name, 'group': rows[0]['group'], 'M multiply-adds': round(rows[0]['macs'] / 1e6, 3),
@@ -81,7 +97,7 @@ def networks(out: Path) -> list[dict[str, Any]]:
         }
         for name, rows in trained(out).items()
     ]
-    return sorted(rows, key=lambda row: -row['mean'])
+    return rows
 
 
 def search_table(out: Path) -> list[dict[str, Any]]:
@@ -121,29 +137,33 @@ def ranking_table(out: Path) -> list[dict[str, Any]]:
                 line['tau'][row['part']] = round(tau, 3)
                 line.update({'passes': row['passes'], 'seconds': row['seconds'],
                              'mean score': round(statistics.mean(values), 3)})
-    return sorted(table.values(), key=lambda line: -max(line['tau'].values()))
+    return list(table.values())
 
 
-def summary(out: Path) -> None:
+# file, rows, the columns that name a row, the order of the rows
+TABLES: list[tuple[str, Callable[[Path], list[dict[str, Any]]], tuple[str, ...], Callable[[dict[str, Any]], float]]] = [
+    ('networks', networks, ('name',), lambda row: -row['mean']),
+    ('searches', search_table, ('search',), lambda row: 0.0),
+    ('ranking', ranking_table, ('setting', 'scored with', 'measure'), lambda row: -max(row['tau'].values())),
+]
+
+
+def summary(networks: list[dict[str, Any]], searches: list[dict[str, Any]]) -> None:
     """The sentences that the aims are about."""
-    accuracies = trained(out)
-    chance = [mean_of(rows) for name, rows in accuracies.items() if name.startswith('random-')]
+    chance = [row['mean'] for row in networks if row['group'] == 'random']
     if not chance:
         return
     print(f'\n{len(chance)} random architectures: best {max(chance):.2f}, mean {statistics.mean(chance):.2f}, '
           f'standard deviation {statistics.stdev(chance) if chance[1:] else 0:.2f}')
     sizes = [macs_of(a) / TARGET for a in random_archs()]
     print(f'their multiply-adds: {min(sizes):.3f} to {max(sizes):.3f} of the target')
-    for name in {row['name']: None for row in results(out, 'search')}:
-        rows = [r for r in results(out, 'search') if r['name'] == name]
-        found = {k: v for r in rows if (k := f'{name}-s{r["seed"]}') in accuracies and (v := accuracies[k])}
-        if not found:
+    for row in searches:
+        means, cost = row['results, mean test top-1, %'], row['cost in trainings']
+        if not means:
             continue
-        means = [mean_of(v) for v in found.values()]
-        cost = statistics.mean(map(in_trainings, rows))
         print(
-            f'{name}: mean {statistics.mean(means):.2f} of {len(means)} ({min(means):.2f} to {max(means):.2f}); '
-            f'{statistics.mean(means) - max(chance):+.2f} against the best of {len(chance)}, '
+            f'{row["search"]}: mean {statistics.mean(means):.2f} of {len(means)} ({min(means):.2f} to '
+            f'{max(means):.2f}); {statistics.mean(means) - max(chance):+.2f} against the best of {len(chance)}, '
             f'{statistics.mean(means) - statistics.mean(chance):+.2f} against their mean; costs {cost:.2f} trainings; '
             f'random search for that price and the training of its result: {expected_best(chance, 1 + cost):.2f}'
         )
