@@ -14,7 +14,7 @@ from fpnas_timm.cli import demo
 def test_whole_path(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     short = [*demo.SEARCH, '--warmup-epochs', '1', '--joint-epoch', '2']
     monkeypatch.setattr(demo, 'SEARCH', short)
-    assert demo.main(['--output', str(tmp_path), '--search-epochs', '3', '--epochs', '6', '--target-macs', '500K']) == 0
+    assert demo.main(['--output', str(tmp_path), '--search-epochs', '3', '--epochs', '9', '--target-macs', '500K']) == 0
     out = capsys.readouterr().out
     assert 'same logits' in out
     assert float(out.split('accuracy ')[1].split('%')[0]) >= 90
