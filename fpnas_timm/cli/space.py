@@ -148,7 +148,7 @@ def describe_space(space: MBConvSpace) -> str:
     largest = cost(largest_arch(space))
     smallest = cost(_smallest_arch(space))
     lines.append(f'largest: {largest.macs:,} multiply-adds, {largest.params:,} parameters')
-    lines.append(f'first choices: {smallest.macs:,} multiply-adds, {smallest.params:,} parameters')
+    lines.append(f'smallest choice of each: {smallest.macs:,} multiply-adds, {smallest.params:,} parameters')
     return '\n'.join(lines)
 
 

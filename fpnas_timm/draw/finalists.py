@@ -31,13 +31,14 @@ def finalists_figure(finalists: Sequence[Mapping[str, Any]], target: float | Non
 
     figure = Figure(figsize=(6, 3.8), layout='constrained')
     axes = figure.subplots()
-    last = finalists[0]['rounds']
+    last = finalists[0]['rounds']  # others have more where its training failed
+    most = max(row['rounds'] for row in finalists)
     for place, row in enumerate(finalists, 1):
         color = CLOSE[1] if place == 1 else CLOSE[0]
         axes.errorbar(
             row['macs'] / 1e6, row['top1'], row['top1_se'], marker='o', markersize=6, capsize=3, linewidth=1,
             color=color, markerfacecolor=color if place == 1 else 'white', zorder=2 + (place == 1),
-            alpha=1 if row['rounds'] == last else 0.45,
+            alpha=1 if row['rounds'] >= last else 0.45,
         )
         axes.annotate(
             str(place), (row['macs'] / 1e6, row['top1']), xytext=(6, 3), textcoords='offset points', fontsize=8,
@@ -50,6 +51,6 @@ def finalists_figure(finalists: Sequence[Mapping[str, Any]], target: float | Non
             textcoords='offset points', ha='right', va='bottom', fontsize=7, color=FAINT,
         )
     axes.set(xlabel='multiply-adds, millions', ylabel='accuracy on the half that scores, %')
-    trained = f'after up to {last} rounds of training' if last else "with the supernet's weights"
+    trained = f'after up to {most} rounds of training' if most else "with the supernet's weights"
     figure.suptitle(f'finalists, {trained}, with standard errors; filled: the result', fontsize=9)
     return figure

@@ -162,6 +162,7 @@ class CandidateSearch:
             seed: int = 0,
             score: Callable[[Sequence[Choices]], torch.Tensor] | None = None,
             check_in_sync: Callable[[torch.Tensor], None] | None = None,
+            vary: Draw | None = None,
     ) -> None:
         """
         Args:
@@ -169,17 +170,17 @@ class CandidateSearch:
             evaluator: trains the weights, and scores the candidates if there is no `score`.
             config: the settings.
             strategy: proposes the candidates.
-            draw: an architecture within the budget, where the strategy only proposes what is known.
+            draw: any architecture within the budget, where the strategy only proposes what is known.
             seed: random seed of the architectures.
             score: scores of some architectures, the larger the better, float64, shape (K,) (default: the evaluator's
                 log-likelihoods on the next validation batch).
             check_in_sync: for distributed searches: called with every score, must raise RunError if it differs between
                 processes (default: no check).
+            vary: tried before `draw` (default: nothing).
         """
         self.space, self.evaluator, self.config = space, evaluator, config
-        self.strategy, self.draw = strategy, draw
-        self.score = score or evaluator.log_likelihoods
-        self.check_in_sync = check_in_sync
+        self.strategy, self.draw, self.vary = strategy, draw, vary
+        self.score, self.check_in_sync = score or evaluator.log_likelihoods, check_in_sync
         self.generator = torch.Generator().manual_seed(seed)
         self.epoch = self.step = 0
         self.history: list[dict[str, Any]] = []
@@ -226,7 +227,9 @@ class CandidateSearch:
                 if not number:
                     self._exhausted = True
                     _logger.info(
-                        'no architecture other than the %s scored was found within the budget', f'{self.num_samples:,}'
+                        'no architecture other than the %s scored was found within the budget: %s times each, %s%s and '
+                        'draws of all that are within it gave known ones', f'{self.num_samples:,}', f'{MAX_KNOWN:,}',
+                        self.strategy.name, ', mutations' if self.vary else '',
                     )
                     break
                 self.step += number
@@ -281,10 +284,10 @@ class CandidateSearch:
         return len(archs), {'score': float(scores.mean()), 'cost': mean_cost, 'seconds': seconds}
 
     def _propose(self) -> Choices | None:
-        """A candidate of the strategy; at random if it only proposes known ones; None if all that is found is known."""
+        """A candidate of the strategy; if it only proposes known ones, another; None if all that is found is known."""
         if self.config.repeats:
             return self.strategy.ask(self.generator)
-        for ask in (self.strategy.ask, self.draw):
+        for ask in filter(None, (self.strategy.ask, self.vary, self.draw)):
             for _ in range(MAX_KNOWN):
                 arch = ask(self.generator)
                 if self.space.describe(arch) not in self._known:

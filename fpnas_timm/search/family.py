@@ -3,11 +3,12 @@
 For each target: the most probable networks within the budget (exact), scored as the finalists of a search are; the best
 one with its inherited weights is a folder for timm's `local-dir:`. Members that are written are not made again.
 """
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 from torch.utils.data import Dataset
 
 from ..arch import Arch
@@ -18,6 +19,7 @@ from ..errors import UsageError
 from ..runs.files import write_text
 from ..runs.parser import pythons_words
 from ..runs.progress import one_area
+from ..spaces.budgets import milliseconds, quantity
 from ..spaces.costs import AdditiveCost, network_costs
 from ..spaces.decode import InfeasibleError
 from ..spaces.ranked import Ranked, decode_ranked
@@ -38,7 +40,7 @@ AnyCost: TypeAlias = str | AdditiveCost | LatencyTable
 
 def decode_family(
         folder: str | Path,
-        targets: Sequence[float],
+        targets: Sequence[float | str],
         cost: AnyCost = 'macs',
         *,
         tolerance: float = 0.02,
@@ -56,7 +58,8 @@ def decode_family(
 
     Args:
         folder: the output folder of the search.
-        targets: budgets, in the unit of `cost`; a member has 98 to 100 % of its target, see `tolerance`.
+        targets: budgets, numbers in the unit of `cost` or texts such as '2M', of milliseconds '5ms'; a member has 98 to
+            100 % of its target, see `tolerance`.
         cost: what the budgets are of: 'macs', 'params', a latency table (milliseconds), or an additive cost; of the
             search's space.
         tolerance: a member costs between target * (1 - tolerance) and target.
@@ -80,7 +83,7 @@ def decode_family(
 
 def run_family(
         folder: str | Path,
-        targets: Sequence[float],
+        targets: Sequence[float | str],
         cost: AnyCost = 'macs',
         tolerance: float = 0.02,
         finalists: int | None = None,
@@ -90,9 +93,14 @@ def run_family(
 ) -> Family:
     """As `decode_family`; `given` are its images and workers. Errors name options as the command line does."""
     learned = read_learned(folder)
-    asked = sorted(targets)
-    _check_targets(asked, tolerance)
     own, table = _cost_of(learned, cost)
+    asked = _numbers(targets, own.unit)
+    _check_targets(asked, tolerance)
+    if finalists is not None and not scores:
+        raise UsageError(
+            f'--finalists {finalists}: without scores, the most probable network of each target is the result: leave '
+            'it out'
+        )
     count = (finalists or learned.searched.settings.get('finalists') or DEFAULT_FINALISTS) if scores else 1
     place = Path(output) if output is not None else learned.folder / 'family'
     about = {
@@ -114,6 +122,7 @@ def run_family(
 
     if decoded and scores:
         with one_area() as area, Scorer(learned, given or {}) as scorer:
+            write()  # first of all: a folder without `family.json` would be refused after an interruption
             for name, target in wanted:
                 if name in decoded:
                     final = scorer.final(decoded[name])
@@ -125,9 +134,11 @@ def run_family(
                     area.line(f'{name}: {members[name].top1:.2f} % with inherited weights', last=True)
     for name, target in wanted:
         if name not in members:
-            members[name] = _member(name, target, own, table, decoded[name])
+            write()
+            member = _member(name, target, own, table, decoded[name])
             (place / name).mkdir(parents=True, exist_ok=True)
-            write_text(place / name / STRING, f'{members[name].arch}\n')
+            write_text(place / name / STRING, f'{member.arch}\n')
+            members[name] = member
     if table is not None and (unmeasured := [m for m in members.values() if m.measured is None]):
         why = latency_figures(table, Arch.parse(unmeasured[0].arch), None).get('not_measured')
         notes += [f'times are predicted, not measured here: {why}'] if why else []
@@ -139,6 +150,21 @@ def run_family(
         except ImportError:
             notes.append("no picture: pip install 'fpnas-timm[draw]'")
     return family
+
+
+def _numbers(targets: Sequence[float | str], unit: str) -> list[float]:
+    """The budgets as numbers in their unit, the smallest first."""
+    parse, example = (milliseconds, "[2, '5ms']") if unit == 'ms' else (quantity, "[1e6, '2M']")
+    if isinstance(targets, str) or not isinstance(targets, Iterable):
+        raise UsageError(f'targets {targets!r}: expected a list, such as {example}')
+    found = []
+    for target in targets:
+        try:
+            found.append(parse(target) if isinstance(target, str) else float(target))
+        except (TypeError, ValueError) as e:
+            reason = e if isinstance(target, str) else f'expected a number or a text, as in {example}'
+            raise UsageError(f'target {target!r}: {reason}') from None
+    return sorted(found)
 
 
 def _check_targets(targets: Sequence[float], tolerance: float) -> None:
@@ -161,12 +187,24 @@ def _cost_of(learned: Learned, cost: AnyCost) -> tuple[AdditiveCost, LatencyTabl
     if isinstance(cost, LatencyTable):
         cost.check_space(space, learned.num_classes, learned.in_chans, 'the latency table')
         return cost.cost(), cost
-    if isinstance(cost, AdditiveCost):
-        return cost, None
     known = {c.name: c for c in network_costs(space, learned.num_classes, learned.in_chans)}
+    if isinstance(cost, AdditiveCost):
+        if cost.name in known and not _same(cost, known[cost.name]):
+            raise UsageError(
+                f'cost {cost.name!r}: is not that of the search, which counts {learned.num_classes} classes and '
+                f'{learned.in_chans} image channels: expected cost={cost.name!r}, or an AdditiveCost of another name'
+            )
+        return cost, None
     if cost not in known:
         raise UsageError(f'cost {cost!r}: expected one of {", ".join(known)}, a LatencyTable or an AdditiveCost')
     return known[cost], None
+
+
+def _same(one: AdditiveCost, other: AdditiveCost) -> bool:
+    """Whether two costs of a space have the same tables."""
+    first, second = ([*map(np.asarray, (*c.tables, c.tail, c.constant))] for c in (one, other))
+    same = len(first) == len(second) and all(np.array_equal(a, b) for a, b in zip(first, second))
+    return same and one.link == other.link
 
 
 def _decode(learned: Learned, cost: AdditiveCost, target: float, tolerance: float, count: int) -> list[Ranked]:

@@ -98,10 +98,10 @@ def label(target: float, unit: str = 'multiply-adds') -> str:
 
 
 def compared(members: Sequence[Member]) -> list[Member]:
-    """The same members, each with the name of a cheaper one that is better, if there is one."""
+    """The same members, each with the name of the best one that costs no more and is better, if there is one."""
     out: list[Member] = []
     for m in members:
-        better = [o for o in out if m.top1 is not None and (o.top1 or 0) > m.top1 and o.cost <= m.cost]
+        better = [o for o in members if m.top1 is not None and (o.top1 or 0) > m.top1 and o.cost <= m.cost]
         best = max(better, key=lambda o: o.top1 or 0, default=None)
         out.append(replace(m, beaten_by=best.name if best else None))
     return out

@@ -104,7 +104,8 @@ def hold_final(setup: 'Setup', stop: Stop) -> Finals | None:
     if state is not None:
         final.load_state_dict(state)
     if len(candidates) < asked:
-        log_on_primary(_logger, f'different networks within the budget: {len(candidates)}, all of them finalists')
+        where = 'within the budget' if isinstance(search, Search) else 'scored'
+        log_on_primary(_logger, f'different networks {where}: {len(candidates)}, all of them finalists')
 
     def save() -> None:
         if setup.rank == 0:
@@ -166,14 +167,14 @@ def _saved_state(path: Path, mark: Mapping[str, Any]) -> dict[str, Any] | None:
 def say_result(final: Finals) -> None:
     """Log which finalist is the result of a final at its end; without a final it would be the first candidate.
 
-    Both are compared after the same training: in the last round that both took part in.
+    Both are compared in the last round that both took part in: after the same training, unless that of one failed.
     """
     best, count = final.ranked()[0], len(final.candidates)
     name = 'the best candidate' if final.candidates[0].log_prob is None else 'the most probable network'
     own, first = final.scores[best], final.scores[0]
     if best == 0:
         which = 'the only finalist' if count == 1 else f'the best of {count} finalists'
-        log_on_primary(_logger, f'{name} is {which}: {own[-1].score:.2f} %{_after(len(own) - 1)}')
+        log_on_primary(_logger, f'{name} is {which}: {own[-1].score:.2f} %{_after(final.rounds(best, len(own) - 1))}')
         return
     last = len(first) - 1
     if len(own) == 1 and own[0].agreement is not None and first[0].agreement is not None:
@@ -182,10 +183,15 @@ def say_result(final: Finals) -> None:
             f'the source (cross-entropy {-own[0].agreement:.3f} nats, {name} {-first[0].agreement:.3f})'
         ))
         return
-    further = f'; it has {own[-1].score:.2f} %{_after(len(own) - 1)}' if len(own) > len(first) else ''
+    further = ''
+    if len(own) > len(first):
+        further = f'; it has {own[-1].score:.2f} %{_after(final.rounds(best, len(own) - 1))}'
+    after = ['', _after(final.rounds(0, last))]
+    if final.rounds(best, last) != final.rounds(0, last):  # the training of one of them failed
+        after = [_after(final.rounds(i, last)) or ' without training' for i in (best, 0)]
     log_on_primary(_logger, (
-        f'the result is not {name}: of {count} finalists, it has {own[last].score:.2f} %, {name} '
-        f'{first[last].score:.2f} %{_after(last)} (standard error of each about {own[last].top1_se:.2f}){further}'
+        f'the result is not {name}: of {count} finalists, it has {own[last].score:.2f} %{after[0]}, {name} '
+        f'{first[last].score:.2f} %{after[1]} (standard error of each about {own[last].top1_se:.2f}){further}'
     ))
 
 

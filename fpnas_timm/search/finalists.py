@@ -59,7 +59,8 @@ class Finalist:
             fitted weights compares untrained ones by `agreement`, which tells more of what they reach after
             fine-tuning.
         images: number of images.
-        rounds: rounds of training that it took part in; 0 if it has the supernet's weights.
+        rounds: rounds of training that it completed, without those whose loss was not finite, after which it kept the
+            weights that it had; 0 if it has the supernet's weights.
         inherited_top1: its accuracy (%) with the supernet's weights.
         latency: milliseconds of a call by the latency table of the search; None if it has none.
         agreement: see `Score`.
@@ -102,6 +103,7 @@ class Finals:
         alive: positions of those that have not dropped out.
         round: the current round; 0 scores the inherited weights, each further one trains all that are left first.
         scores: for each candidate, its score in each round.
+        failed: for each candidate, the rounds whose training did not change it, since its loss was not finite.
         seconds: time spent.
     """
 
@@ -135,6 +137,7 @@ class Finals:
         self.alive = list(range(len(self.candidates)))
         self.round = 0
         self.scores: list[list[Score]] = [[] for _ in self.candidates]
+        self.failed: list[list[int]] = [[] for _ in self.candidates]
         self.seconds = 0.0
         self._weights: dict[int, dict[str, torch.Tensor]] = {}  # of those that were trained, on the CPU
         self._training: FinalistTraining | None = None
@@ -197,10 +200,14 @@ class Finals:
             spent, last = self.evaluator.full_cost(self.archs[i]), self.scores[i][-1]
             out.append(Finalist(
                 arch=self.archs[i], macs=spent.macs, params=spent.params, log_prob=self.candidates[i].log_prob,
-                **last._asdict(), rounds=len(self.scores[i]) - 1, inherited_top1=self.scores[i][0].top1,
+                **last._asdict(), rounds=self.rounds(i, len(self.scores[i]) - 1), inherited_top1=self.scores[i][0].top1,
                 latency=self._latency(i),
             ))
         return out
+
+    def rounds(self, index: int, last: int) -> int:
+        """How many rounds of training a candidate has completed after the round `last`."""
+        return last - sum(number <= last for number in self.failed[index])
 
     def model(self) -> FPNAS:
         """The network of the best finalist with its weights, batch norms calibrated; all processes must call it."""
@@ -245,6 +252,7 @@ class Finals:
                 kept = f'{name}: {e.what} is {e.values[0]}: it keeps the weights that it had before'
                 log_on_primary(_logger, kept, logging.WARNING)
                 found = self.scores[index][-1]
+                self.failed[index].append(self.round)
         self._training = self._left = None
         self._add(index, found)
 
@@ -311,6 +319,7 @@ class Finals:
             'alive': list(self.alive),
             'round': self.round,
             'scores': [[tuple(s) for s in scores] for scores in self.scores],
+            'failed': [list(rounds) for rounds in self.failed],
             'seconds': self.seconds,
             'weights': self._weights,
             'training': self._training.state_dict() if self._training is not None else self._left,
@@ -320,6 +329,7 @@ class Finals:
         """Restore a state returned by `state_dict` of a final with the same candidates."""
         self.alive, self.round, self.seconds = list(state['alive']), state['round'], state['seconds']
         self.scores = [[Score(*s) for s in scores] for scores in state['scores']]
+        self.failed = [list(rounds) for rounds in state.get('failed', self.failed)]  # not noted by earlier versions
         self._weights, self._training, self._left = dict(state['weights']), None, state['training']
 
 

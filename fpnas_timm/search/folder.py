@@ -29,7 +29,7 @@ EXTRACT = 'extract'  # the resulting model, as a folder for timm's `local-dir:`
 HALVES = 'halves of the data'
 WORDS = {  # entries of the record
     'processes': 'number of processes', 'space': 'search space', 'images': 'images', 'class_names': 'class names',
-    'class_weights': 'weights of the classes', 'latency': 'latency table',
+    'class_weights': 'weights of the classes', 'latency': 'latency table', 'init_from': 'source of --init-from',
 }
 
 _logger = logging.getLogger('search')

@@ -6,6 +6,7 @@ workers or the number of training processes. A search can therefore resume in th
 earlier batches again.
 """
 import contextlib
+import copy
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -243,6 +244,12 @@ class HalfLoader:
     def steps(self) -> int:
         """Number of steps per epoch."""
         return self.batches.steps
+
+    def whole(self) -> 'HalfLoader':
+        """A loader whose epochs are all complete steps of this half; those here may be as long as the other half's."""
+        batches = copy.copy(self.batches)
+        batches.steps = batches.size // batches.images_per_step
+        return HalfLoader(self.half, batches, self.loader.num_workers, self.loader.pin_memory)
 
     def start(self, epoch: int, step: int) -> Iterator[Any]:
         """The batches of `epoch`, starting at `step` (0 is the first)."""

@@ -12,11 +12,12 @@ from ..paper import FBNETV2_F_TARGET, SEARCH_SETTINGS, TABLE_B1
 from ..runs.image_options import BANDS, check_image_options
 from ..runs.options import OptionGroup
 from ..runs.parser import Parser, check_order, default_workers, known_options, load_yaml, set_options
-from ..runs.values import Range
+from ..runs.values import FROM_0, Range
 from ..spaces.budgets import milliseconds, quantity, shown_ms
 from .names import AROUND, COST_FORMS, MULTIPLIER, STRATEGIES, SUPERNETS, WEIGHT_ARCHS, WEIGHT_DRAWS, WORK_SPLITS
 from .saved import AUTO, folder_to_resume, resumed
 from .strategy_options import (
+    FITTED,
     FP_NAS,
     ONLY,
     add_final_options,
@@ -116,7 +117,7 @@ def _add_search(parser: Parser) -> None:
     add('--target-num-classes', None, 'number of classes that the budgets are counted for', type=int,
         otherwise="the data's")
     add('--tolerance', 0.02, 'the result has between (1 - X) * target and target, of each budget')
-    add('--epochs', EPOCHS, 'number of epochs')
+    add('--epochs', EPOCHS, 'number of epochs', range=FROM_0)  # 0: see `check_supernet`
     add('--warmup-epochs', 4, 'number of initial epochs in which alpha is frozen')
     add('--joint-epoch', None, 'epoch at which the distribution becomes joint; 0: from the start', type=int,
         otherwise='never')
@@ -241,11 +242,11 @@ def _resolved(
         args.space = AROUND
     _say_left_out(args, asked, preset)
     _fit_to_epochs(args, asked, preset)
-    if 'beta' in asked and args.cost_form == MULTIPLIER and not args.resume and os.environ.get('RANK', '0') == '0':
-        _logger.warning('--beta %g is not used: --cost-form %s finds it', args.beta, MULTIPLIER)
-    _check(args)
     if args.resume is not None:
-        return resumed(args, given, build_parser(), _check)
+        return resumed(args, given, set(preset) - asked, build_parser(), _check)
+    usual = build_parser()  # `config` may have all options of an earlier search
+    _say_unused(args, {k for k in asked if k in direct or getattr(args, k) != usual.get_default(k)})
+    _check(args)
     if not args.output:
         raise UsageError('--output OUT is required: the folder to write the search to')
     args.workers = default_workers(2) if args.workers is None else args.workers
@@ -261,12 +262,27 @@ def _say_left_out(args: argparse.Namespace, asked: Set[str], preset: Mapping[str
         _logger.warning('--preset %s: this search has no use for its %s: left out', args.preset, flags)
 
 
+def _say_unused(args: argparse.Namespace, asked: Set[str]) -> None:
+    """Say which options that were asked for have no effect beside the others."""
+    no_budget = args.target_macs is args.target_params is args.target_latency is None
+    for name, is_unused, reason in (
+        ('lam', args.num_samples is not None, f'K is --num-samples {args.num_samples}'),
+        ('weight_window', args.weight_draws != 'budget', 'it is for --weight-draws budget'),
+        ('beta', args.cost_form == MULTIPLIER, f'--cost-form {MULTIPLIER} finds it'),
+        ('beta', args.cost_form != MULTIPLIER and no_budget, 'there is no budget'),
+        ('cost_form', no_budget, 'there is no budget'),
+        ('tolerance', no_budget, 'there is no budget'),
+    ):
+        if is_unused and name in asked and os.environ.get('RANK', '0') == '0':
+            _logger.warning('--%s %s is not used: %s', name.replace('_', '-'), getattr(args, name), reason)
+
+
 def _fit_to_epochs(args: argparse.Namespace, asked: Set[str], preset: Mapping[str, Any]) -> None:
     """Scale the defaults that are counted in epochs down to `--epochs`; those that were asked for stay."""
     changed = []
     for name in ('warmup_epochs', 'joint_epoch', 'warmup_lr_epochs'):
         value = getattr(args, name)
-        if name in asked or value is None or args.strategy not in ONLY.get(name, STRATEGIES):
+        if not args.epochs or name in asked or value is None or args.strategy not in ONLY.get(name, STRATEGIES):
             continue
         fitting = max(0, min(value, math.ceil(value * args.epochs / preset.get('epochs', EPOCHS)), args.epochs - 1))
         if fitting != value:
@@ -278,6 +294,8 @@ def _fit_to_epochs(args: argparse.Namespace, asked: Set[str], preset: Mapping[st
 
 def _check(args: argparse.Namespace) -> None:
     """Raise UsageError for options that contradict each other."""
+    if not args.epochs and (args.strategy == FP_NAS or args.supernet != FITTED):
+        raise UsageError('--epochs 0: expected 1 or more')
     if args.init_from_model and not args.init_from:
         raise UsageError('--init-from-model is for a file of weights: give it with --init-from FILE')
     if args.alpha_split and args.alpha_split == args.train_split:
@@ -304,7 +322,7 @@ def _check(args: argparse.Namespace) -> None:
         return
     for name in ('warmup_epochs', 'joint_epoch', 'warmup_lr_epochs'):
         value = getattr(args, name)
-        if value is not None and value >= args.epochs and args.strategy in ONLY.get(name, STRATEGIES):
+        if value is not None and 0 < args.epochs <= value and args.strategy in ONLY.get(name, STRATEGIES):
             raise UsageError(f'--{name.replace("_", "-")} {value}: expected fewer than --epochs, {args.epochs}')
 
 

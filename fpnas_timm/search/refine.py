@@ -7,6 +7,7 @@ differ in at least half of the groups, since evolution ends with many that are n
 """
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from .evolution import Evolution, EvolutionConfig
 from .image_evaluator import ImageEvaluator
 from .loop import Search
 from .scores import FixedScores
+from .targets import by_name
 from .within import Draw, network_sampler
 
 __all__ = ['IMAGES', 'Refinement', 'different']
@@ -43,6 +45,12 @@ class _Learned(Evolution):
 
     def ask(self, generator: torch.Generator) -> Choices:
         return self.first.pop(0) if self.first else super().ask(generator)
+
+    def vary(self, generator: torch.Generator) -> Choices:
+        """A mutation, also before the population is complete: draws of a distribution that has converged repeat."""
+        if not self.population or not self._places:
+            return self.draw(generator)
+        return self._mutated(self._parent(generator), generator)
 
 
 class Refinement:
@@ -76,7 +84,8 @@ class Refinement:
             shows_bar: show a progress bar.
         """
         self.space, self.evaluator, self.shows_bar = evaluator.space, evaluator, shows_bar
-        draw = _draw_of(search, evaluator)
+        uniform = _uniform(search, evaluator)
+        draw = _draw_of(search, uniform)
         population = max(2, min(POPULATION, count // 4))
         settings = EvolutionConfig(population, max(1, min(TOURNAMENT, population // 5)))
         strategy = _Learned(first[:count], self.space, search.budgets.allow, draw, settings)
@@ -87,8 +96,8 @@ class Refinement:
         self.scores = FixedScores(evaluator, steps, measure)
         config = CandidateConfig(epochs=0, evaluations=count, together=max(TOGETHER, world_size))
         self.candidates = CandidateSearch(
-            self.space, evaluator, config, strategy, draw, seed, lambda archs: times * self.scores(archs),
-            evaluator.check_in_sync if world_size > 1 else None,
+            self.space, evaluator, config, strategy, uniform, seed, lambda archs: times * self.scores(archs),
+            evaluator.check_in_sync if world_size > 1 else None, strategy.vary,
         )
 
     def run(self, stop: Stop | None = None, save: Callable[[], None] = lambda: None) -> bool:
@@ -160,9 +169,9 @@ def different(space: MBConvSpace, archs: Sequence[Choices], count: int) -> list[
     return found
 
 
-def _draw_of(search: Search, evaluator: ImageEvaluator) -> Draw:
+def _draw_of(search: Search, uniform: Draw) -> Draw:
     """Draws of the learned distribution within the budget; where these are rare, of all that are within it."""
-    distribution, allow, windows = search.distribution, search.budgets.allow, search.budgets.windows
+    distribution, allow = search.distribution, search.budgets.allow
     if any(allow(arch) for arch in distribution.sample(TRIED, torch.Generator().manual_seed(0))):
         def draw(generator: torch.Generator) -> Choices:
             while not allow(arch := distribution.sample(1, generator)[0]):
@@ -174,7 +183,18 @@ def _draw_of(search: Search, evaluator: ImageEvaluator) -> Draw:
         f'refinement: none of {TRIED:,} draws of the learned distribution is within the budget: candidates are drawn '
         'from all networks that are'
     ))
-    return network_sampler(
-        evaluator.space, windows.get('macs'), windows.get('params'), evaluator.cost_classes, evaluator.in_chans,
-        [(cost, windows[cost.name]) for cost in evaluator.others if cost.name in windows],
-    )
+    return uniform
+
+
+def _uniform(search: Search, evaluator: ImageEvaluator) -> Draw:
+    """Draws of all networks within the budget; the sampler is only made if it is used."""
+    windows = search.budgets.windows
+
+    @cache
+    def sampler() -> Draw:
+        return network_sampler(
+            evaluator.space, num_classes=evaluator.cost_classes, in_chans=evaluator.in_chans,
+            **by_name(windows, evaluator.others),
+        )
+
+    return lambda generator: sampler()(generator) if windows else evaluator.space.sample(generator)

@@ -20,11 +20,11 @@ from ..spaces import MBConvSpace
 from .dataset import check_images
 from .folder import HALVES, WORDS, check_same, check_stamp, lock_folder, stamp, write_start
 from .joined import join_images
-from .names import ARGS_FILE, CHECKPOINT, LATENCY_FILE, PREVIOUS, SPACE_FILE
+from .names import ARGS_FILE, LATENCY_FILE, SPACE_FILE
 from .options import build_parser, search_options
 from .report import Report
 from .result import SearchResult, finish
-from .saved import changed_settings
+from .saved import changed_settings, has_checkpoint
 from .setup import Setup, set_up
 from .state import load_state, read_checkpoint
 
@@ -206,7 +206,7 @@ def _restore(setup: Setup) -> None:
 
     def load() -> dict[str, Any] | None:
         state = None
-        if any((folder / name).exists() for name in (CHECKPOINT, PREVIOUS)):
+        if has_checkpoint(folder):
             state = read_checkpoint(folder)
             check_stamp(folder, state, setup.record, setup.settings)
         write_text(folder / ARGS_FILE, yaml.safe_dump(setup.settings))  # with the places as they are now

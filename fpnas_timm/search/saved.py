@@ -4,7 +4,7 @@ Places (where the images or the space file are) may change, things (images, sett
 """
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from ..errors import UsageError, one_line
 from ..runs.parser import default_workers, load_yaml, set_options
 from ..spaces import MBConvSpace, get_space
 from .names import ARGS_FILE, CHECKPOINT, PREVIOUS, SPACE_FILE
+from .strategy_options import without_use
 
 __all__ = [
-    'AUTO', 'CHANGEABLE_ON_RESUME', 'PLACES', 'changed_settings', 'fixed_settings', 'folder_to_resume', 'read_object',
-    'resumed', 'saved_space',
+    'AUTO', 'CHANGEABLE_ON_RESUME', 'PLACES', 'changed_settings', 'fixed_settings', 'folder_to_resume',
+    'has_checkpoint', 'read_object', 'resumed', 'saved_space',
 ]
 
 RESTORE = 'restore it, or start a new search in another --output'
@@ -44,13 +45,18 @@ def folder_to_resume(resume: str | None, output: str | None) -> str | None:
     if not output:
         raise UsageError('--resume auto needs --output OUT, the folder to start or to continue a search in')
     folder = Path(output)
-    started = (folder / ARGS_FILE).exists() and any((folder / name).exists() for name in (CHECKPOINT, PREVIOUS))
-    return output if started else None
+    return output if (folder / ARGS_FILE).exists() and has_checkpoint(folder) else None
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether the folder of a search has a checkpoint: none before the end of the first epoch."""
+    return any((folder / name).exists() for name in (CHECKPOINT, PREVIOUS))
 
 
 def resumed(
         args: argparse.Namespace,
         given: Mapping[str, Any],
+        preset: Set[str],
         parser: argparse.ArgumentParser,
         check: Callable[[argparse.Namespace], None],
 ) -> argparse.Namespace:
@@ -59,6 +65,7 @@ def resumed(
     Args:
         args: the options given now; those that are not given have their defaults.
         given: the names of those that were given.
+        preset: the names of those that only a preset gave; what the search has no use for was left out at its start.
         parser: a new parser of the search.
         check: raises UsageError for values that contradict each other.
 
@@ -67,10 +74,11 @@ def resumed(
     """
     folder = Path(args.resume)
     saved = _saved_options(folder, parser, check)
+    left_out = without_use(saved) & preset
     differing = [
         f'--{k.replace("_", "-")} is {_shown(getattr(saved, k))} there, {_shown(getattr(args, k))} here'
         for k in given
-        if k not in CHANGEABLE_ON_RESUME | PLACES | {'space'} and getattr(args, k) != getattr(saved, k)
+        if k not in CHANGEABLE_ON_RESUME | PLACES | left_out | {'space'} and getattr(args, k) != getattr(saved, k)
         and (k, args.device) != ('device', 'auto')
     ]
     if args.output is not None and Path(args.output).resolve() != folder.resolve():

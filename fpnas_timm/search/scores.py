@@ -37,10 +37,9 @@ class FixedScores:
         """
         self.evaluator = evaluator
         self.measure = measure or evaluator.log_likelihoods
-        loader = evaluator.val_loader.batches
-        there = max(1, loader.size // loader.images_per_step)
-        self.steps = min(batches or there, there)
-        self.images = self.steps * loader.images_per_step  # of all processes together
+        self.loader = evaluator.val_loader.whole()
+        self.steps = min(batches or self.loader.steps, self.loader.steps)
+        self.images = self.steps * self.loader.batches.images_per_step  # of all processes together
         self._kept: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._told = False
 
@@ -52,9 +51,11 @@ class FixedScores:
             return self._mean(archs)
         evaluator.close()
         seen: list[tuple[torch.Tensor, torch.Tensor]] = []
-        evaluator.use_batches(self._noted(evaluator.val_loader.start(0, 0), seen))
-        scores = self._mean(archs)
-        evaluator.val_loader.close()
+        try:
+            evaluator.use_batches(self._noted(self.loader.start(0, 0), seen))
+            scores = self._mean(archs)
+        finally:
+            self.loader.close()
         self._kept = seen
         return scores
 

@@ -14,6 +14,7 @@ from ..transfer.classes import said_of_classes
 from ..transfer.sources import Source, open_source, recorded_source
 from ..transfer.supernet import start_supernet
 from .folder import read_record
+from .saved import has_checkpoint
 from .strategy_options import FITTED
 
 __all__ = ['open_start', 'space_of', 'start', 'start_record']
@@ -25,12 +26,12 @@ def open_start(args: argparse.Namespace) -> Source | None:
     """Open the source that `--init-from` names; mean and standard deviation of the pixels are taken from it.
 
     Returns:
-        The source; None without `--init-from`, or if the search is resumed: its weights are in the checkpoint.
+        The source; None without `--init-from`, or if the search is resumed from a checkpoint, which has the weights.
 
     Raises:
         UsageError: the source cannot be opened.
     """
-    if not args.init_from or args.resume:
+    if not args.init_from or (args.resume and has_checkpoint(Path(args.resume))):
         return None
     channels = recorded_source(args.init_from).in_chans
     if channels not in (None, args.in_chans):

@@ -59,12 +59,19 @@ def create_search(
     strategy: Strategy = RandomDraws(draw)
     if args.strategy == EVOLUTION:
         children = args.world_size if args.split == 'archs' else 1
+        if children > 1:
+            log_on_primary(
+                _logger,
+                f'strategy {EVOLUTION} with --split archs: {children} children at a time come from the same '
+                'population, one for each process: another number of processes is another search'
+            )
         settings = EvolutionConfig(args.population, args.tournament, args.crossover, children)
         strategy = Evolution(space, sampler.allows if sampler else None, draw, settings)
     scores = FixedScores(evaluator, args.score_batches)
+    first = f'after {config.epochs} epochs of training the weights, ' if config.epochs else ''
     log_on_primary(
         _logger,
-        f'strategy {strategy.name}: after {config.epochs} epochs of training the weights, {config.evaluations:,} '
-        f'architectures are scored on the same {scores.images:,} images each'
+        f'strategy {strategy.name}: {first}{config.evaluations:,} architectures are scored on the same '
+        f'{scores.images:,} images each'
     )
     return CandidateSearch(space, evaluator, config, strategy, draw, args.seed, scores, check)

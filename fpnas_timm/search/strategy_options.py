@@ -10,7 +10,7 @@ from ..errors import UsageError
 from ..runs.options import OptionGroup
 from .names import DEFAULT_FINALISTS, STRATEGIES, SUPERNETS
 
-__all__ = ['ONLY', 'add_final_options', 'add_strategy_options', 'check_strategy', 'check_supernet']
+__all__ = ['ONLY', 'add_final_options', 'add_strategy_options', 'check_strategy', 'check_supernet', 'without_use']
 
 FP_NAS, EVOLUTION, RANDOM = STRATEGIES
 # Option -> the strategies in which it means something; all others mean something in each.
@@ -104,6 +104,14 @@ def check_strategy(
             )
 
 
+def without_use(args: argparse.Namespace) -> set[str]:
+    """Names of the options that the strategy and the supernet of a search have no use for."""
+    names = {name for name, strategies in ONLY.items() if args.strategy not in strategies}
+    if args.supernet == FITTED:
+        names |= {*OF_TRAINING} if args.strategy == FP_NAS else {*OF_TRAINING, 'epochs'}
+    return names
+
+
 def check_supernet(
         args: argparse.Namespace, parser: argparse.ArgumentParser, given: Mapping[str, Any], config: Set[str]
 ) -> None:
@@ -128,6 +136,14 @@ def check_supernet(
                 'are fitted: leave it out, or give --supernet trained'
             )
         setattr(args, name, default)
+    if args.strategy != FP_NAS:
+        given_in_file = 'epochs' in config and args.epochs != parser.get_default('epochs')
+        if args.epochs and (given.get('epochs') is not None or given_in_file):
+            raise UsageError(
+                f'--epochs: --strategy {args.strategy} only trains the weights in them, and those of --init-from are '
+                'fitted: leave it out, or give --supernet trained'
+            )
+        args.epochs = 0
     args.warmup_epochs = 0
     # The accuracies of the fitted networks differ by less than their standard errors; a refinement compares otherwise.
     if args.finalists is None and not args.refine:

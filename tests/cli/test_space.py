@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from fpnas_timm.arch import Arch
+from fpnas_timm.arch import Arch, Conv
 from fpnas_timm.arch.cost import cost
 from fpnas_timm.cli import main
+from fpnas_timm.spaces import MBConvSpace, Row
 
 from ..draw.searches import space as tiny_space
 
@@ -26,6 +27,18 @@ def test_decode(file: str, capsys: pytest.CaptureFixture) -> None:
     assert 600_000 <= found['macs'] <= 700_000 and found['bound'] == pytest.approx(found['log_prob'])
     assert main(['space', 'decode', file]) == 0
     assert Arch.parse(capsys.readouterr().out) in tiny_space()
+
+
+def test_show_has_the_smallest_choices(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Whatever their order: the smallest of each variable, which are not the first ones."""
+    rows = [Row((3, 1), (16, 8), 1, 2, kernel=(5, 3), act=('re', 'sw'), splits=(0,))]
+    space = MBConvSpace.from_rows('turned', Conv(3, 1, 8, 'sw'), rows, Conv(1, 1, 16, 'sw'), 16)
+    (tmp_path / 'space.json').write_text(json.dumps(space.to_dict()))
+    assert main(['space', 'show', str(tmp_path / 'space.json')]) == 0
+    least = cost('i16-cn_r1_k3_s1_c8_nsw-ir_r1_k3_s2_e1_c8_nre-cn_r1_k1_s1_c16_nsw')
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f'smallest choice of each: {least.macs:,} multiply-adds, {least.params:,} parameters'
+    )
 
 
 @pytest.mark.parametrize(('args', 'status', 'said'), [

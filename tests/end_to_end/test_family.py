@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -13,11 +14,12 @@ from fpnas_timm.arch import Arch
 from fpnas_timm.arch.cost import cost
 from fpnas_timm.cli import main
 from fpnas_timm.errors import UsageError
+from fpnas_timm.runs.files import write_text
 from fpnas_timm.search import decode_family
-from fpnas_timm.search.family_members import label
+from fpnas_timm.search.family_members import Member, compared, label
 from fpnas_timm.search.learned import read_learned
 from fpnas_timm.spaces import get_space
-from fpnas_timm.spaces.costs import tabulated
+from fpnas_timm.spaces.costs import network_costs, tabulated
 from tests.device.tables import SETTING, made_up_table
 
 TARGETS = '40K,60K,90K'
@@ -119,6 +121,75 @@ def test_interrupted_keeps_what_was_done(
     assert len(calls) == 3 and [m['name'] for m in members(tmp_path / 'out')] == ['60K', '90K']
 
 
+@pytest.mark.parametrize('scores', [True, False])
+def test_interrupted_before_the_first_member_is_noted(
+        scores: bool, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C as the string of a member is written: its folder is there already, and the same call goes on."""
+    given = dict(targets=[60e3, 90e3], tolerance=0.1, scores=scores, workers=0, output=tmp_path / 'out')
+    for at in (1, 2):
+        with monkeypatch.context() as patch:
+            texts: list[Path] = []
+
+            def interrupted(path: Path, text: str, texts=texts, at=at) -> None:
+                texts.append(path)
+                if len(texts) == at:
+                    raise KeyboardInterrupt
+                write_text(path, text)
+
+            patch.setattr('fpnas_timm.search.family.write_text', interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                decode_family(whole, **given)
+        assert texts[-1].parent.is_dir()
+        assert [m['name'] for m in members(tmp_path / 'out')] == ['60K', '90K'][: at - 1]
+        shutil.rmtree(tmp_path / 'out' / '60K')  # made again
+    assert [m.name for m in decode_family(whole, **given).members] == ['60K', '90K']
+
+
+def test_targets_in_python(whole: Path, tmp_path: Path) -> None:
+    """Numbers and texts, as on the command line; anything else is refused in a sentence."""
+    given = dict(tolerance=0.1, scores=False)
+    found = decode_family(whole, ['90K', 60_000, '0.075M', np.float32(5e4)], output=tmp_path / 'out', **given)
+    assert [(m.name, m.target) for m in found.members] == [('50K', 5e4), ('60K', 6e4), ('75K', 75e3), ('90K', 9e4)]
+    ms = tabulated(get_space(str(whole / 'space.json')), lambda c: 1.5 + sum(map(sum, c)) / 4, 'latency', 'ms')
+    found = decode_family(whole, ['2500us', 3], ms, output=tmp_path / 'ms', **given)
+    assert [m.target for m in found.members] == [2.5, 3]
+    for targets, said in (
+        (60e3, r"^targets 60000\.0: expected a list, such as \[1e6, '2M'\]$"),
+        ('60K', "^targets '60K': expected a list"),
+        (['many'], "^target 'many': expected a number such as 3M"),
+        ([None], '^target None: expected a number or a text'),
+        (['60K', 60e3], '^target 60K: is given twice'),
+        ([float('nan')], '^target nan: expected a number above 0'),
+    ):
+        with pytest.raises(UsageError, match=said):
+            decode_family(whole, targets, output=tmp_path / 'no', **given)
+    with pytest.raises(UsageError, match=r'^finalists=2: without scores'):
+        decode_family(whole, [60e3], finalists=2, output=tmp_path / 'no', **given)
+    assert not (tmp_path / 'no').exists()
+
+
+def test_a_cost_by_the_name_of_another(whole: Path, tmp_path: Path) -> None:
+    """Multiply-adds with 1,000 classes, in a search with 3: they would not be those of the result."""
+    space = get_space(str(whole / 'space.json'))
+    given = dict(tolerance=0.1, scores=False)
+    own, other = (network_costs(space, classes)[0] for classes in (3, 1000))
+    found = decode_family(whole, [60e3], own, output=tmp_path / 'own', **given)
+    assert found.members == decode_family(whole, [60e3], output=tmp_path / 'named', **given).members
+    for wrong in (other, network_costs(get_space('fpnas_s1pp'), 3)[0]):
+        with pytest.raises(UsageError, match=r"^cost 'macs': is not that of the search, which counts 3 classes"):
+            decode_family(whole, [60e3], wrong, output=tmp_path / 'no', **given)
+    honoured = decode_family(whole, [90e3], replace(other, name='larger'), output=tmp_path / 'larger', **given)
+    assert cost(Arch.parse(honoured.members[0].arch), num_classes=1000).macs == honoured.members[0].cost <= 90e3
+
+
+def test_a_member_that_another_beats() -> None:
+    """Also one that costs less within a larger target."""
+    rows = [('1M', 1.0e6, 50.0), ('2M', 1.9e6, 60.0), ('2.1M', 1.8e6, 70.0), ('3M', 2.9e6, 65.0), ('4M', 3.9e6, 80.0)]
+    found = compared([Member(n, 1.0, c, '', 0, 0, 0.0, top1, 1.0) for n, c, top1 in rows])
+    assert [m.beaten_by for m in found] == [None, '2.1M', None, '2.1M', None]
+
+
 def test_strings_without_images(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / 'strings'
     assert main(['decode', str(whole), '--target-params', '1.5K,2K', '--no-scores', '-o', str(out)]) == 0
@@ -174,6 +245,7 @@ def test_times(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> No
     (['--targets', '60K', '--tolerance', '1'], '--tolerance 1: expected more than 0 and less than 1'),
     (['--targets', '60K', '--finalists', '0'], '--finalists 0: expected 1 or more'),
     (['--targets', '60K', '--data-dir', '/nowhere'], '/nowhere'),
+    (['--targets', '60K', '--finalists', '2', '--no-scores'], '--finalists 2: without scores, the most probable'),
     (['--targets', '60K', '--tolerance', '1e-9'], 'target 60K: no architecture of space'),
 ])
 def test_wrong_options(

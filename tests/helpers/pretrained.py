@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fpnas_timm.errors import RunError
 from fpnas_timm.search.loop import Search
 from fpnas_timm.train.run import TrainResult, train
 
@@ -28,5 +29,14 @@ def stop_in_second_epoch(monkeypatch: pytest.MonkeyPatch, output: Path) -> None:
         if (output / 'last.pt').exists():
             signal.raise_signal(signal.SIGINT)
         return take_step(*args, **kwargs)
+
+    monkeypatch.setattr(Search, '_take_step', step)
+
+
+def fail_in_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every search fail in its first step, before there is a checkpoint."""
+
+    def step(*args: Any, **kwargs: Any) -> Any:
+        raise RunError('failed in the first epoch')
 
     monkeypatch.setattr(Search, '_take_step', step)

@@ -96,6 +96,20 @@ def test_from_python(tmp_path: Path) -> None:
         search(SPACE, data_dir=tmp_path, alpha_dataset=second, output=tmp_path / 'no', **SETTINGS)
 
 
+@pytest.mark.parametrize(('count', 'images'), [(8, 28), (56, 4)])  # that train the weights, that train alpha
+@pytest.mark.parametrize('options', [{'refine': 8}, {'strategy': 'random', 'evaluations': 3, 'score_batches': 0}])
+def test_candidates_are_scored_on_all_images_for_alpha(
+        count: int, images: int, options: dict, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many batches an epoch has, which is a pass over the images that train the weights."""
+    items = Colours().items * 5
+    given = {k: v for k, v in SETTINGS.items() if 'strategy' not in options or k != 'warmup_epochs'}
+    with caplog.at_level(logging.INFO, 'search'):
+        search(SPACE, [(image.copy(), label) for image, label in items[:count]], output=tmp_path / 'out',
+               alpha_dataset=[(image.copy(), label) for image, label in items[-images:]], **given, **options)
+    assert f'on the same {images} images each' in caplog.text
+
+
 def test_the_same_images_twice(tmp_path: Path) -> None:
     """However they are passed: the whole dataset, parts that overlap, lists, and a dataset that is equal."""
     images = Colours()

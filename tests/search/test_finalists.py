@@ -66,6 +66,8 @@ def test_what_a_search_says_of_its_finalists(found: SearchResult, caplog: pytest
     assert (found.folder / 'finalists.png').read_bytes().startswith(b'\x89PNG')
     figure = finalists_figure(rows, 30e3)
     assert len(figure.axes[0].containers) == 5
+    figure = finalists_figure([rows[0], {**rows[1], 'rounds': 2}])  # as if the training of the result had failed twice
+    assert 'after up to 2 rounds' in figure.get_suptitle() and figure.axes[0].containers[1][0].get_alpha() == 1
     caplog.set_level(logging.INFO, 'search')
     again = search(resume=found.folder, dataset=Colours())
     assert 'there is nothing left to do' in caplog.text
@@ -258,6 +260,9 @@ def test_a_finalist_whose_loss_is_not_finite_keeps_its_weights(
     assert 'round 1, finalist 2/2: the training loss is nan: it keeps the weights that it had before' in caplog.text
     assert final.scores[1][0] == final.scores[1][1]
     assert final.scores[0][0] != final.scores[0][1]
+    again = finals_of(setup, 2, epochs=1)
+    again.load_state_dict(final.state_dict())
+    assert [{f.log_prob: f.rounds for f in ended.finalists()} for ended in (final, again)] == [{0.0: 1, -1.0: 0}] * 2
 
 
 def test_ctrl_c_in_the_final(found: SearchResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import timm
 import torch
 
 from fpnas_timm.arch.cost import cost
-from fpnas_timm.errors import UsageError
+from fpnas_timm.errors import RunError, UsageError
 from fpnas_timm.search.finalists import Candidate, Finals
 from fpnas_timm.search.fitted_evaluator import FittedEvaluator
 from fpnas_timm.search.loop import SearchConfig
@@ -22,7 +22,7 @@ from fpnas_timm.search.targets import small_contexts
 from fpnas_timm.spaces import get_space
 from fpnas_timm.spaces.around import space_around
 from fpnas_timm.train.run import TrainResult
-from tests.helpers.pretrained import ARCH, stop_in_second_epoch, trained_source
+from tests.helpers.pretrained import ARCH, fail_in_first_epoch, stop_in_second_epoch, trained_source
 
 SETTINGS = dict(epochs=3, batch_size=6, workers=0, device='cpu', target_macs='60k', tolerance=0.3)
 
@@ -68,6 +68,28 @@ def test_a_resumed_search_needs_no_source_and_fits_nothing_anew(
     assert str(again.arch) == str(found.arch)
     for name in ('distribution.safetensors', 'extract/model.safetensors'):
         assert (output / name).read_bytes() == (found.folder / name).read_bytes()
+
+
+def test_resumed_without_a_checkpoint_it_starts_from_the_source_again(
+        found: SearchResult, source: TrainResult, tiny_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search that failed in its first epoch has no checkpoint with the weights."""
+    output = tmp_path / 'out'
+    fail_in_first_epoch(monkeypatch)
+    with pytest.raises(RunError, match='failed in the first epoch'):
+        search(output=output, init_from=source.export, data_dir=tiny_images, **SETTINGS)
+    monkeypatch.undo()
+    there = source.export.rename(source.export.with_name('moved'))
+    try:
+        with pytest.raises(UsageError, match='no such file or folder'):
+            search(resume=output)
+    finally:
+        there.rename(source.export)
+    search(resume=output)
+    for name in ('distribution.safetensors', 'extract/model.safetensors'):
+        assert (output / name).read_bytes() == (found.folder / name).read_bytes()
+    config = json.loads((output / 'extract' / 'config.json').read_text())
+    assert config['training']['init_from']['name'] == str(source.export)
 
 
 def test_the_score_is_the_likelihood_of_the_labels_that_the_source_gives(
@@ -119,6 +141,23 @@ def test_options_that_have_no_meaning(
     with pytest.raises(UsageError, match=said):
         search(data_dir=tiny_images, output=tmp_path / 'out', **SETTINGS, **{k: v for k, v in given.items() if v})
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_baseline_trains_nothing(
+        source: TrainResult, tiny_images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = {k: v for k, v in SETTINGS.items() if k != 'epochs'}
+    given |= dict(init_from=source.export, data_dir=tiny_images, output=tmp_path / 'out', strategy='random')
+    for epochs in (3, 20):  # 20 is the default
+        with pytest.raises(UsageError, match=r'^epochs: strategy random only trains the weights in them'):
+            search(**given, epochs=epochs)
+    caplog.set_level(logging.INFO, 'search')
+    found = search(**given, evaluations=3)
+    assert 'strategy random: 3 architectures are scored on the same 18 images each' in caplog.messages
+    assert [(row['phase'], row['num_samples']) for row in found.history] == [('random', 3)]
+    again = parse_search_args(['-c', str(found.folder / 'args.yaml'), '--output', str(tmp_path / 'again')])
+    assert again.epochs == 0
+    assert search(resume=found.folder).arch == found.arch
 
 
 def test_a_space_with_channels_to_choose(source: TrainResult, tiny_images: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ import logging
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fpnas_timm.errors import UsageError
 from fpnas_timm.search.loop import SearchConfig
@@ -56,6 +57,53 @@ def test_workers_that_a_saved_search_does_not_name(tmp_path: Path) -> None:
     assert search_options({'resume': str(tmp_path), 'workers': 0}).workers == 0
 
 
+def test_a_search_needs_an_epoch() -> None:
+    for options in ('', '--strategy random', '--init-from x'):
+        with pytest.raises(UsageError, match=r'^--epochs 0: expected 1 or more$'):
+            parse_search_args([*options.split(), '--epochs', '0', '--output', 'out'])
+
+
 def test_a_name_that_begins_like_several() -> None:
     with pytest.raises(UsageError, match=r"'warm_up'; did you mean warmup_epochs, warmup_lr_epochs or warmup_lr\?$"):
         search_options({'warm_up': 1})
+
+
+@pytest.mark.parametrize(('options', 'said'), [
+    ('--lam 1 --num-samples 4', ['--lam 1.0 is not used: K is --num-samples 4']),
+    ('--weight-window 0.5', ['--weight-window 0.5 is not used: it is for --weight-draws budget']),
+    ('--weight-window 0.5 --weight-draws budget --target-macs 3M', []),
+    ('--cost-form relative --beta 2 --tolerance 0.1', [
+        f'--{option} is not used: there is no budget' for option in ('beta 2.0', 'cost-form relative', 'tolerance 0.1')
+    ]),
+    ('--cost-form relative --beta 2 --tolerance 0.1 --target-params 3M', []),
+    ('--preset fbnetv2_f --num-samples 4', []),  # its lambda was not asked for
+])
+def test_what_has_no_effect_is_said(
+        options: str, said: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    args = parse_search_args([*options.split(), '--output', str(tmp_path / 'out')])
+    assert caplog.messages == said
+    settings = {k: v for k, v in vars(args).items() if k not in ('resume', 'config', 'anew')}
+    (tmp_path / 'args.yaml').write_text(yaml.safe_dump(settings))
+    caplog.clear()
+    parse_search_args(['-c', str(tmp_path / 'args.yaml'), '--output', str(tmp_path / 'out')])  # which has all options
+    assert caplog.messages == said
+
+
+@pytest.mark.parametrize('options', [
+    '--preset fpnas_s1pp --strategy evolution', '--preset thorough --strategy random --target-macs 3M',
+    '--preset thorough --init-from x', '--preset thorough --target-macs 3M --epochs 4',
+    '--preset fpnas_l0 --epochs 32',
+])
+def test_the_same_command_goes_on_whatever_it_left_out_of_its_preset(options: str, tmp_path: Path) -> None:
+    command = [*options.split(), '--data-dir', 'x', '--output', str(tmp_path), '--resume', 'auto']
+    started = vars(parse_search_args(command))
+    settings = {k: v for k, v in started.items() if k not in ('resume', 'config', 'anew')}
+    (tmp_path / 'args.yaml').write_text(yaml.safe_dump(settings))
+    (tmp_path / 'last.pt').touch()
+    assert vars(parse_search_args(command)) == {**started, 'anew': False, 'resume': str(tmp_path)}
+    other = {'thorough': 'fpnas_s1pp'}.get(command[1], 'thorough')
+    with pytest.raises(UsageError, match='settings differ from those of that search'):  # also those of a preset
+        parse_search_args(['--preset', other, *command[2:]])
+    with pytest.raises(UsageError, match=r'--alpha-lr is .* there, 0\.7 here'):
+        parse_search_args([*command, '--alpha-lr', '0.7'])

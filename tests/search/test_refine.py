@@ -102,6 +102,31 @@ def test_mutations_find_better_networks_than_as_many_draws(tmp_path: Path, monke
     assert evolved > drawn
 
 
+def test_a_distribution_that_has_converged(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its draws are all the same: what comes then are mutations, until all networks within the budget are scored."""
+    caplog.set_level(logging.INFO, 'search')
+    monkeypatch.setattr('fpnas_timm.search.candidates.MAX_KNOWN', 400)
+    setup = setup_of(tmp_path)
+    distribution = setup.search.distribution
+    [first] = setup.search.finalists(1)
+    distribution.log_prob([first]).sum().backward()
+    with torch.no_grad():
+        distribution.alpha.add_(1e4 * (distribution.alpha.grad > 0))
+    assert {*distribution.sample(100, torch.Generator().manual_seed(0))} == {first}
+    refinement = Refinement(setup.search, setup.evaluator, [first], 1000, 0)
+    assert refinement.run()
+    networks = {SPACE.describe(arch) for arch, _ in distribution.ranked()}
+    inside = {network for network in networks if 21_000 <= macs_of(network) <= 30_000}
+    found = [SPACE.describe(arch) for arch, _ in refinement.candidates.scored]
+    assert len(found) == len({*found}) == len(inside) > 50 and {*found} == inside  # more than a population
+    assert (
+        f'no architecture other than the {len(inside)} scored was found within the budget: 400 times each, refinement, '
+        'mutations and draws of all that are within it gave known ones'
+    ) in caplog.messages
+
+
 @pytest.mark.parametrize('at', [0, 10, 20])
 def test_ctrl_c(found: SearchResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """What is scored is not scored again, and the end is that of the uninterrupted search."""

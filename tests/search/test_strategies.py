@@ -17,6 +17,7 @@ from fpnas_timm.search.options import build_parser, parse_search_args, search_op
 from fpnas_timm.search.run import SearchResult
 from fpnas_timm.search.scores import FixedScores
 from fpnas_timm.search.setup import set_up
+from fpnas_timm.search.strategies import candidate_config, create_search
 from fpnas_timm.search.strategy_options import ONLY
 from tests.search.test_api import SPACE, Colours
 
@@ -77,6 +78,29 @@ def test_result_and_files(name: str, found: dict[str, SearchResult], caplog: pyt
     (result.folder / 'candidates.jsonl').unlink()  # then it is written again
     search(resume=result.folder, dataset=Colours())
     assert rows(result.folder / 'candidates.jsonl') == candidates
+
+
+def test_fewer_candidates_than_finalists(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """There are more networks within the budget, but no more were scored."""
+    caplog.set_level('INFO')
+    result = search(SPACE, Colours(), output=tmp_path / 'out', **{**RANDOM, 'evaluations': 5})
+    assert len(result.finalists) == 5
+    assert 'different networks scored: 5, all of them finalists' in caplog.messages
+    assert not [m for m in caplog.messages if 'different networks within the budget' in m]
+
+
+@pytest.mark.parametrize(('split', 'count'), [('archs', 4), ('data', 1)])
+def test_children_of_the_processes(
+        split: str, count: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level('INFO')
+    args = search_options(dict(EVOLUTION, split=split, output=str(tmp_path / 'out'), space='given'))
+    setup = set_up(args, SPACE, Colours())
+    args.world_size = 4
+    found = create_search(args, SPACE, setup.evaluator, candidate_config(args))
+    assert isinstance(found, CandidateSearch) and found.strategy.config.children == count
+    said = [m for m in caplog.messages if 'another number of processes is another search' in m]
+    assert len(said) == (split == 'archs') and all('4 children at a time come from the same' in m for m in said)
 
 
 def test_both_train_the_same_weights(found: dict[str, SearchResult]) -> None:

@@ -1,5 +1,6 @@
 """CIFAR-10 as tensors on the device, and its batches: no image is read or decoded during a run."""
 import contextlib
+import copy
 import io
 import multiprocessing
 import os
@@ -166,6 +167,12 @@ class MemoryLoader:
         self.normalise = Normalise(self.device)
         self.half = None
         self.batches = SimpleNamespace(size=len(images.labels), images_per_step=batch, targets=None)
+
+    def whole(self) -> 'MemoryLoader':
+        """A loader whose epochs are all complete batches."""
+        loader = copy.copy(self)
+        loader.steps = len(self.images.labels) // self.batch
+        return loader
 
     def start(self, epoch: int, step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The batches of `epoch` from `step` on; all complete ones, also if an epoch has fewer steps."""
