@@ -23,15 +23,16 @@ class Cost(NamedTuple):
         return Cost(self.macs + other.macs, self.params + other.params)
 
 
-def block_cost(block: Block, size: ImgSize) -> Cost:
+def block_cost(block: Block, size: ImgSize, dilated: bool = False) -> Cost:
     """Cost of one block.
 
     Args:
         block: as `Arch.blocks` lists them.
         size: size of its input in pixels: one number for a square, or (height, width).
+        dilated: dilation of the later blocks takes the place of its stride, so that the size stays.
     """
     in_chs, out_chs, kernel, stride, expansion, _, splits = block
-    out_area = area(out_size(size, stride))
+    out_area = area(size if dilated else out_size(size, stride))
     if kernel == 0:
         if block.is_identity:
             return Cost(0, 0)
@@ -54,19 +55,21 @@ def block_cost(block: Block, size: ImgSize) -> Cost:
     return Cost(macs, params)
 
 
-def group_cost(group: Group, in_chs: int, size: ImgSize) -> Cost:
+def group_cost(group: Group, in_chs: int, size: ImgSize, dilated: bool = False) -> Cost:
     """Cost of a group: the first block has the stride, all other blocks are equal.
 
     Args:
         group: the group.
         in_chs: channels of its input.
         size: as in `block_cost`.
+        dilated: as in `block_cost`, of the first block.
     """
     out_chs, kernel, expansion, act, splits = group.channels, group.kernel, group.expansion, group.act, group.splits
-    first = block_cost(Block(in_chs, out_chs, kernel, group.stride, expansion, act, splits), size)
+    first = block_cost(Block(in_chs, out_chs, kernel, group.stride, expansion, act, splits), size, dilated)
     if group.repeats == 1:
         return first
-    again = block_cost(Block(out_chs, out_chs, kernel, 1, expansion, act, splits), out_size(size, group.stride))
+    after = size if dilated else out_size(size, group.stride)
+    again = block_cost(Block(out_chs, out_chs, kernel, 1, expansion, act, splits), after)
     repeats = group.repeats - 1
     return Cost(first.macs + repeats * again.macs, first.params + repeats * again.params)
 
@@ -102,7 +105,8 @@ def _as_arch(arch: Arch | str | object) -> Arch:
 
 
 def group_costs(
-        arch: Arch | str, img_size: ImgSize | None = None, num_classes: int = 1000, in_chans: int = 3
+        arch: Arch | str, img_size: ImgSize | None = None, num_classes: int = 1000, in_chans: int = 3,
+        output_stride: int = 32, global_pool: str = 'avg',
 ) -> dict[str, Cost]:
     """Cost of the stem, of each group (`groups.0`, ..), of the head convolution and of the classifier, in this order.
 
@@ -111,28 +115,39 @@ def group_costs(
         img_size: input size in pixels, as in `block_cost`; that of the architecture if None.
         num_classes: number of classifier outputs; 0 for no classifier.
         in_chans: number of image channels.
+        output_stride: as in `FPNAS`: further strides become dilation; a model's own counts if `arch` is a model.
+        global_pool: pooling before the classifier, by timm's name; likewise.
 
     Raises:
         ValueError: `img_size` is below the network's total stride.
         ArchError: `arch` is a text but not an architecture string.
     """
+    output_stride = getattr(arch, 'output_stride', output_stride)
+    global_pool = getattr(getattr(arch, 'global_pool', None), 'pool_type', global_pool)
     arch = _as_arch(arch)
     size = arch.img_size if img_size is None else img_size
     if min(hw(size)) < arch.total_stride:
         least = arch.total_stride
         raise ValueError(f'img_size {shown_size(size)} is too small: this network needs at least {least} pixels')
     costs = {'stem': conv_cost(arch.stem, in_chans, size)}
-    in_chs, size = arch.stem.channels, out_size(size, arch.stem.stride)
+    in_chs, size, reduction = arch.stem.channels, out_size(size, arch.stem.stride), arch.stem.stride
     for i, group in enumerate(arch.groups):
-        costs[f'groups.{i}'] = group_cost(group, in_chs, size)
-        in_chs, size = group.channels, out_size(size, group.stride)
+        dilated = group.stride > 1 and reduction * group.stride > output_stride
+        costs[f'groups.{i}'] = group_cost(group, in_chs, size, dilated)
+        in_chs = group.channels
+        if not dilated:
+            size, reduction = out_size(size, group.stride), reduction * group.stride
     costs['head'] = conv_cost(arch.head, in_chs, size)
-    weights = arch.head.channels * num_classes
+    pooled = 2 if global_pool.endswith('catavgmax') else 1  # two ways of pooling, one beside the other
+    weights = pooled * arch.head.channels * num_classes
     costs['classifier'] = Cost(weights, weights + num_classes)
     return costs
 
 
-def cost(arch: Arch | str, img_size: ImgSize | None = None, num_classes: int = 1000, in_chans: int = 3) -> Cost:
+def cost(
+        arch: Arch | str, img_size: ImgSize | None = None, num_classes: int = 1000, in_chans: int = 3,
+        output_stride: int = 32, global_pool: str = 'avg',
+) -> Cost:
     """Cost of the whole network; arguments and errors as in `group_costs`.
 
     >>> arch = Arch.parse('i64-cn_k3_s2_c16_nsw-ir_r2_k3_s2_e3_c24_nre_sp2-cn_k1_c128_nsw')
@@ -144,7 +159,7 @@ def cost(arch: Arch | str, img_size: ImgSize | None = None, num_classes: int = 1
     Cost(macs=8441408, params=21202)
     """
     macs = params = 0
-    for part in group_costs(arch, img_size, num_classes, in_chans).values():
+    for part in group_costs(arch, img_size, num_classes, in_chans, output_stride, global_pool).values():
         macs += part.macs
         params += part.params
     return Cost(macs, params)

@@ -45,7 +45,7 @@ def _print_all(infos: list[dict[str, Any]]) -> None:
     print(f'\n{"model":<14}{"input":>6}{"multiply-adds":>16}{"parameters":>13}  weights')
     for i in infos:
         weights = ', '.join(i['weights']) or 'none published'
-        print(f'{i["model"]:<14}{i["img_size"]:>6}{i["macs"]:>16,}{i["params"]:>13,}  {weights}')
+        print(f'{i["model"]:<14}{shown_size(i["img_size"]):>6}{i["macs"]:>16,}{i["params"]:>13,}  {weights}')
     print("\nThe named models are reconstructions: the paper's budgets, not its encodings.")
     print('`fpnas` builds the network of any architecture string. Details of one model: fpnas info NAME_OR_STRING')
 

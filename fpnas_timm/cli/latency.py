@@ -8,7 +8,7 @@ from typing import Any
 
 from ..arch import Arch, ArchError
 from ..arch.checks import MAX_IMG_SIZE
-from ..arch.sizes import shown_size
+from ..arch.sizes import shown_size, simplest_size
 from ..device.latency_table import LatencyTable
 from ..errors import UsageError
 from ..runs.parser import Parser
@@ -144,9 +144,10 @@ def _predict(args: argparse.Namespace) -> None:
     table = LatencyTable.load(args.table)
     arch = _arch_of(args.model)
     if arch.img_size != table.space.img_size:
+        how = 'of a space of that size' if isinstance(arch.img_size, tuple) else f'with --img-size {arch.img_size}'
         raise UsageError(
             f'{args.table}: is of images of {shown_size(table.space.img_size)} pixels, {args.model[:80]} has '
-            f'{shown_size(arch.img_size)}: measure a table with --img-size {shown_size(arch.img_size)}'
+            f'{shown_size(arch.img_size)}: measure a table {how}'
         )
     found = table.predict(arch)
     if args.json:
@@ -158,7 +159,10 @@ def _predict(args: argparse.Namespace) -> None:
 
 
 def _arch_of(model: str) -> Arch:
-    """The architecture of a model: a name, a string, or a folder with an `arch.txt` or a `config.json`."""
+    """The architecture of a model: a name, a string, or a folder with an `arch.txt` or a `config.json`.
+
+    A network may be trained at another size than that of its string: that of a `config.json` is the one that counts.
+    """
     try:
         folder = Path(model)
         if not folder.is_dir():
@@ -168,7 +172,14 @@ def _arch_of(model: str) -> Arch:
         from ..weights.folder import model_folder, read_config
 
         config = read_config(model_folder(folder))
-        return resolve_arch((config.get('model_args') or {}).get('arch') or config['architecture'])[0]
+        args = config.get('model_args', {})
+        arch, _ = resolve_arch(args.get('arch') or config['architecture'])
+        if args.get('output_stride', 32) < arch.total_stride:
+            raise UsageError(
+                f'{model[:80]}: has output_stride {args["output_stride"]}, and latency tables are of networks without: '
+                'expected one that keeps its strides'
+            )
+        return arch.with_img_size(simplest_size(config['pretrained_cfg']['input_size'][1:]))
     except (ArchError, UnicodeDecodeError) as e:
         raise UsageError(f'{model[:80]}: {e}') from None
 

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..arch import ArchError
+from ..arch.checks import MAX_IMG_SIZE
 from ..arch.cost import cost
 from ..arch.sizes import hw, shown_size
 from ..errors import UsageError
 from ..runs.parser import Parser, read_arch_file
+from ..runs.values import SEED, Range, Value
+from ..weights.config_checks import MAX_CLASSES, check_network_size
 from . import exit_status
 
 if TYPE_CHECKING:
@@ -40,14 +43,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--source-model', metavar='NAME', help='for a file: the timm model or string it belongs to')
     parser.add_argument('--arch', metavar='NAME_OR_STRING', help='the network to make (default: that of the source)')
     parser.add_argument('--arch-file', metavar='FILE', help='file with the architecture string of the network to make')
-    parser.add_argument('--num-classes', type=int, metavar='N',
+    parser.add_argument('--num-classes', type=Value(int, Range(0, MAX_CLASSES)), metavar='N',
                         help="number of classifier outputs (default: the source's)")
     parser.add_argument('--images', metavar='DIR', help='image folder (docs/data.md): cut layers are fitted to some '
                         'of its training images; labels are not used')
-    parser.add_argument('--num-images', type=int, default=1024, metavar='N', help='how many images')
-    parser.add_argument('--img-size', type=int, metavar='N', help="height and width of these images (default: the "
-                        "network's)")
-    parser.add_argument('--seed', type=int, default=42, metavar='N', help='seed of new weights and of the images')
+    parser.add_argument('--num-images', type=Value(int, Range(2), optional=False), default=1024, metavar='N',
+                        help='how many images')
+    parser.add_argument('--img-size', type=Value(int, Range(1, MAX_IMG_SIZE)), metavar='N',
+                        help="height and width of the network's images, also of those of --images (default: those of "
+                        "the string to make, or else the source's)")
+    parser.add_argument('--seed', type=Value(int, SEED, optional=False), default=42, metavar='N',
+                        help='seed of new weights and of the images')
     parser.add_argument('--json', action='store_true', help='print JSON')
     return parser
 
@@ -85,25 +91,30 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError('--describe writes nothing: leave out --output')
     if args.arch and args.arch_file:
         raise UsageError('--arch and --arch-file exclude each other')
-    if args.num_images < 2:
-        raise UsageError(f'--num-images {args.num_images}: expected at least 2')
-    if args.num_classes is not None and args.num_classes < 0:
-        raise UsageError(f'--num-classes {args.num_classes}: expected 0 or more')
+    made = ('arch', 'arch_file', 'num_classes', 'images', 'img_size')
+    given = [f'--{name.replace("_", "-")}' for name in made if getattr(args, name) is not None]
+    if args.describe and given:
+        raise UsageError(f'--describe is about the source, not about a network to make: leave out {", ".join(given)}')
 
 
 def _describe(args: argparse.Namespace) -> None:
     from ..transfer import as_arch
+    from ..transfer.layers import pooling
+    from ..transfer.sources import describe_source
 
-    if Path(args.source).is_file() and not args.source_model:
-        raise UsageError(f'{args.source}: a file does not say which network it is of: give --source-model NAME')
-    found = as_arch(args.source_model if Path(args.source).is_file() else args.source)
+    model: Any = describe_source(args.source, args.source_model)
+    found = as_arch(model)
     if args.json:
         print(json.dumps({'arch': str(found.arch), 'exact': found.exact, 'differences': found.differences}, indent=2))
         return
-    counts = cost(found.arch)
+    channels = getattr(model, 'in_chans', None) or model.pretrained_cfg['input_size'][0]
+    counts = cost(
+        found.arch, num_classes=model.num_classes, in_chans=channels, global_pool=pooling(model),
+        output_stride=getattr(model, 'output_stride', 32),
+    )
     print(found.arch)
-    size = shown_size(found.arch.img_size, ' x ')
-    print(f'{counts.macs:,} multiply-adds at {size}, {counts.params:,} parameters')
+    print(f'{counts.macs:,} multiply-adds at {shown_size(found.arch.img_size, " x ")} pixels, {counts.params:,} '
+          f'parameters; {model.num_classes:,} classes, {channels} image channels')
     print('exact: our network computes the same' if found.exact else 'approximate:')
     for line in found.differences:
         print(f'  {line}')
@@ -117,6 +128,7 @@ def _make(args: argparse.Namespace) -> _Made:
     from ..transfer import transfer
     from ..transfer.images import sample_images
     from ..transfer.sources import open_source
+    from ..weights.folder import args_of, mode_of
     from ..zoo import resolve_arch
 
     asked = read_arch_file(args.arch_file) if args.arch_file else args.arch
@@ -128,26 +140,27 @@ def _make(args: argparse.Namespace) -> _Made:
     classes = source.model.num_classes if args.num_classes is None else args.num_classes
     arch = target or source.model.arch
     torch.manual_seed(args.seed)
-    norm = source.model.stem.bn
+    check_network_size(arch, classes, source.model.in_chans, '--num-classes')
     model = cast('FPNAS', timm.create_model(
-        'fpnas', arch=str(arch), num_classes=classes, in_chans=source.model.in_chans, bn_eps=norm.eps,
-        bn_momentum=norm.momentum,
+        'fpnas', arch=str(arch), num_classes=classes, in_chans=source.model.in_chans, **args_of(source.model),
     )).eval()
     size = args.img_size or (arch.img_size if asked else None)
     config: dict[str, Any] = {**resolve_model_data_config(source.model)}
     if size:
         config['input_size'] = (source.model.in_chans, *hw(size))
-    model.pretrained_cfg = {**cast(Any, model.pretrained_cfg), **config}  # type: ignore[assignment]
+    about = {**config, 'license': source.license or None}
+    model.pretrained_cfg = {**cast(Any, model.pretrained_cfg), **about}  # type: ignore[assignment]
     images = None
     if args.images:
-        images = sample_images(_open_images(args.images), config, args.num_images, args.seed)
+        img_mode = source.img_mode or mode_of(source.model.in_chans) or 'RGB'
+        images = sample_images(_open_images(args.images, img_mode), config, args.num_images, args.seed)
     return _Made(model, source, transfer(source.model, model, images))
 
 
-def _open_images(folder: str) -> Any:
+def _open_images(folder: str, img_mode: str) -> Any:
     from ..runs.datasets import open_dataset
 
-    return open_dataset('', folder, 'train')
+    return open_dataset('', folder, 'train', input_img_mode=img_mode)
 
 
 def _write(made: _Made, folder: Path) -> None:
@@ -165,7 +178,7 @@ def _write(made: _Made, folder: Path) -> None:
     }
     if not made.source.license:
         print(f'{made.source.name}: the license of its weights is not recorded', file=sys.stderr)
-    config = resolve_model_data_config(made.model)
+    config = {**resolve_model_data_config(made.model), 'input_img_mode': made.source.img_mode}
     export_model(made.model, folder, config, labels, facts)
     written, arch = read_config(folder), made.model.arch
     name = f'ORG/{folder.resolve().name}'

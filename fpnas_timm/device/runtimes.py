@@ -33,7 +33,7 @@ class Runtime(NamedTuple):
     Attributes:
         packages: what is needed beside torch.
         extra: of this package, which installs them.
-        open: (network in eval mode, images, threads, device) -> a call of the network.
+        open: (network in eval mode with folded batch norms, images, threads, device) -> a call of the network.
         in_thread: with one thread, the network runs in the thread that calls it.
     """
 
@@ -81,19 +81,15 @@ def _as_onnx(network: Any, images: Any) -> bytes:
     ONNX Runtime makes the same operations of both (docs/latency.md).
     """
     import torch
-    from timm.utils import reparameterize_model
 
     file: Any = io.BytesIO()  # which this exporter takes as well
-    torch.onnx.export(reparameterize_model(network, inplace=True), (images,), file, dynamo=False)
+    torch.onnx.export(network, (images,), file, dynamo=False)
     return file.getvalue()
 
 
 def _open_openvino(network: Any, images: Any, threads: int, device: str) -> Run:
     openvino: Any = importlib.import_module('openvino')
-    from timm.utils import reparameterize_model
-
-    folded = reparameterize_model(network, inplace=True)
-    model = openvino.convert_model(folded, example_input=images, input=[tuple(images.shape)])
+    model = openvino.convert_model(network, example_input=images, input=[tuple(images.shape)])
     settings = {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': threads, 'NUM_STREAMS': 1}
     request = openvino.Core().compile_model(model, 'CPU', settings).create_infer_request()
     given = [images.numpy()]
@@ -127,6 +123,7 @@ class Machine:
         """A call of a network with random weights."""
         import timm
         import torch
+        from timm.utils import reparameterize_model
 
         from .. import zoo  # noqa: F401  (registers the models)
 
@@ -138,7 +135,8 @@ class Machine:
         images = torch.randn(setting.batch_size, setting.in_chans, *hw(arch.img_size))
         with torch.no_grad(), warnings.catch_warnings(), _quiet('torch.onnx'):
             warnings.simplefilter('ignore')  # about exporters to come
-            return RUNTIMES[setting.runtime].open(network, images, setting.threads, setting.device)
+            folded = reparameterize_model(network, inplace=True)
+            return RUNTIMES[setting.runtime].open(folded, images, setting.threads, setting.device)
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from timm.models._hub import generate_readme
 
 from ..arch import Arch
 from ..arch.cost import cost
+from ..weights.config_checks import cost_args
 from ..weights.folder import PICTURE, initial_weights
 from ..zoo.strings import ARCHS
 
@@ -39,7 +40,7 @@ def model_card(config: Mapping[str, Any], arch: Arch, repo_id: str, origin: str,
     """
     cfg = config.get('pretrained_cfg', {})
     num_classes, (in_chans, height, width) = config['num_classes'], cfg['input_size']
-    macs, params = cost(arch, (height, width), num_classes, in_chans)
+    macs, params = cost(arch, (height, width), num_classes, in_chans, **cost_args(config.get('model_args', {})))
     metrics, recipe, mode = metrics_of(config), recipe_of(config), config.get('input_img_mode')
     details: dict[str, Any] = {
         'Architecture': f'`{arch}`',

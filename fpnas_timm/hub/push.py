@@ -14,13 +14,14 @@ from ..arch import Arch
 from ..draw.arch import draw_arch
 from ..errors import RunError, UsageError, one_line
 from ..runs.files import write_text
-from ..weights.config_checks import is_finite_number
+from ..weights.config_checks import is_finite_number, network_args
 from ..weights.folder import (
     CARD_FILE,
     CONFIG_FILE,
     PICTURE,
     WEIGHTS_FILE,
     drop_doubled_num_classes,
+    initial_weights,
     model_folder,
     read_config,
 )
@@ -56,7 +57,7 @@ def push(
         output: folder in which to keep the prepared files; must be empty or not exist. If None, a temporary folder.
         model: `name.tag` for the manifest entry; made from the repository's name if None.
         origin: a sentence for the card that says where the architecture comes from; if None, from `config.json`.
-        license: license of the weights; that in the config if None.
+        license: license of the weights; if None, that of the weights that they started from, or that in the config.
 
     Returns:
         The manifest entry (after a dry run its revision is all zeros), and the folder of the prepared files if it was
@@ -84,7 +85,7 @@ def push(
     config['architecture'] = 'fpnas'
     config['model_args'] = {**config.get('model_args', {}), 'arch': report.arch}
     config = drop_doubled_num_classes(config)
-    license = license or config['pretrained_cfg'].get('license') or 'other'
+    license = license or initial_weights(config).get('license') or config['pretrained_cfg'].get('license') or 'other'
     config['pretrained_cfg']['license'] = license
     cfg = {**config['pretrained_cfg'], 'num_classes': config['num_classes'], 'label_names': config.get('label_names')}
     entry = ManifestEntry(
@@ -97,6 +98,7 @@ def push(
         revision='0' * 40,
         arch=report.arch,
         pretrained_cfg={k: cfg[k] for k in INPUT_KEYS if cfg.get(k) is not None},
+        model_args=network_args(config['model_args']),
     )
     parse_entry(entry.to_dict(), f'the manifest entry of {folder}', folder)  # so that it can be used as it is printed
     with filling(output) if output else _temporary_folder(keep=dry_run) as stage:

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from ..arch import Arch, ArchError
-from ..arch.cost import cost
+from ..arch.cost import Cost, cost
 from ..arch.sizes import ImgSize, simplest_size
 from ..errors import RunError, UsageError, one_line
 from ..model.network import FPNAS
 from ..weights.checks import sha256_of
-from ..weights.config_checks import check_network_size
+from ..weights.config_checks import check_network_size, cost_args
 from ..weights.folder import CONFIG_FILE, WEIGHTS_FILE, is_own, model_folder, read_config
 from ..weights.manifest import ManifestEntry
 from ..weights.pretrained import entry_cfg
@@ -82,15 +82,17 @@ def verify(source: str | Path, sha256: str | None = None) -> Verified:
 def verify_entry(entry: ManifestEntry, sha256: str | None = None) -> Verified:
     """Verify the weights of a manifest entry as `timm.create_model(NAME.TAG, pretrained=True)` loads them.
 
-    What counts is the entry: string, classes and input size are its own, not those of a `config.json`.
+    What counts is the entry: string, classes, input size and `model_args` are its own, not those of a `config.json`.
     """
     arch = Arch.parse(entry.arch) if entry.arch is not None else resolve_arch(entry.name)[0]
-    cfg = entry_cfg(entry, arch)
+    cfg, args = entry_cfg(entry, arch), dict(entry.model_args)
 
     def create() -> nn.Module:
-        return timm.create_model('fpnas', arch=str(arch), pretrained=True, pretrained_cfg=cfg)
+        return timm.create_model(
+            'fpnas', arch=str(arch), pretrained=True, pretrained_cfg=cfg, pretrained_model_args=args, **args
+        )
 
-    return _verify(create, entry.model, arch, cfg, sha256 or entry.sha256)
+    return _verify(create, entry.model, arch, cfg, args, sha256 or entry.sha256)
 
 
 def _verify_folder(folder: Path, source: str, sha256: str | None) -> Verified:
@@ -107,16 +109,22 @@ def _verify_folder(folder: Path, source: str, sha256: str | None) -> Verified:
         raise RunError(f'{source}: {CONFIG_FILE}: {e}') from None
     if string is not None and string != str(arch):
         raise RunError(f'{source}: {CONFIG_FILE}: the string is not canonical: expected {arch}')
-    return _verify(lambda: timm.create_model(f'local-dir:{folder}', pretrained=True), source, arch, cfg, sha256)
+    args = config.get('model_args', {})
+    return _verify(lambda: timm.create_model(f'local-dir:{folder}', pretrained=True), source, arch, cfg, args, sha256)
 
 
 def _verify(
-        create: Callable[[], nn.Module], source: str, arch: Arch, cfg: Mapping[str, Any], sha256: str | None
+        create: Callable[[], nn.Module], source: str, arch: Arch, cfg: Mapping[str, Any], args: Mapping[str, Any],
+        sha256: str | None,
 ) -> Verified:
     """Create a model as timm does it for a user, compare the hash of its weights, and use it once."""
     num_classes, (in_chans, height, width) = cfg['num_classes'], cfg['input_size']
     check_network_size(arch, num_classes, in_chans, source)
-    forward_size = _forward_size(source, arch, num_classes, in_chans, height, width)
+
+    def count(size: tuple[int, int]) -> Cost:
+        return cost(arch, size, num_classes, in_chans, **cost_args(args))
+
+    forward_size = _forward_size(source, arch, in_chans, height, width, count)
     try:
         model = create().eval()
     except (RunError, UsageError):
@@ -128,9 +136,7 @@ def _verify(
     found = sha256_of(Path(loaded['file']))
     if sha256 is not None:
         _compare(source, found, sha256)
-    macs, params = cost(arch, (height, width), num_classes, in_chans)
-    pooled = model.global_pool.feat_mult() if num_classes else 1
-    params += (pooled - 1) * model.num_features * num_classes  # a wider classifier, for two ways of pooling
+    macs, params = count((height, width))
     if sum(p.numel() for p in model.parameters()) != params:
         raise RunError(f'{source}: the network does not have the {params:,} parameters of its string')
     with torch.inference_mode():
@@ -147,15 +153,13 @@ def _compare(source: str, found: str, expected: str) -> None:
 
 
 def _forward_size(
-        source: str, arch: Arch, num_classes: int, in_chans: int, height: int, width: int
+        source: str, arch: Arch, in_chans: int, height: int, width: int, count: Callable[[tuple[int, int]], Cost]
 ) -> tuple[int, int]:
     """The size of the input for the forward pass: that of the config, or smaller if it would take too long."""
     least = arch.total_stride
     if min(height, width) < least:
         raise RunError(f'{source}: its images of {height} x {width} pixels are too small: at least {least} are needed')
-    while (
-        in_chans * height * width > MAX_INPUT or cost(arch, (height, width), num_classes, in_chans).macs > MAX_MACS
-    ):
+    while in_chans * height * width > MAX_INPUT or count((height, width)).macs > MAX_MACS:
         if height == width == least:
             raise RunError(f'{source}: even at {least} pixels a forward pass has more than {MAX_MACS:,} multiply-adds')
         height, width = max(height // 2, least), max(width // 2, least)

@@ -69,6 +69,7 @@ class FPNAS(nn.Module):
         self.arch = parsed = Arch.parse(arch)
         self.num_classes = num_classes
         self.in_chans = in_chans
+        self.output_stride = output_stride
         self.drop_rate = drop_rate
         self.grad_checkpointing = False
 

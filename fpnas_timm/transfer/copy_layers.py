@@ -35,8 +35,10 @@ def copy_norm(source: nn.BatchNorm2d, target: nn.BatchNorm2d, out: Channels) -> 
     """Copy a batch norm; in eval mode it computes the same, also with another epsilon."""
     for name in ('weight', 'bias', 'running_mean'):
         getattr(target, name).copy_(getattr(source, name)[out.index])
-    var = cast(torch.Tensor, source.running_var)[out.index] + source.eps - target.eps
-    cast(torch.Tensor, target.running_var).copy_(var.clamp_min(0))
+    var = cast(torch.Tensor, source.running_var)[out.index] + source.eps
+    cast(torch.Tensor, target.running_var).copy_((var - target.eps).clamp_min(0))
+    larger = target.eps > var  # then the scale makes up for the epsilon
+    target.weight[larger] *= (target.eps / var[larger]).sqrt()
 
 
 def fit_kernel(weight: torch.Tensor, size: int) -> torch.Tensor:

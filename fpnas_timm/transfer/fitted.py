@@ -23,7 +23,7 @@ from ..spaces import MBConvSpace
 from ..spaces.around import check_around, largest_arch
 from .copy_layers import copy_block
 from .images import NUM_IMAGES
-from .layers import Layer, Unit, all_channels, units_of
+from .layers import Layer, Unit, all_channels, check_plain, units_of
 from .remap import transfer
 from .repair import fit_block
 from .rows import apply_in_chunks
@@ -109,12 +109,14 @@ class FittedSuperNet(nn.Module):
             After each block its row, counted from 1, and the number of rows.
 
         Raises:
-            UsageError: the space is not around the source, or the source has no classifier.
+            UsageError: the space is not around the source, or the source has no classifier, or another pooling or
+                output stride than the networks of a search.
         """
         try:
             check_around(self.space, source.arch)
         except ValueError as e:
             raise UsageError(f'{e}: make it with `fpnas space around`') from None
+        check_plain(source)
         if not isinstance(source.classifier, nn.Linear):
             raise UsageError('the source has no classifier, by whose outputs its sub-networks are compared: give '
                              '--supernet trained')

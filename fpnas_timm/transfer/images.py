@@ -7,6 +7,8 @@ import torch
 from timm.data import create_transform
 from torch.utils.data import Dataset
 
+from ..weights.recorded import DATA_KEYS
+
 __all__ = ['NUM_IMAGES', 'sample_images']
 
 NUM_IMAGES = 1024
@@ -19,7 +21,7 @@ def sample_images(
 
     Args:
         dataset: items (PIL image, class), without a transform; labels are not used.
-        data_config: timm's data config: input size, interpolation, mean, standard deviation, crop.
+        data_config: timm's data config: input size, interpolation, mean, standard deviation, crop and its mode.
         count: number of images, drawn at random without replacement; all if there are fewer.
         seed: seed of the draw.
 
@@ -27,7 +29,7 @@ def sample_images(
         Images (count, C, H, W).
     """
     size = len(cast(Sized, dataset))
-    keys = ('input_size', 'interpolation', 'mean', 'std', 'crop_pct')
-    transform = create_transform(**{key: data_config[key] for key in keys if key in data_config}, is_training=False)
+    known = {key: data_config[key] for key in DATA_KEYS if key in data_config}
+    transform = create_transform(**known, is_training=False)
     chosen = random.Random(seed).sample(range(size), min(count, size))
     return torch.stack([cast(Any, transform)(dataset[i][0]) for i in sorted(chosen)])

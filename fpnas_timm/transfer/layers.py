@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from ..arch import Block
+from ..errors import UsageError
 from ..model.blocks import ConvNormAct, MBConv
 from ..model.network import FPNAS
 
-__all__ = ['Channels', 'Layer', 'Unit', 'all_channels', 'kept_channels', 'units_of']
+__all__ = ['Channels', 'Layer', 'Unit', 'all_channels', 'check_plain', 'kept_channels', 'pooling', 'units_of']
 
 Layer: TypeAlias = 'MBConv | ConvNormAct'
 
@@ -93,3 +94,24 @@ def units_of(net: FPNAS) -> list[Unit]:
             run += not has_skip
             units.append(Unit(f'blocks.{i}.{j}', cast(Layer, layer), block, level, has_skip, run))
     return units
+
+
+def check_plain(source: FPNAS) -> None:
+    """Check that a source is as the networks of a search are: average pooling, and no stride replaced by dilation.
+
+    Raises:
+        UsageError: it is not.
+    """
+    stride, total = source.output_stride, source.arch.total_stride
+    for what, found, usual in (
+        ('pooling', pooling(source) or 'none', 'avg'), ('output stride', min(stride, total), min(32, total)),
+    ):
+        if found != usual:
+            raise UsageError(f'the {what} of the source is {found}, that of the networks of a search {usual}: such a '
+                             'source cannot be searched; expected the same')
+
+
+def pooling(net: nn.Module) -> str:
+    """How a timm network pools before its classifier, by timm's name; those with `fast` compute the same without it."""
+    name = str(getattr(net.global_pool, 'pool_type', None) or '')
+    return 'avg' if name == 'fast' else name.removeprefix('fast')

@@ -11,12 +11,13 @@ import torch
 from timm.models import adapt_input_conv
 from torch import nn
 
+from ..arch import Conv
 from ..errors import UsageError
 from ..model.blocks import ConvNormAct, MBConv
 from ..model.network import FPNAS
 from .copy_layers import copy_block, copy_conv, near_identity, output_zero
 from .importance import block_importance, stream_importance
-from .layers import Channels, Unit, all_channels, kept_channels, units_of
+from .layers import Channels, Unit, all_channels, kept_channels, pooling, units_of
 from .match import match_blocks
 from .repair import num_images_that_fit, repair
 from .select import channel_ranks
@@ -34,9 +35,10 @@ class Inherited:
         left_out: blocks of the source that the target has no place for.
         weights: share of the target's weights (of convolutions and attention, without the classifier) that come from
             the source, from 0 to 1; zeros are not counted.
-        contained: whether the target can compute all that the source computes: nothing was cut.
+        contained: whether the target can compute all that the source computes, and does: nothing was cut or replaced.
         fitted: the number of images that the layers were fitted to; 0 if they were not.
         classifier: whether the classifier is the source's.
+        unfitted: why the layers are not fitted, if the target is not a container and `fitted` is 0.
     """
 
     blocks: dict[str, str] = field(repr=False)
@@ -45,6 +47,7 @@ class Inherited:
     contained: bool
     fitted: int
     classifier: bool
+    unfitted: str = 'no images'
 
     def __str__(self) -> str:
         lines = [f'{name}: {text}' for name, text in self.blocks.items()]
@@ -60,8 +63,8 @@ class Inherited:
         if self.contained:
             parts.append(f'nothing was cut: the {"outputs" if self.classifier else "features"} are the same')
         else:
-            images = f'fitted to {self.fitted:,} images' if self.fitted else 'cut layers are not fitted (no images)'
-            parts.append(images)
+            unfitted = f'layers that changed are not fitted ({self.unfitted})'
+            parts.append(f'fitted to {self.fitted:,} images' if self.fitted else unfitted)
         parts.append("the source's classifier" if self.classifier else 'a new classifier')
         return '; '.join(parts)
 
@@ -74,7 +77,8 @@ def transfer(
 
     Args:
         source: an FP-NAS network, or a timm network that can be one (`as_arch`).
-        target: the network to start; its classifier is overwritten if it has as many outputs as the source's.
+        target: the network to start; its classifier is overwritten if it has as many outputs as the source's, after the
+            same pooling.
         images: normalised images (B, C, H, W), a tensor or batches, without labels: a few hundred are enough. With
             them, narrower blocks keep the channels that the others replace worst, the cut layers are fitted by least
             squares to what the source computes, and all batch norms are recalibrated; of large images only as many are
@@ -103,15 +107,22 @@ def transfer(
     for unit, i in zip(ours, matched):
         remap.unit(unit, None if i is None else theirs[i])
     classifier = remap.head()
-    contained = remap.contains_all(matched)
+    same_size = _reductions(source) == _reductions(target)
+    contained = remap.contains_all(matched) and same_size
     fitted = 0
-    if sample is not None and not contained:
+    if sample is not None and not contained and same_size:
         fitted = len(sample)
         repair(source, target, theirs, ours, matched, remap.streams, sample)
     source.train(modes[0])
     target.train(modes[1])
     left_out = tuple(unit.name for i, unit in enumerate(theirs) if i not in set(matched))
-    return Inherited(remap.words, left_out, remap.share(), contained, fitted, classifier)
+    unfitted = 'no images' if same_size else 'another output stride'
+    return Inherited(remap.words, left_out, remap.share(), contained, fitted, classifier, unfitted)
+
+
+def _reductions(net: FPNAS) -> list[int]:
+    """The stride of each level's feature map: `output_stride` keeps the last ones large."""
+    return [level['reduction'] for level in net.feature_info]
 
 
 def _sample(
@@ -182,14 +193,19 @@ class _Remap:
         if conv.conv.in_channels == own.conv.in_channels:
             copy_conv(conv, own, out, all_channels(own.conv.in_channels, out.index.device))
         else:
-            adapted = ConvNormAct(own.conv.in_channels, conv.conv.out_channels, conv.conv.kernel_size[0])
+            norm = {'eps': conv.bn.eps}
+            adapted = ConvNormAct(
+                own.conv.in_channels, conv.conv.out_channels, conv.conv.kernel_size[0], bn_args=norm
+            )
             adapted.to(own.conv.weight)
+            self.losses += 1
             adapted.load_state_dict({
                 **conv.state_dict(), 'conv.weight': adapt_input_conv(own.conv.in_channels, conv.conv.weight.clone())
             })
             copy_conv(adapted, own, out, all_channels(own.conv.in_channels, out.index.device))
         self.streams.append(out)
-        self._note('stem', f'from the stem, {_of(out, conv.conv.out_channels)}', out, conv.conv.out_channels)
+        width, changed = conv.conv.out_channels, self._other_act(self.source.arch.stem, self.target.arch.stem)
+        self._note('stem', f'from the stem, {_of(out, width)}{changed}', out, width)
         self.losses += conv.conv.kernel_size[0] > own.conv.kernel_size[0]
 
     def unit(self, unit: Unit, match: Unit | None) -> None:
@@ -213,7 +229,7 @@ class _Remap:
             text = f'new ({match.name} is of another kind)'
             self.losses += 1
         text += _differences(unit, match)
-        self.losses += bool(_differences(unit, match)) and not _is_contained(unit, match)
+        self.losses += not _is_contained(unit, match)
         self.streams.append(out)
         self._note(unit.name, text, out, match.block.out_chs)
 
@@ -238,18 +254,27 @@ class _Remap:
         last = max(self.importance)
         importance = conv.bn.weight.abs()
         classifier, new = self.source.classifier, self.target.classifier
-        if isinstance(classifier, nn.Linear):
-            importance = importance * classifier.weight.norm(dim=0)
+        if isinstance(classifier, nn.Linear):  # which reads each channel once, or for two ways of pooling twice
+            importance = importance * classifier.weight.unflatten(1, (-1, len(importance))).norm(dim=(0, 1))
         out = kept_channels(importance, own.conv.out_channels)
         copy_conv(conv, own, out, self._stream(last, own.conv.in_channels))
-        self._note('conv_head', f'from the head, {_of(out, conv.conv.out_channels)}', out, conv.conv.out_channels)
+        width, changed = conv.conv.out_channels, self._other_act(self.source.arch.head, self.target.arch.head)
+        self._note('conv_head', f'from the head, {_of(out, width)}{changed}', out, width)
         self.streams.append(out)
-        fits = isinstance(classifier, nn.Linear) and isinstance(new, nn.Linear)
+        fits = isinstance(classifier, nn.Linear) and isinstance(new, nn.Linear) and pooling(self.source) == pooling(
+            self.target
+        )
         if not fits or classifier.out_features != new.out_features:
             return False
-        new.weight.copy_(classifier.weight[:, out.index] * out.is_first)
+        weight = classifier.weight.unflatten(1, (-1, width))[:, :, out.index] * out.is_first
+        new.weight.copy_(weight.flatten(1))
         new.bias.copy_(classifier.bias)
         return True
+
+    def _other_act(self, theirs: Conv, ours: Conv) -> str:
+        """Whether the activation of stem or head changes, in words; '' if it does not."""
+        self.losses += theirs.act != ours.act
+        return f' (n{theirs.act} to n{ours.act})' if theirs.act != ours.act else ''
 
     def contains_all(self, matched: list[int | None]) -> bool:
         """Whether nothing of the source was lost."""
@@ -300,6 +325,8 @@ def _differences(unit: Unit, match: Unit) -> str:
         parts.append(f'sp{a.splits} to sp{b.splits}')
     if a.act != b.act:
         parts.append(f'n{a.act} to n{b.act}')
+    if a.kernel and b.kernel and (a.expansion == 1) != (b.expansion == 1):
+        parts.append('without its expansion layer' if b.expansion == 1 else 'with an expansion layer')
     if match.has_skip != unit.has_skip:
         parts.append('with a residual sum' if unit.has_skip else 'without its residual sum')
     return f' ({", ".join(parts)})' if parts else ''
@@ -309,5 +336,5 @@ def _is_contained(unit: Unit, match: Unit) -> bool:
     """Whether the differences are such that the block can compute the same."""
     a, b = match.block, unit.block
     splits = a.splits == b.splits or (a.splits, b.splits) in ((0, 1), (0, 2), (0, 4), (1, 2), (1, 4), (2, 4))
-    same = a.act == b.act and match.has_skip == unit.has_skip and (a.expansion == 1) == (b.expansion == 1)
-    return same and splits and a.kernel <= b.kernel
+    expands = not (a.kernel and b.kernel) or (a.expansion == 1) == (b.expansion == 1)
+    return a.act == b.act and match.has_skip == unit.has_skip and expands and splits and a.kernel <= b.kernel

@@ -1,7 +1,7 @@
 """Opens what `--init-from` names: a timm model, a model on the Hub, a folder, or a file of weights."""
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -10,14 +10,15 @@ from timm.models import load_state_dict
 from torch import nn
 
 from ..arch import Arch, ArchError
+from ..arch.sizes import hw
 from ..errors import UsageError, did_you_mean, one_line
 from ..model.network import FPNAS, checkpoint_filter_fn
 from ..weights.folder import initial_weights, model_folder, read_config
-from ..weights.recorded import Recorded, recorded_of
+from ..weights.recorded import DATA_KEYS, Recorded, recorded_of
 from .timm_arch import create_source
 from .timm_weights import from_timm
 
-__all__ = ['Source', 'open_source', 'recorded_source']
+__all__ = ['Source', 'describe_source', 'open_source', 'recorded_source']
 
 
 @dataclass(frozen=True)
@@ -53,30 +54,54 @@ def open_source(source: str, model: str | None = None, in_chans: int | None = No
         source: a timm model with the tag of its weights ('efficientnet_b0.ra_in1k'), 'hf-hub:ORG/NAME',
             'local-dir:FOLDER', the folder of a training run or a search, or a file of weights.
         model: for a file, the timm model or the architecture string that it belongs to; not needed for a checkpoint of
-            this package, nor for the weights in a folder of it.
+            this package, nor for the weights in a folder of it, which say all of their network.
         in_chans: number of image channels, to which timm adapts the first convolution; if None, those recorded, or 3.
 
     Raises:
         UsageError: an unknown name, no weights, a damaged file, or another family of networks.
     """
     recorded = recorded_source(source)
-    opened = _open(source, model or recorded.arch or None, in_chans or recorded.in_chans or 3)
+    if model not in (None, recorded.arch):
+        recorded = replace(recorded, arch=model, model_args={}, data={})
+    opened = _open(source, model, recorded, in_chans or recorded.in_chans or 3)
     names = tuple(recorded.label_names) if len(recorded.label_names) == opened.model.num_classes else ()
     return replace(opened, label_names=names, img_mode=recorded.img_mode)
 
 
-def _open(source: str, model: str | None, in_chans: int) -> Source:
+def describe_source(source: str, model: str | None = None) -> nn.Module:
+    """The network of a source, as its config or its name says, without its weights; arguments and errors as above."""
+    recorded = recorded_source(source)
+    path = Path(source)
+    if not path.is_file():
+        _refuse_model(source, model)
+        channels = {'in_chans': recorded.in_chans} if recorded.in_chans else {}
+        return create_source(source, pretrained=False, **channels)
+    if model not in (None, recorded.arch):
+        recorded = replace(recorded, arch=model, model_args={}, data={})
+    return _network(_known(path, recorded.arch), recorded.in_chans or 3, recorded.num_classes, recorded)
+
+
+def _refuse_model(source: str, model: str | None) -> None:
+    if model is not None:
+        kind = 'folder' if Path(source.removeprefix('local-dir:')).is_dir() else 'model'
+        raise UsageError(
+            f'{source} is a {kind}, not a file: leave out the model that the file belongs to ({model})'
+        )
+
+
+def _open(source: str, model: str | None, recorded: Recorded, in_chans: int) -> Source:
     path = Path(source)
     if path.is_file():
-        return _open_file(path, model, in_chans)
+        return _open_file(path, recorded, in_chans)
+    if source.startswith(('hf-hub:', 'local-dir:')) or path.is_dir():
+        _refuse_model(source, model)
     if source.startswith('hf-hub:'):
         return _wrap(create_source(source, pretrained=True, in_chans=in_chans), source)
     if source.startswith('local-dir:') or path.is_dir():
         return _open_folder(Path(source.removeprefix('local-dir:')), source, in_chans)
     if path.suffix in ('.safetensors', '.pth', '.pt', '.bin', '.tar') or len(path.parts) > 1:
         raise UsageError(f'{source}: no such file or folder')
-    if model is not None:
-        raise UsageError(f'{source} is a model, not a file: leave out the model that the file belongs to ({model})')
+    _refuse_model(source, model)
     if not timm.is_model(source.partition('.')[0]):
         hint = did_you_mean(source.partition('.')[0], timm.list_models())
         raise UsageError(f'{source}: neither a file or folder, nor a model of timm{hint}')
@@ -91,8 +116,9 @@ def recorded_source(source: str) -> Recorded:
     """
     if Path(source).is_file():
         return recorded_of('', source)
-    if Path(source).is_dir():
-        return recorded_of(f'local-dir:{model_folder(source)}')
+    folder = source.removeprefix('local-dir:')
+    if Path(folder).is_dir():
+        return recorded_of(f'local-dir:{model_folder(folder)}')
     return recorded_of(source) if ':' in source else Recorded()
 
 
@@ -100,31 +126,38 @@ def _open_folder(folder: Path, source: str, in_chans: int) -> Source:
     folder = model_folder(folder)
     opened = _wrap(create_source(f'local-dir:{folder}', pretrained=True, in_chans=in_chans), source)
     before = initial_weights(read_config(folder))  # its license is that of all that comes after
-    return replace(opened, license=before['license'], origin=before['name']) if before else opened
+    return replace(opened, license=before['license'] or opened.license, origin=before['name']) if before else opened
 
 
-def _open_file(path: Path, model: str | None, in_chans: int) -> Source:
+def _open_file(path: Path, recorded: Recorded, in_chans: int) -> Source:
     try:
         state = load_state_dict(str(path), device='cpu', weights_only=True)
     except (OSError, RuntimeError, SafetensorError, KeyError, ValueError, EOFError) as e:
         raise UsageError(f'{path}: cannot be read as weights: {one_line(e)}') from None
     except Exception as e:  # pickle's errors, of objects that are no tensors
         raise UsageError(f'{path}: not a file of tensors alone, so it is not loaded: {one_line(e)}') from None
-    if model is None:
-        raise UsageError(
-            f'{path}: which network do these weights belong to? Give its timm name or architecture string '
-            '(--init-from-model; fpnas transfer --source-model)'
-        )
+    model = _known(path, recorded.arch)
     state = checkpoint_filter_fn(dict(state), nn.Identity())
-    net = _network(model, in_chans, _num_classes(state))
+    net = _network(model, in_chans, _num_classes(state), recorded)
     try:
         net.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as e:
         raise UsageError(f'{path}: not the weights of {model}: {one_line(e, limit=400)}') from None
-    return replace(_wrap(net, path.name), license='')  # that of timm's own weights, not of this file's
+    # the license is not that of timm's own weights, but that of this file
+    return replace(_wrap(net, path.name), license=str(recorded.data.get('license') or ''))
 
 
-def _network(model: str, in_chans: int, num_classes: int | None) -> nn.Module:
+def _known(path: Path, model: str) -> str:
+    if not model:
+        raise UsageError(
+            f'{path}: which network do these weights belong to? Give its timm name or architecture string '
+            '(--init-from-model; fpnas transfer --source-model)'
+        )
+    return model
+
+
+def _network(model: str, in_chans: int, num_classes: int | None, recorded: Recorded) -> nn.Module:
+    """The network of a file; with all that is recorded of it, if it is one of this package."""
     kwargs: dict[str, Any] = {'in_chans': in_chans}
     if model == 'fpnas':
         raise UsageError('fpnas is a network of any string: give the architecture string itself')
@@ -138,7 +171,13 @@ def _network(model: str, in_chans: int, num_classes: int | None) -> nn.Module:
         if '-' in model:
             raise UsageError(f'{model[:40]}: {e}') from None
         return create_source(model, pretrained=False, **kwargs)  # its error has a hint
-    return create_source('fpnas', pretrained=False, arch=str(arch), **kwargs)
+    values = {name: recorded.data[name] for name in DATA_KEYS if name in recorded.data}
+    overlay = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    net = create_source('fpnas', pretrained=False, arch=str(arch), **kwargs, **recorded.model_args)
+    size = overlay.get('input_size') or (in_chans, *hw(arch.img_size))
+    overlay['input_size'] = (in_chans, *size[-2:])
+    net.pretrained_cfg = {**cast(Any, net.pretrained_cfg), **overlay}  # type: ignore[assignment]
+    return net
 
 
 def _num_classes(state: dict[str, Any]) -> int | None:
@@ -151,7 +190,5 @@ def _num_classes(state: dict[str, Any]) -> int | None:
 
 
 def _wrap(model: nn.Module, name: str) -> Source:
-    if isinstance(model, FPNAS):  # its cfg describes the architecture, not the weights of someone's folder
-        return Source(model.eval(), name)
     config: dict[str, Any] = dict(getattr(model, 'pretrained_cfg', None) or {})
     return Source(from_timm(model.eval()).eval(), name, str(config.get('license') or ''))

@@ -19,7 +19,7 @@ from ..model.supernet import SuperNet
 from ..spaces.around import check_around
 from .classes import order_of_classes
 from .importance import hidden_importance, stream_importance
-from .layers import Unit, units_of
+from .layers import Unit, check_plain, units_of
 
 __all__ = ['sorted_by_importance', 'start_supernet']
 
@@ -40,12 +40,14 @@ def start_supernet(
         Whether the classifier is the source's: as many classes, and of the same names if these are known.
 
     Raises:
-        UsageError: the space is not around the source, or the numbers of image channels differ.
+        UsageError: the space is not around the source, the numbers of image channels differ, or the source has another
+            pooling or output stride.
     """
     try:
         check_around(supernet.space, source.arch)
     except ValueError as e:
         raise UsageError(f'{e}: make it with `fpnas space around`') from None
+    check_plain(source)
     if source.in_chans != supernet.in_chans:
         raise UsageError(f'the source takes {source.in_chans} image channels, the search {supernet.in_chans}')
     net = sorted_by_importance(source).to(supernet.classifier.weight)

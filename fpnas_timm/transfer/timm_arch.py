@@ -4,20 +4,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
 from torch import nn
 
 from ..arch import Arch, ArchError, Conv, Group
 from ..arch.checks import DEFAULT_IMG_SIZE, MAX_EXPANSION
-from ..arch.sizes import attention_channels, expanded_channels
+from ..arch.sizes import ImgSize, attention_channels, expanded_channels, simplest_size
 from ..errors import UsageError, did_you_mean, one_line
 from ..model.network import FPNAS
 from ..weights.folder import model_folder
 from .timm_network import TimmBlock, TimmNetwork, read_network
 
-__all__ = ['TimmArch', 'arch_of', 'as_arch', 'create_source']
+__all__ = ['TimmArch', 'arch_of', 'as_arch', 'create_source', 'input_size_of']
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,18 @@ def as_arch(model: nn.Module | str) -> TimmArch:
     'the head: the head convolution comes after the pooling there, before it here'
     """
     model = create_source(model, pretrained=False) if isinstance(model, str) else model
+    size = input_size_of(model)
     if isinstance(model, FPNAS):
-        return TimmArch(model.arch, (), model.stem.bn.eps, model.stem.bn.momentum)
-    size = (getattr(model, 'pretrained_cfg', None) or {}).get('input_size') or (3, DEFAULT_IMG_SIZE, DEFAULT_IMG_SIZE)
-    return arch_of(read_network(model), img_size=int(size[-1]))
+        return TimmArch(model.arch.with_img_size(size), (), model.stem.bn.eps, model.stem.bn.momentum)
+    return arch_of(read_network(model), size)
+
+
+def input_size_of(model: nn.Module) -> ImgSize:
+    """The input size of a model's weights in pixels, as its `pretrained_cfg` has it: one number, or (height, width)."""
+    size = (getattr(model, 'pretrained_cfg', None) or {}).get('input_size')
+    if size:
+        return cast(ImgSize, simplest_size(tuple(size[-2:])))
+    return model.arch.img_size if isinstance(model, FPNAS) else DEFAULT_IMG_SIZE
 
 
 def create_source(name: str, pretrained: bool, **kwargs: Any) -> nn.Module:
@@ -105,7 +113,7 @@ def _quiet_hub() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def arch_of(network: TimmNetwork, img_size: int = DEFAULT_IMG_SIZE) -> TimmArch:
+def arch_of(network: TimmNetwork, img_size: ImgSize = DEFAULT_IMG_SIZE) -> TimmArch:
     """The architecture of the layers of a timm network; see `as_arch`."""
     notes = [f'the head: {note}' if 'head' in note else f'the stem: {note}' for note in network.notes]
     groups: list[Group] = []

@@ -138,6 +138,8 @@ def _read_head(model: Any, notes: list[str]) -> ConvBn:
     if isinstance(model, EfficientNet):
         return _conv_bn('the head', model.conv_head, model.bn2, notes)
     notes.append('the head convolution comes after the pooling there, before it here')
+    if model.global_pool.feat_mult() > 1:
+        raise UsageError(f'it pools in two ways ({model.global_pool.pool_type}) before its head convolution')
     if isinstance(model.norm_head, nn.Identity):
         return ConvBn(model.conv_head, None, _letters('the head', model.act2))
     return _conv_bn('the head', model.conv_head, model.norm_head, notes)

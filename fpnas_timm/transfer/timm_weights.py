@@ -7,9 +7,11 @@ import timm
 import torch
 from torch import nn
 
+from ..errors import UsageError
 from ..model.blocks import ConvNormAct, MBConv, SplitAttention
 from ..model.network import FPNAS
-from .timm_arch import arch_of, create_source
+from .layers import pooling
+from .timm_arch import arch_of, create_source, input_size_of
 from .timm_network import Attention, ConvBn, TimmBlock, TimmNetwork, read_network
 
 __all__ = ['from_timm']
@@ -31,9 +33,9 @@ def from_timm(model: nn.Module | str, num_classes: int | None = None, **kwargs: 
         model: a network of timm's EfficientNet builder or of this package, or its name with the tag of its weights,
             such as 'efficientnet_b0.ra_in1k'; a name is created with `pretrained=True`.
         num_classes: number of classifier outputs; that of the source if None. The source's classifier is kept if the
-            numbers agree, else the classifier starts anew.
+            numbers and the pooling before it agree, else the classifier starts anew.
         kwargs: further arguments of `timm.create_model` for a source given by name (`in_chans`) or for the new network
-            (`drop_rate`, `drop_path_rate`).
+            (`drop_rate`, `drop_path_rate`, `global_pool`: that of the source if it is not given).
 
     Returns:
         The network, on the source's device, in its dtype and mode (train or eval). Its logits are the source's, up to
@@ -41,39 +43,54 @@ def from_timm(model: nn.Module | str, num_classes: int | None = None, **kwargs: 
         and standard deviation.
 
     Raises:
-        UsageError: an unknown name, no weights, or a network that a string cannot express (`as_arch`).
+        UsageError: an unknown name, no weights, a network that a string cannot express (`as_arch`), or `in_chans` for a
+            model that is there already.
     """
     if isinstance(model, str):
-        in_chans = kwargs.pop('in_chans', 3)
-        model = create_source(model, pretrained=True, in_chans=in_chans).eval()
+        channels = {'in_chans': kwargs.pop('in_chans')} if 'in_chans' in kwargs else {}
+        model = create_source(model, pretrained=True, **channels).eval()
+    if 'in_chans' in kwargs:
+        raise UsageError('in_chans: expected with the name of a model only; a model that is there has its own')
     if isinstance(model, FPNAS):
-        return _own(model, num_classes)
+        return _own(model, num_classes, kwargs)
     network = read_network(model)
     config: dict[str, Any] = dict(getattr(model, 'pretrained_cfg', None) or {})
-    size = config.get('input_size') or (3, 224, 224)
-    found = arch_of(network, int(size[-1]))
+    found = arch_of(network, input_size_of(model))
     old_head = network.classifier
     theirs = old_head.out_features if isinstance(old_head, nn.Linear) else 0
     weight = network.stem.conv.weight
     target = cast(FPNAS, timm.create_model(
         'fpnas', arch=str(found.arch), num_classes=theirs if num_classes is None else num_classes,
-        in_chans=network.stem.conv.in_channels, bn_eps=found.bn_eps, bn_momentum=found.bn_momentum, **kwargs,
+        in_chans=network.stem.conv.in_channels, bn_eps=found.bn_eps, bn_momentum=found.bn_momentum,
+        **{'global_pool': pooling(model), **kwargs},
     ))
     target.to(device=weight.device, dtype=weight.dtype)
     _copy_network(network, target)
-    if theirs and target.num_classes == theirs:
+    if theirs and target.num_classes == theirs and pooling(target) == pooling(model):
         target.classifier.load_state_dict(old_head.state_dict())
     described = {key: config[key] for key in DATA_KEYS if key in config}
     target.pretrained_cfg = {**getattr(target, 'pretrained_cfg', {}), **described}  # type: ignore[assignment]
     return target.train(model.training)
 
 
-def _own(model: FPNAS, num_classes: int | None) -> FPNAS:
-    """A copy of a network of this package, with a new classifier if the numbers of classes differ."""
-    model = copy.deepcopy(model)
-    if num_classes is not None and num_classes != model.num_classes:
-        model.reset_classifier(num_classes)
-    return model
+def _own(model: FPNAS, num_classes: int | None, kwargs: dict[str, Any]) -> FPNAS:
+    """A copy of a network of this package, with a new classifier if the numbers of classes or the pooling differ."""
+    classes = model.num_classes if num_classes is None else num_classes
+    if not kwargs:
+        copied = copy.deepcopy(model)
+        if classes != model.num_classes:
+            copied.reset_classifier(classes)
+        return copied
+    norm, weight = model.stem.bn, model.stem.conv.weight
+    created = cast(FPNAS, timm.create_model('fpnas', arch=str(model.arch), in_chans=model.in_chans, **{
+        'num_classes': classes, 'global_pool': pooling(model), 'output_stride': model.output_stride,
+        'drop_rate': model.drop_rate, 'bn_eps': norm.eps, 'bn_momentum': norm.momentum, **kwargs,
+    })).to(device=weight.device, dtype=weight.dtype)
+    same = created.num_classes == model.num_classes and pooling(created) == pooling(model)
+    kept = {name: v for name, v in model.state_dict().items() if same or not name.startswith('classifier.')}
+    nn.Module.load_state_dict(created, kept, strict=same)
+    created.pretrained_cfg = model.pretrained_cfg
+    return created.train(model.training)
 
 
 def _copy_network(network: TimmNetwork, target: FPNAS) -> None:

@@ -13,7 +13,8 @@ from ..errors import UsageError, did_you_mean
 from .json_file import show
 
 __all__ = [
-    'MAX_CHANS', 'MAX_CLASSES', 'MAX_VALUES', 'check_cfg', 'check_model_args', 'check_network_size', 'is_finite_number',
+    'MAX_CHANS', 'MAX_CLASSES', 'MAX_VALUES', 'NETWORK_ARGS', 'check_cfg', 'check_model_args', 'check_network_size',
+    'cost_args', 'is_finite_number', 'network_args',
 ]
 
 MAX_CLASSES, MAX_CHANS = 10**6, 4096
@@ -112,6 +113,8 @@ MODEL_ARGS: Mapping[str, _Check] = {
     'bn_momentum': _Check(lambda v: v is None or _RATE.holds(v), _RATE.expected),
     'bn_eps': _Check(lambda v: v is None or _is_number(0, 1, above=True)(v), 'a number above 0, at most 1'),
 }
+# Those that change what a network with the same string, classes and channels computes, with their defaults.
+NETWORK_ARGS: Mapping[str, Any] = {'global_pool': 'avg', 'output_stride': 32, 'bn_momentum': None, 'bn_eps': None}
 
 
 def check_cfg(cfg: Mapping[str, Any], where: str, added: tuple[str, ...] = ()) -> None:
@@ -162,6 +165,20 @@ def check_model_args(args: Mapping[str, Any], where: str, architecture: str, cfg
         raise UsageError(f'{where}: input_size is {show(size)}, and model_args says {args["in_chans"]} image channels')
     if args.get('global_pool') == '' and args.get('num_classes', classes) != 0:
         raise UsageError(f'{where}: model_args: global_pool is empty, which is for networks without a classifier only')
+
+
+def network_args(args: Mapping[str, Any]) -> dict[str, Any]:
+    """The `NETWORK_ARGS` among a model's arguments, without those that are the default.
+
+    >>> network_args({'arch': 'i32-..', 'in_chans': 3, 'global_pool': 'avg', 'output_stride': 16, 'bn_eps': None})
+    {'output_stride': 16}
+    """
+    return {key: args[key] for key, default in NETWORK_ARGS.items() if args.get(key, default) != default}
+
+
+def cost_args(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a model's arguments that `arch.cost.cost` takes, beside classes and channels."""
+    return {key: args[key] for key in ('output_stride', 'global_pool') if key in args}
 
 
 def _check(key: str, value: Any, table: Mapping[str, _Check], where: str, more: str = '') -> None:

@@ -18,8 +18,8 @@ from .config_checks import check_cfg, check_model_args
 from .json_file import read_json, show
 
 __all__ = [
-    'CARD_FILE', 'CONFIG_FILE', 'PICTURE', 'WEIGHTS_FILE', 'check_empty', 'config_problem', 'drop_doubled_num_classes',
-    'export_model', 'initial_weights', 'is_own', 'model_folder', 'read_config',
+    'CARD_FILE', 'CONFIG_FILE', 'PICTURE', 'WEIGHTS_FILE', 'args_of', 'check_empty', 'config_problem',
+    'drop_doubled_num_classes', 'export_model', 'initial_weights', 'is_own', 'mode_of', 'model_folder', 'read_config',
 ]
 
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, PICTURE = 'config.json', 'model.safetensors', 'README.md', 'arch.png'
@@ -51,14 +51,14 @@ def export_model(
     """
     channels: Any = model.in_chans
     config: dict[str, Any] = {'training': dict(training)}
-    if img_mode := data_config.get('input_img_mode') or {1: 'L', 3: 'RGB', 4: 'RGBA'}.get(channels):
+    if img_mode := data_config.get('input_img_mode') or mode_of(channels):
         config['input_img_mode'] = img_mode
     if label_names:
         config['label_names'] = list(label_names)
     model_args = None
     if isinstance(model, FPNAS):
         config['pretrained_cfg'] = {'architecture': 'fpnas'}
-        model_args = {'arch': str(model.arch), **_norm_args(model)}
+        model_args = {'arch': str(model.arch), **args_of(model)}
     model = model.to(memory_format=torch.contiguous_format)  # required by safetensors
     for module in model.modules():
         if isinstance(module, SplitBatchNorm2d):  # its main batch norm is used for inference
@@ -84,11 +84,18 @@ def export_model(
         raise RunError(f'{folder}: cannot be written ({reason}); the checkpoints are kept') from None
 
 
-def _norm_args(model: FPNAS) -> dict[str, float]:
-    """The arguments of a network's batch norms that are not torch's defaults, such as a `tf_` model's epsilon."""
-    norm, default = model.stem.bn, nn.BatchNorm2d(1)
-    found = {'bn_eps': norm.eps, 'bn_momentum': norm.momentum}
-    return {name: v for name, v in found.items() if v is not None and v != getattr(default, name.removeprefix('bn_'))}
+def mode_of(channels: int) -> str | None:
+    """The usual PIL mode of images of so many channels, if there is one."""
+    return {1: 'L', 3: 'RGB', 4: 'RGBA'}.get(channels)
+
+
+def args_of(model: FPNAS) -> dict[str, Any]:
+    """A network's `config_checks.NETWORK_ARGS` that are not the default, such as the epsilon of a `tf_` model."""
+    norm, usual = model.stem.bn, nn.BatchNorm2d(1)
+    found: dict[str, Any] = {'bn_eps': norm.eps, 'bn_momentum': norm.momentum, 'output_stride': model.output_stride}
+    found['global_pool'] = getattr(model.global_pool, 'pool_type', '') or ''
+    default = {'bn_eps': usual.eps, 'bn_momentum': usual.momentum, 'output_stride': 32, 'global_pool': 'avg'}
+    return {name: v for name, v in found.items() if v is not None and v != default[name]}
 
 
 def drop_doubled_num_classes(config: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..arch import Arch, ArchError
 from ..errors import UsageError, did_you_mean
-from .config_checks import check_cfg, is_finite_number
+from .config_checks import NETWORK_ARGS, check_cfg, check_model_args, is_finite_number
 from .json_file import read_json, show
 
 __all__ = ['ENVIRONMENT', 'INPUT_KEYS', 'OWN', 'ManifestEntry', 'parse_entry', 'read_all', 'read_manifest']
@@ -38,6 +38,11 @@ class ManifestEntry:
         folder: a local folder with `model.safetensors`; relative paths start at the manifest's folder.
         arch: the architecture string; optional for a model of this package.
         pretrained_cfg: entries of timm's pretrained cfg for the input and the classifier; the keys are `INPUT_KEYS`.
+        model_args: arguments of `FPNAS` that the network was trained with, such as `{'bn_eps': 0.001}`; the keys are
+            `NETWORK_ARGS`. `timm.create_model` uses them with these weights, but for those that it is given itself.
+
+    Raises:
+        UsageError: `model_args` has an unknown key or a value that is not allowed.
     """
 
     model: str
@@ -50,6 +55,10 @@ class ManifestEntry:
     folder: str | None = None
     arch: str | None = None
     pretrained_cfg: Mapping[str, Any] = field(default_factory=dict)
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_args(self.model_args, self.pretrained_cfg, self.model)
 
     @property
     def name(self) -> str:
@@ -164,6 +173,7 @@ def parse_entry(item: Any, where: str, base: Path) -> ManifestEntry:
     check_cfg(cfg, where)
     if None in cfg.values():
         raise UsageError(f'{where}: pretrained_cfg: null is no value: leave the entry out')
+    _check_args(item.get('model_args', {}), cfg, where)
     if 'arch' in item:
         try:
             Arch.parse(item['arch'])
@@ -173,3 +183,11 @@ def parse_entry(item: Any, where: str, base: Path) -> ManifestEntry:
         item = {**item, 'folder': str(base / item['folder'])}
     cfg = {k: tuple(v) if isinstance(v, list) else v for k, v in cfg.items()}
     return ManifestEntry(**{**item, 'pretrained_cfg': cfg})
+
+
+def _check_args(args: Any, cfg: Mapping[str, Any], where: str) -> None:
+    if not isinstance(args, Mapping) or not set(args) <= set(NETWORK_ARGS):
+        raise UsageError(f'{where}: model_args: expected an object with some of {", ".join(NETWORK_ARGS)}')
+    check_model_args(args, where, 'fpnas', {'num_classes': cfg.get('num_classes', 1000)})
+    if None in args.values():
+        raise UsageError(f'{where}: model_args: null is no value: leave the entry out')

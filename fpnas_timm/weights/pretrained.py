@@ -37,7 +37,6 @@ def default_cfg(img_size: ImgSize, total_stride: int = 32, **kwargs: Any) -> dic
         'std': IMAGENET_DEFAULT_STD,
         'first_conv': 'stem.conv',
         'classifier': 'classifier',
-        'license': 'apache-2.0',
         'origin_url': 'https://arxiv.org/abs/2011.10949',
         'paper_ids': 'arXiv:2011.10949',
         'paper_name': 'FP-NAS: Fast Probabilistic Neural Architecture Search',
@@ -77,18 +76,20 @@ def with_checked_weights(
 ) -> dict[str, Any]:
     """Replace the Hub repository or folder in the arguments of an entrypoint by a checked local file.
 
+    The `model_args` of the weights' entry are added, as timm adds those of a `config.json`: as `pretrained_model_args`,
+    and as arguments where there are none.
+
     Args:
         variant: name of the model.
         arch: its architecture string.
         tags: tags of the model; '' for no tag.
-        entries: weights with known hashes; the hash is compared if an entry has the location given by the cfg.
+        entries: known weights; the hash is compared if an entry has the location given by the cfg.
         kwargs: arguments of the entrypoint, including `pretrained_cfg` and `pretrained_cfg_overlay`.
 
     Raises:
         RunError: there are no weights, or they are not available or not valid.
     """
     given, overlay = kwargs.get('pretrained_cfg'), kwargs.get('pretrained_cfg_overlay')
-    stored = kwargs.get('pretrained_model_args') or {}
     if isinstance(given, str) and given not in tags:
         others = ', '.join(f'{variant}.{t}' for t in tags if t)
         raise _no_weights(variant, f'{variant}.{given}', f'there are {others}' if others else 'none are published')
@@ -96,12 +97,24 @@ def with_checked_weights(
     place = cfg.get('hf_hub_id') if cfg.get('source') == 'hf-hub' or not cfg.get('file') else cfg['file']
     if not (place or cfg.get('url') or cfg.get('state_dict')):
         raise _no_weights(variant, variant, 'none are published')
+    entries = list(entries)
     sha256 = next((entry.sha256 for entry in entries if _place(entry) == str(place)), None)
-    path = checked_file(cfg, arch, sha256, kwargs.get('cache_dir'), stored.get('global_pool', 'avg'))
+    stored = kwargs.get('pretrained_model_args')
+    if stored is None and cfg.get('source') not in ('hf-hub', 'local-dir'):  # these have a config.json, maybe without
+        stored = _model_args(f'{variant}.{cfg.get("tag")}', str(place), entries)
+        kwargs = {**stored, **kwargs, 'pretrained_model_args': stored}
+    path = checked_file(cfg, arch, sha256, kwargs.get('cache_dir'), (stored or {}).get('global_pool', 'avg'))
     if path is None:
         return kwargs
     checked = {'file': str(path), 'source': 'file', 'state_dict': None, 'custom_load': False}
     return {**kwargs, 'pretrained_cfg_overlay': {**(overlay or {}), **checked}}
+
+
+def _model_args(model: str, place: str, entries: Iterable[ManifestEntry]) -> dict[str, Any]:
+    """The `model_args` of the weights at a place; of two entries there, or for another file, those of `name.tag`."""
+    fitting = {(_place(entry) == place, entry.model == model): entry for entry in reversed([*entries])}
+    found = next((fitting[key] for key in ((True, True), (True, False), (False, True)) if key in fitting), None)
+    return dict(found.model_args) if found is not None else {}
 
 
 def check_config(variant: str, arch: str, kwargs: Mapping[str, Any]) -> None:

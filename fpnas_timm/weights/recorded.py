@@ -1,7 +1,7 @@
 """What a model's folder or checkpoint says of it: class names, channels, image mode, and the search it comes from."""
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,15 @@ import torch
 
 from ..errors import RunError
 from ..runs.checkpoints import options_allowed
+from .config_checks import NETWORK_ARGS
 from .download import download
 from .folder import CONFIG_FILE, WEIGHTS_FILE
 
-__all__ = ['Recorded', 'names_in', 'recorded_of']
+__all__ = ['DATA_KEYS', 'Recorded', 'names_in', 'recorded_of']
 
 MAX_CONFIG = 1 << 24  # bytes
 RESULT_FILE = 'result.json'  # beside the arch.txt of a search
+DATA_KEYS = ('input_size', 'mean', 'std', 'interpolation', 'crop_pct', 'crop_mode')
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Recorded:
         img_mode: PIL mode of the images; '' if it is not recorded.
         arch: architecture string; '' if it is not recorded or the model is another one.
         search: what the search that found the architecture wrote about itself; empty without one.
+        model_args: further arguments of the network that are not the default, such as `bn_eps`.
+        data: entries of timm's pretrained cfg on the images, `DATA_KEYS`, and the `license` of the weights.
     """
 
     label_names: list[str] = field(default_factory=list)
@@ -39,6 +43,8 @@ class Recorded:
     img_mode: str = ''
     arch: str = ''
     search: Mapping[str, Any] = field(default_factory=dict)
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 def recorded_of(model: str, checkpoint: str = '', arch_file: str = '') -> Recorded:
@@ -109,6 +115,8 @@ def _of_config(config: Any) -> Recorded:
         _text(config.get('input_img_mode')),
         _text(args.get('arch')),
         _mapping(config.get('search') or training.get('search')),
+        _some(args, NETWORK_ARGS),
+        _some(cfg, (*DATA_KEYS, 'license')),
     )
 
 
@@ -133,12 +141,20 @@ def _of_checkpoint(file: Path) -> Recorded:
             state = torch.load(file, map_location='cpu', weights_only=True, mmap=True)
     except Exception:  # other formats, damaged or missing: loading the weights says what is wrong
         return Recorded()
-    args = _mapping(state).get('args')
+    state = _mapping(state)
+    args = state.get('args')
     args = _mapping(vars(args) if isinstance(args, argparse.Namespace) else args)
+    given = {**args, 'global_pool': args.get('gp')}  # all there is in checkpoints of older versions
     return Recorded(
         names_in(args.get('label_names')), _count(args.get('num_classes')), _count(args.get('in_chans')),
-        _text(args.get('input_img_mode')), _text(_mapping(state).get('arch_string')),
+        _text(args.get('input_img_mode')), _text(state.get('arch_string')),
+        model_args=_some(_mapping(state.get('model_args')) or given, NETWORK_ARGS),
+        data=_some(_mapping(state.get('data_config')) or args, DATA_KEYS),
     )
+
+
+def _some(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: values[name] for name in names if values.get(name) is not None}
 
 
 def _count(value: Any) -> int | None:

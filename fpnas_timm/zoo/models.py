@@ -102,7 +102,8 @@ def _create_fpnas(
         kwargs = with_checked_weights(variant, string, default_cfgs[variant].cfgs, entries, kwargs)
     levels = len(feature_levels(Arch.parse(string)))
     feature_cfg = dict(out_indices=tuple(range(levels)), flatten_sequential=True)
-    return build_model_with_cfg(
+    stored = kwargs.get('pretrained_model_args') or {}
+    model = build_model_with_cfg(
         FPNAS,
         variant,
         pretrained,
@@ -111,6 +112,8 @@ def _create_fpnas(
         feature_cfg={**feature_cfg, **kwargs.pop('feature_cfg', {})},
         **kwargs,
     )
+    model._model_args = dict(stored)  # type: ignore[assignment]  # timm adds its own, and saves them with the weights
+    return model
 
 
 @register_model

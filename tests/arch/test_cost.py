@@ -1,6 +1,7 @@
 """`arch/cost.py` against fvcore and against the parameters of the built model, to the last unit."""
 
 import random
+from typing import Any
 
 import pytest
 import timm
@@ -10,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fpnas_timm.arch import Arch
 from fpnas_timm.arch.cost import Cost, block_cost, cost, group_cost, group_costs
+from fpnas_timm.arch.sizes import ImgSize
 from fpnas_timm.model.network import FPNAS
 from fpnas_timm.spaces import get_space, list_spaces
 from fpnas_timm.zoo.report import count
@@ -55,6 +57,24 @@ def test_groups_add_up_and_match_the_modules() -> None:
     assert list(parts) == ['stem', *(f'groups.{i}' for i in range(13)), 'head', 'classifier']
     for name, part in parts.items():
         assert part.params == sum(p.numel() for p in modules[name].parameters()), name
+
+
+@pytest.mark.parametrize('output_stride', [8, 16, 32])
+@pytest.mark.parametrize('size', [64, (33, 70)])
+def test_strides_that_become_dilation(output_stride: int, size: ImgSize) -> None:
+    """Also that of a bypass; and two ways of pooling before the classifier."""
+    arch = Arch.parse(
+        'i64-cn_k3_s2_c8_nsw-ir_r2_k3_s2_e3_c8_nre-ir_k0_s2_c8_nre-ir_k3_s2_e2_c16_nre_sp2-ir_r2_k5_s2_e1_c24_nre-'
+        'cn_k1_c32_nsw'
+    )
+    args: dict[str, Any] = {'output_stride': output_stride, 'global_pool': 'catavgmax'}
+    model = FPNAS(str(arch), num_classes=7, **args)
+    found = cost(arch, size, 7, **args)
+    assert found.params == sum(p.numel() for p in model.parameters())
+    assert found.macs == count(model, size).macs
+    assert cost(model, size, 7) == found  # type: ignore[arg-type]
+    parts = group_costs(arch, size, 7, **args)
+    assert Cost(*map(sum, zip(*parts.values()))) == found and parts['groups.1'].macs > 0
 
 
 def test_identity_costs_nothing() -> None:

@@ -29,6 +29,8 @@ def test_a_reader_that_goes_away(command: list[str]) -> None:
     (KeyboardInterrupt(), 130, 'interrupted'),
     (UsageError('two\nlines'), 2, 'error: two lines'),
     (OSError(errno.ENOSPC, 'No space left on device', 'out/x.bin'), 1, 'error: out/x.bin: No space left on device'),
+    (OSError('Caught OSError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File "x", '
+             'line 1, in y\nOSError: not supported for mode RGBA\n'), 1, 'error: not supported for mode RGBA\n'),
     (MemoryError(), 1, 'error: out of memory: use a smaller --batch-size'),
     (type('OutOfMemoryError', (RuntimeError,), {})('CUDA out of memory'), 1, 'error: out of memory: use a smaller'),
 ])

@@ -2,9 +2,11 @@
 import json
 
 import pytest
+import timm
 
 from fpnas_timm.cli import main
 from fpnas_timm.device import latency_measure, runtimes
+from fpnas_timm.weights.folder import export_model
 from tests.device.machines import MadeUpMachine
 from tests.device.tables import made_up_table
 from tests.spaces.cases import tiny_space
@@ -61,6 +63,26 @@ def test_mistakes(folder, capsys, command, said) -> None:
     err = capsys.readouterr().err
     assert said in err and err.startswith('error: ') and err.count('\n') == 1
     assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize('string, pixels, args, said', [
+    (32, (32, 32), {}, ''), (64, (32, 32), {}, ''), (32, (48, 48), {}, 'has 48: measure a table with --img-size 48'),
+    (32, (32, 64), {}, 'has 32x64: measure a table of a space of that size'),
+    (32, (32, 32), {'output_stride': 8}, ''),
+])
+def test_a_trained_model_has_the_size_that_it_was_trained_at(folder, capsys, string, pixels, args, said) -> None:
+    arch = str(tiny_space().to_arch(((0, 0, 0, 0, 0), (0, 0, 0, 0, 0))).with_img_size(string))
+    export_model(timm.create_model('fpnas', arch=arch, **args), folder / 'net', {'input_size': (3, *pixels)}, [], {})
+    assert main('latency predict net --table table.json'.split()) == (2 if said else 0)
+    assert said in capsys.readouterr().err
+
+
+def test_a_table_is_not_of_networks_with_an_output_stride(folder, capsys) -> None:
+    arch = 'i32-cn_k3_s2_c8_nre-ir_k3_s2_e2_c8_nre-ir_k3_s2_e2_c8_nre-ir_k3_s2_e2_c8_nre-cn_k1_c8_nre'
+    model = timm.create_model('fpnas', arch=arch, output_stride=8)
+    export_model(model, folder / 'net', {'input_size': (3, 32, 32)}, [], {})
+    assert main('latency predict net --table table.json'.split()) == 2
+    assert 'net: has output_stride 8, and latency tables are of networks without' in capsys.readouterr().err
 
 
 def test_a_missing_package_says_what_to_install(folder, capsys, monkeypatch) -> None:

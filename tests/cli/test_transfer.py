@@ -7,6 +7,7 @@ import timm
 import torch
 
 from fpnas_timm.arch import Arch
+from fpnas_timm.arch.cost import cost
 from fpnas_timm.cli import main
 from fpnas_timm.spaces import get_space
 from fpnas_timm.weights.folder import export_model
@@ -61,9 +62,52 @@ def test_describe(capsys: pytest.CaptureFixture) -> None:
     assert main(['transfer', 'mobilenetv2_050', '--describe']) == 0
     string, counts, exact = capsys.readouterr().out.splitlines()
     assert Arch.parse(string).head.channels == 1280
-    assert counts.endswith('1,968,680 parameters') and exact.startswith('exact')
+    assert counts.endswith('1,968,680 parameters; 1,000 classes, 3 image channels') and exact.startswith('exact')
     assert main(['transfer', 'lcnet_050', '--describe', '--json']) == 0
     assert json.loads(capsys.readouterr().out)['exact'] is False
+
+
+def test_the_size_the_classes_and_the_images_of_the_source_are_kept(
+        tiny_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    net = timm.create_model('fpnas', arch=ARCH, num_classes=2, bn_eps=1e-3, global_pool='max').eval()
+    for norm in (m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+        norm.running_var.fill_(1e-3)
+    config = {
+        'input_size': (3, 48, 64), 'mean': (0.1, 0.2, 0.3), 'std': (0.4, 0.5, 0.6), 'crop_pct': 1.0,
+        'interpolation': 'bilinear', 'crop_mode': 'squash', 'input_img_mode': 'YCbCr',
+    }
+    net.pretrained_cfg = {**net.pretrained_cfg, 'license': 'cc-by-nc-4.0'}
+    export_model(net, tmp_path / 'src', config, ['cat', 'dog'], {})
+    macs, params = cost(ARCH, (48, 64), 2)
+    for source in (tmp_path / 'src', tmp_path / 'src' / 'model.safetensors'):
+        assert main(['transfer', str(source), '--describe']) == 0
+        assert f'\n{macs:,} multiply-adds at 48 x 64 pixels, {params:,} parameters; 2 c' in capsys.readouterr().out
+    x = torch.randn(2, 3, 48, 64)
+    for name, source in (('a', 'src'), ('b', 'src/model.safetensors')):
+        assert main(['transfer', str(tmp_path / source), '-o', str(tmp_path / name), '--images', str(tiny_images)]) == 0
+        printed = capsys.readouterr()
+        assert 'the outputs are the same' in printed.out and 'license' not in printed.err
+        with torch.no_grad():
+            copied = timm.create_model(f'local-dir:{tmp_path / name}', pretrained=True).eval()
+            assert torch.equal(copied(x), net(x))
+        written = json.loads((tmp_path / name / 'config.json').read_text())
+        assert written['input_img_mode'] == 'YCbCr'
+        cfg = {**written['pretrained_cfg'], 'input_img_mode': 'YCbCr'}
+        assert {k: tuple(cfg[k]) if isinstance(cfg[k], list) else cfg[k] for k in config} == config
+        assert cfg['license'] == written['training']['init_from']['license'] == 'cc-by-nc-4.0'
+        assert 'license: cc-by-nc-4.0' in (tmp_path / name / 'README.md').read_text()
+
+
+def test_grey_images_to_fit_to(tiny_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    grey = timm.create_model('fpnas', arch=ARCH, num_classes=2, in_chans=1).eval()
+    data = {'input_size': (1, 32, 32), 'mean': (0.5,), 'std': (0.25,), 'input_img_mode': 'L'}
+    export_model(grey, tmp_path / 'grey', data, [], {})
+    smaller = ARCH.replace('c16_nre', 'c12_nre')
+    argv = ['transfer', str(tmp_path / 'grey'), '--arch', smaller, '--images', str(tiny_images)]
+    assert main([*argv, '-o', str(tmp_path / 'out')]) == 0
+    captured = capsys.readouterr()
+    assert 'fitted to' in captured.out and 'grey: the license of its weights is not recorded' in captured.err
 
 
 def test_space(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -83,13 +127,20 @@ def test_space(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (['transfer', 'resnet18', '--describe'], 'resnet18 is a ResNet: expected a network of timm'),
     (['transfer', 'mobilenetv2_050'], '--output FOLDER is missing'),
     (['transfer', 'mobilenetv2_050', '--describe', '-o', 'x'], '--describe writes nothing'),
-    (['transfer', __file__, '--describe'], 'a file does not say which network it is of: give --source-model NAME'),
+    (['transfer', __file__, '--describe'], 'which network do these weights belong to? Give its timm name'),
+    (['transfer', 'FOLDER', '--describe', '--source-model', ARCH], 'is a folder, not a file: leave out the model'),
+    (['transfer', 'FOLDER', '--describe', '--img-size', '64'], 'not about a network to make: leave out --img-size'),
+    (['transfer', 'FOLDER', '-o', 'x', '--img-size', '-5'], '--img-size'),
+    (['transfer', 'FOLDER', '-o', 'x', '--img-size', '100000'], '--img-size'),
+    (['transfer', 'FOLDER', '-o', 'x', '--num-classes', '99999999'], '--num-classes'),
+    (['transfer', 'FOLDER', '-o', 'x', '--seed', '99999999999999999999999'], '--seed'),
+    (['transfer', 'FOLDER', '-o', 'x', '--source-model', 'resnet18'], 'is a folder, not a file: leave out the model'),
     (['transfer', 'mobilenetv2_50', '-o', 'x'], 'mobilenetv2_50: neither a file or folder, nor a model of timm'),
     (['transfer', 'FOLDER', '-o', 'FOLDER'], 'not empty: choose another folder'),
     (['transfer', 'FOLDER', '-o', 'x', '--arch', 'fpnas_l0'], 'halves the resolution'),
     (['transfer', 'FOLDER', '-o', 'x', '--arch', 'fpnas_l9'], 'fpnas_l9'),
     (['transfer', 'FOLDER', '-o', 'x', '--images', 'nowhere'], 'nowhere'),
-    (['transfer', 'FOLDER', '-o', 'x', '--num-images', '1'], '--num-images 1: expected at least 2'),
+    (['transfer', 'FOLDER', '-o', 'x', '--num-images', '1'], '--num-images'),
     (['space'], 'expected a command: fpnas space list'),
     (['space', 'lsit'], 'lsit'),
     (['space', 'show', 'nowhere.json'], 'nowhere.json: No such file'),

@@ -159,6 +159,20 @@ def test_onnx_runtime_runs_the_network() -> None:
     assert logits.shape == (2, 10)
 
 
+@pytest.mark.parametrize('runtime', ['torch', 'compile'])
+def test_torch_runs_the_network_with_folded_batch_norms(runtime, monkeypatch) -> None:
+    import torch
+
+    from fpnas_timm.device.runtimes import Machine, own_setting
+
+    monkeypatch.setattr(torch, 'compile', lambda network: network)
+    run = Machine(own_setting(runtime, num_classes=10)).open(space_arch())
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        run()
+    called = {event.key for event in profile.key_averages()}
+    assert 'aten::conv2d' in called and not [name for name in called if 'batch_norm' in name]
+
+
 def test_a_table_of_another_machine_or_without_its_runtime() -> None:
     assert 'the table is of a machine, this machine is' in why_not_here(SETTING)
     with pytest.raises(UsageError, match='cannot be measured here: the table is of a machine'):

@@ -1,12 +1,15 @@
 """Entries of a manifest: `verify` and timm say the same, and what `push` prints is an entry."""
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
+import torch
+from timm.models import save_for_hf
 
-import fpnas_timm  # noqa: F401
+import fpnas_timm.hub
 from fpnas_timm.arch import Arch
 from fpnas_timm.cli.hub import main
 from fpnas_timm.errors import RunError, UsageError
@@ -14,9 +17,13 @@ from fpnas_timm.weights.checks import sha256_of
 from fpnas_timm.weights.manifest import ENVIRONMENT, read_manifest
 from fpnas_timm.weights.pretrained import entry_cfg
 from fpnas_timm.zoo.models import known_weights
+from fpnas_timm.zoo.report import count
 from tests.hub.clients import ARCH, repo_files
 
 OTHER = ARCH.replace('c24', 'c40')
+DEEP = str(Arch.parse(
+    'i64-cn_k3_s2_c8_nre-ir_k3_s2_e3_c8_nre-ir_k0_s2_c8_nre-ir_k3_s2_e3_c16_nre_sp1-ir_k3_s2_e2_c16_nre-cn_k1_c32_nre'
+))
 
 
 @pytest.mark.parametrize('change, words', [
@@ -87,6 +94,55 @@ def test_what_would_not_be_an_entry_is_refused_before_anything_is_sent(
 ) -> None:
     assert main(['push', str(run_folder), 'me/x', '-o', str(tmp_path / 'out'), *argv]) == 2
     assert words in capsys.readouterr().err and not (tmp_path / 'out').exists()
+
+
+def lively(**kwargs: Any) -> torch.nn.Module:
+    """A network whose batch norms' epsilon matters."""
+    torch.manual_seed(0)
+    model = timm.create_model('fpnas', arch=DEEP, num_classes=4, **kwargs).eval()
+    for name, buffer in model.named_buffers():
+        if name.endswith('running_var'):
+            buffer.uniform_(0.0005, 0.003)
+    return model
+
+
+ARGS = [{}, {'bn_eps': 0.001, 'bn_momentum': 0.02}, {'output_stride': 8}, {'global_pool': 'catavgmax'}]
+
+
+@pytest.mark.parametrize('number', range(len(ARGS)))
+def test_by_name_it_is_the_network_that_was_pushed(
+        number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args, name, x = ARGS[number], f'pushed_net_{number}', torch.randn(2, 3, 64, 64)
+    expected = lively(**args)
+    save_for_hf(expected, tmp_path / 'net', safe_serialization=True)
+    entry, _ = fpnas_timm.hub.push(tmp_path / 'net', 'me/net', dry_run=True, output=tmp_path / 'out', model=f'{name}.a')
+    assert entry.model_args == args
+    plain, *others = ({**entry.to_dict(), 'model': f'{name}.{tag}', 'folder': 'net'} for tag in 'bac')
+    for item in (plain, *others):
+        del item['repo_id'], item['revision']
+    plain['model_args'] = {'bn_eps': 0.5, **{k: v for k, v in args.items() if k == 'global_pool'}}
+    (tmp_path / 'zoo.json').write_text(json.dumps({'weights': [plain, *others]}))
+    monkeypatch.setenv(ENVIRONMENT, str(tmp_path / 'zoo.json'))
+    fpnas_timm.register_arch(name, DEEP, known_weights())
+    found = timm.create_model(f'{name}.a', pretrained=True).eval()
+    assert torch.equal(found(x), expected(x)) and found.stem.bn.momentum == expected.stem.bn.momentum
+    cfg = timm.get_pretrained_cfg(f'{name}.a').to_dict()  # as timm's scripts give it
+    assert torch.equal(timm.create_model(name, pretrained=True, pretrained_cfg=cfg).eval()(x), expected(x))
+    copied = shutil.copy(tmp_path / 'net' / 'model.safetensors', tmp_path / 'own.safetensors')
+    by_file = timm.create_model(f'{name}.a', pretrained=True, pretrained_cfg_overlay={'file': copied}).eval()
+    assert torch.equal(by_file(x), expected(x))
+    assert timm.create_model(name, pretrained=True).stem.bn.eps == 0.5  # the first tag, of the same folder
+    assert timm.create_model(f'{name}.a', pretrained=True, bn_eps=0.25).stem.bn.eps == 0.25
+    assert timm.create_model(f'{name}.a').stem.bn.eps == 1e-5
+    save_for_hf(found, tmp_path / 'again', safe_serialization=True)
+    assert torch.equal(timm.create_model(f'local-dir:{tmp_path}/again', pretrained=True).eval()(x), expected(x))
+    for source in (f'{name}.a', tmp_path / 'net'):
+        report = fpnas_timm.hub.verify(source)
+        assert report.macs == count(expected, 64).macs
+        assert report.params == sum(p.numel() for p in expected.parameters())
+    card = (tmp_path / 'out' / 'README.md').read_text()
+    assert f'{report.params / 1e6:.2f}' in card and f'linear layers: {report.macs / 1e6:.1f}' in card
 
 
 def test_two_hashes_for_one_place(tmp_path: Path) -> None:

@@ -165,6 +165,9 @@ def test_a_source_without_classifier_or_of_another_shape(space: MBConvSpace) -> 
     headless = timm.create_model('fpnas', arch=ARCH, num_classes=0)
     with pytest.raises(UsageError, match='has no classifier'):
         list(FittedSuperNet(space, 3).fit(headless, torch.randn(8, 3, 16, 16)))
+    other = timm.create_model('fpnas', arch=ARCH, num_classes=5, global_pool='max')
+    with pytest.raises(UsageError, match='the pooling of the source is max'):
+        list(FittedSuperNet(space, 3).fit(other, torch.randn(8, 3, 16, 16)))
 
 
 def test_a_network_is_fitted_best_in_its_own_company(source: FPNAS, space: MBConvSpace) -> None:

@@ -92,6 +92,64 @@ def test_any_two_networks_of_equal_strides_can_be_paired(seed):
         assert p.isfinite().all()
 
 
+def changed(arch: Arch, rng: random.Random) -> Arch:
+    """A network with at most one part that differs."""
+    part, act = rng.randint(-2, len(arch.groups) - 1), rng.choice(('re', 'sw', 'hs', 'r6'))
+    if part < 0:
+        name = ('stem', 'head')[part]
+        return replace(arch, **{name: replace(getattr(arch, name), act=act)})
+    option = rng.choice([{'act': act}, {'expansion': 1}, {'expansion': 1.0001}, {'expansion': 3}, {'splits': 1}])
+    groups = list(arch.groups)
+    groups[part] = replace(groups[part], **option)
+    return replace(arch, groups=tuple(groups))
+
+
+@given(st.integers(0, 10**9))
+@settings(max_examples=60, deadline=None)
+@torch.no_grad()
+def test_outputs_are_the_same_wherever_that_is_said(seed):
+    rng = random.Random(seed)
+    arch = random_arch(rng)
+    pools = rng.choices(('avg', 'fastavg', 'max', 'catavgmax'), (4, 1, 1, 1), k=2)
+    source = lively(FPNAS(str(arch), num_classes=3, global_pool=pools[0]), seed)
+    other = str(changed(containing(arch, rng), rng))
+    target = lively(FPNAS(other, num_classes=3, global_pool=pools[1], bn_eps=rng.choice((1e-5, 2.0))), seed + 1)
+    inherited = transfer(source, target)
+    x = images(32, batch=3)
+    assert inherited.classifier == (pools[0].removeprefix('fast') == pools[1].removeprefix('fast'))
+    if inherited.contained:
+        theirs, ours = (net.forward_features(x).amax((2, 3)) for net in (source, target))
+        assert relative_error(theirs, ours[:, : theirs.shape[1]]) < 1e-4
+        assert not inherited.classifier or relative_error(source(x), target(x)) < 1e-4
+    else:
+        assert 'the same' not in inherited.summary
+
+
+@pytest.mark.parametrize(('old', 'new', 'words'), [
+    ('e1_c8_nre', 'e3_c8_nre', 'blocks.0.0: from blocks.0.0, 8 channels, 8 channels and 16 more inside (with an '),
+    ('e3_c16', 'e1_c16', '(without its expansion layer)'),
+    ('k3_s2_c8_nsw', 'k3_s2_c8_nr6', 'stem: from the stem, 8 channels (nsw to nr6)'),
+    ('c24_nsw', 'c24_nr6', 'conv_head: from the head, 24 channels (nsw to nr6)'),
+])
+def test_one_changed_part_is_said_and_the_layers_are_fitted(old, new, words):
+    assert old in SMALL
+    source, target = lively(FPNAS(SMALL, num_classes=3)), lively(FPNAS(SMALL.replace(old, new), num_classes=3), 1)
+    inherited = transfer(source, target, images(32, batch=8))
+    assert not inherited.contained and inherited.fitted == 8
+    assert words in str(inherited)
+
+
+def test_an_output_stride_of_the_target_alone():
+    source = lively(FPNAS(SMALL, num_classes=3))
+    dilated = lively(FPNAS(SMALL, num_classes=3, output_stride=8), 1)
+    assert transfer(source, dilated).contained  # a total stride of 8 is below it
+    larger = 'i32-cn_k3_s2_c8_nsw-ir_k3_s2_e2_c8_nre-ir_k3_s2_e2_c12_nre-ir_k3_s2_e2_c16_nre-cn_k1_c24_nsw'
+    source, dilated = lively(FPNAS(larger, num_classes=3)), lively(FPNAS(larger, num_classes=3, output_stride=8), 1)
+    inherited = transfer(source, dilated, images(32, batch=8))
+    assert not inherited.contained and inherited.weights == 1
+    assert 'layers that changed are not fitted (another output stride)' in inherited.summary
+
+
 @torch.no_grad()
 def test_itself():
     source = lively(FPNAS(SMALL, num_classes=3))
@@ -145,7 +203,7 @@ def test_words_for_users():
     assert inherited.blocks['blocks.2.0'] == (
         'from blocks.2.0, 12 of 16 channels, 24 of 40 channels inside (kernel 5 to 3)'
     )
-    assert str(inherited).endswith('cut layers are not fitted (no images); a new classifier')
+    assert str(inherited).endswith('layers that changed are not fitted (no images); a new classifier')
 
 
 @torch.no_grad()

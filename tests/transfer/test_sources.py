@@ -44,6 +44,20 @@ def test_folders_files_and_models_of_timm(tmp_path: Path, net: FPNAS):
     assert opened.name == 'theirs.pth'
 
 
+@torch.no_grad()
+def test_grey_runs_and_files_of_this_package_say_all_of_their_network(tmp_path: Path):
+    grey = lively(timm.create_model('fpnas', arch=ARCH, num_classes=2, in_chans=1, bn_eps=1e-3)).float()
+    config = {'input_size': (1, 48, 64), 'mean': (0.1,), 'std': (0.4,), 'crop_mode': 'border'}
+    export_model(grey, tmp_path / 'run' / 'export', config, ['cat', 'dog'], {})
+    x = images(48, in_chans=1).float()
+    for source in (f'local-dir:{tmp_path}/run', str(tmp_path / 'run/export/model.safetensors')):
+        opened = open_source(source)
+        assert torch.equal(opened.model(x), grey(x)), source
+        assert (opened.label_names, opened.img_mode, opened.model.in_chans) == (('cat', 'dog'), 'L', 1)
+        found = timm.data.resolve_model_data_config(opened.model)
+        assert {k: tuple(v) if isinstance(v, list) else v for k, v in found.items() if k in config} == config
+
+
 class Harmful:
     def __reduce__(self) -> tuple:
         return print, ('executed',)

@@ -61,3 +61,6 @@ def test_a_space_that_is_not_around_the_source_and_other_channels():
         start_supernet(SuperNet(shorter, num_classes=3), source)
     with pytest.raises(UsageError, match='the source takes 3 image channels, the search 1'):
         start_supernet(SuperNet(space_around(ARCH), num_classes=3, in_chans=1), source)
+    other = FPNAS(ARCH, num_classes=3, global_pool='max')
+    with pytest.raises(UsageError, match='the pooling of the source is max, that of the networks of a search avg'):
+        start_supernet(SuperNet(space_around(ARCH), num_classes=3), other)

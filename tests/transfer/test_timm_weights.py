@@ -68,6 +68,36 @@ def test_the_classifier_is_kept_if_the_numbers_of_classes_agree():
     assert other.classifier.out_features == 6 and isinstance(none.classifier, nn.Identity)
 
 
+@pytest.mark.parametrize('pool', ['max', 'avgmax', 'catavgmax', 'fast'])
+@torch.no_grad()
+def test_the_pooling_is_the_sources(pool):
+    theirs = lively(timm.create_model('mobilenetv2_035', num_classes=5, global_pool=pool))
+    ours, x = from_timm(theirs), images(64)
+    assert as_arch(theirs).exact and relative_error(theirs(x), ours(x)) < 1e-9
+    same = from_timm(ours, drop_rate=0.5)
+    assert same.drop_rate == 0.5 and relative_error(same(x), ours(x)) < 1e-9
+    other = from_timm(theirs, global_pool='avgmax' if pool == 'max' else 'max')
+    assert not torch.equal(*(net.classifier.weight[:, :1280] for net in (other, ours)))
+
+
+def test_what_a_network_of_this_package_is_given():
+    ours = from_timm(timm.create_model('mobilenetv2_035', num_classes=5, in_chans=1))
+    again = from_timm(ours, num_classes=3, drop_path_rate=0.2)
+    assert (again.num_classes, again.in_chans) == (3, 1) and torch.equal(again.stem.conv.weight, ours.stem.conv.weight)
+    with pytest.raises(UsageError, match='in_chans: expected with the name of a model only'):
+        from_timm(ours, in_chans=3)
+    with pytest.raises(UsageError, match='it pools in two ways'):
+        from_timm(timm.create_model('mobilenetv3_small_050', global_pool='catavgmax'))
+
+
+def test_images_that_are_not_square():
+    theirs = timm.create_model('mobilenetv2_035', pretrained_cfg_overlay={'input_size': (3, 96, 128)})
+    assert as_arch(theirs).arch.img_size == from_timm(theirs).arch.img_size == (96, 128)
+    own = timm.create_model('fpnas', arch=str(as_arch('mobilenetv2_035')), pretrained_cfg_overlay={
+        'input_size': (3, 96, 96)})
+    assert as_arch(own).arch.img_size == 96
+
+
 def test_grey_images_and_the_data_config():
     theirs = lively(timm.create_model('efficientnet_lite0', in_chans=1, num_classes=2))
     ours = from_timm(theirs, drop_rate=0.3)

@@ -1,5 +1,6 @@
 """The manifest: entries as written, and one sentence for every mistake in the file."""
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ ARCH = 'i32-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s2_e3_c16_nre_sp2-ir_r1_k5_s1_e2_c24_nsw
 ENTRY = dict(
     model='my_net.v1', sha256='0' * 64, metrics={'top1': 70.0}, recipe='fpnas_l0', license='mit', repo_id='me/net',
     revision='a' * 40, arch=ARCH, pretrained_cfg={'num_classes': 10, 'input_size': [3, 32, 32]},
+    model_args={'output_stride': 16, 'bn_eps': 0.001},
 )
 
 
@@ -29,6 +31,8 @@ def test_entry_as_written(tmp_path: Path) -> None:
     [entry] = read_manifest(write(tmp_path / 'zoo.json', ENTRY))
     assert (entry.name, entry.tag, entry.source) == ('my_net', 'v1', f'me/net@{"a" * 40}')
     assert json.loads(json.dumps(entry.to_dict())) == ENTRY
+    with pytest.raises(UsageError, match=r'my_net\.v1: model_args: bn_eps is 2: expected a number above 0, at most 1'):
+        replace(entry, model_args={'bn_eps': 2})
 
 
 @pytest.mark.parametrize('change, words', [
@@ -53,6 +57,12 @@ def test_entry_as_written(tmp_path: Path) -> None:
     ({'pretrained_cfg': {'label_names': [1, 2]}}, 'label_names is [1, 2]'),
     ({'pretrained_cfg': {'input_size': None}}, 'null is no value'),
     ({'pretrained_cfg': {'input_size': [3, 10**6, 10**6]}}, 'input_size is [3, 1000000, 1000000]'),
+    ({'model_args': [1]}, 'model_args: expected an object with some of global_pool, output_stride, bn_momentum'),
+    ({'model_args': {'num_classes': 10}}, 'model_args: expected an object with some of'),
+    ({'model_args': {'output_stride': 4}}, 'output_stride is 4: expected 8 or 16 or 32'),
+    ({'model_args': {'bn_eps': 0}}, 'bn_eps is 0'),
+    ({'model_args': {'bn_momentum': None}}, 'null is no value'),
+    ({'model_args': {'global_pool': ''}}, 'for networks without a classifier only'),
     ({'metrics': {'top1': float('nan')}}, 'metrics: expected names and numbers'),
     ({'metrics': {'top1': 10**400}}, 'metrics: expected names and numbers'),
     ({'metrics': {'top1': True}}, 'metrics: expected names and numbers'),

@@ -66,7 +66,9 @@ def test_records(tmp_path: Path) -> None:
     (tmp_path / 'config.json').write_text(json.dumps(
         {'num_classes': 2, 'input_img_mode': 'L', 'pretrained_cfg': {'input_size': [1, 8, 8], 'label_names': 'ab'}}
     ))
-    assert recorded_of(f'local-dir:{tmp_path}') == Recorded([], 2, 1, 'L')
+    assert recorded_of(f'local-dir:{tmp_path}') == Recorded(
+        [], 2, 1, 'L', data={'input_size': [1, 8, 8]}
+    )
     args = {'label_names': ['x', 'y'], 'num_classes': 2, 'in_chans': 4, 'input_img_mode': 'CMYK'}
     torch.save({'args': args, 'arch_string': ARCH}, tmp_path / 'last.pth.tar')
     assert recorded_of('resnet18', str(tmp_path / 'last.pth.tar')) == Recorded(['x', 'y'], 2, 4, 'CMYK', ARCH)

@@ -10,6 +10,7 @@ from timm.models import save_for_hf
 
 import fpnas_timm
 import fpnas_timm.zoo.models as module
+from fpnas_timm.cli.describe import info_main
 from fpnas_timm.errors import UsageError
 from fpnas_timm.weights.checks import sha256_of
 from fpnas_timm.weights.manifest import ManifestEntry
@@ -40,6 +41,14 @@ def test_register_arch(tmp_path: Path) -> None:
         assert torch.equal(timm.create_model(name, pretrained=True).eval()(x), model(x))
     with pytest.raises(RuntimeError, match=r'test_own_net\.c: there are test_own_net\.a, test_own_net\.b\.'):
         timm.create_model('test_own_net.c', pretrained=True)
+
+
+def test_info_of_a_model_that_is_not_square(capsys: pytest.CaptureFixture) -> None:
+    register_arch('test_wide_net', ARCH.replace('i32', 'i48x64'))
+    assert info_main([]) == 0
+    assert '\ntest_wide_net  48x64 ' in capsys.readouterr().out
+    assert info_main(['test_wide_net']) == 0
+    assert '48 x 64' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('name, words', [
