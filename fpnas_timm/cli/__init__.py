@@ -114,7 +114,8 @@ def exit_status(run: Callable[[], int | None]) -> int:
     except OSError as e:  # a full disk, a file without permission
         if isinstance(e, BrokenPipeError) and _reader_has_gone():
             return 128 + 13  # SIGPIPE
-        return _failed(f'{e.filename}: {e.strerror}' if e.filename and e.strerror else one_line(e), 1)
+        reason = plain_message(e) or one_line(e)  # without the traceback of a DataLoader worker
+        return _failed(f'{e.filename}: {e.strerror}' if e.filename and e.strerror else reason, 1)
     except (MemoryError, RuntimeError) as e:
         if any(sign in str(e) for sign in LOST_PROCESS):
             return _failed(

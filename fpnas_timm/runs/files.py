@@ -98,10 +98,10 @@ def _naming(path: Path) -> Iterator[None]:
         raise
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write a UTF-8 text file atomically."""
+def write_text(path: str | Path, text: str, errors: str = 'strict') -> None:
+    """Write a UTF-8 text file atomically; `errors` as in `open`, such as 'surrogateescape' for names of files."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding='utf-8')
+        temporary.write_text(text, encoding='utf-8', errors=errors)
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -71,8 +71,9 @@ def image_names(dataset: Dataset) -> list[str]:
 
 
 def write_image_list(path: Path, dataset: Dataset, heading: str) -> None:
-    """Write the names of the images of a dataset to a file, one per line, below a comment."""
-    write_text(path, ''.join(f'{line}\n' for line in (f'# {heading}', *image_names(dataset))))
+    """Write the names of the images of a dataset to a file, one per line, below a comment; any bytes may be in them."""
+    text = ''.join(f'{line}\n' for line in (f'# {heading}', *image_names(dataset)))
+    write_text(path, text, errors='surrogateescape')
 
 
 def listed_images(path: str | Path, dataset: Dataset, where: str) -> Part:
@@ -87,11 +88,12 @@ def listed_images(path: str | Path, dataset: Dataset, where: str) -> Part:
         UsageError: the file cannot be read, is empty, or names images that are not there.
     """
     try:
-        lines = Path(path).read_text(encoding='utf-8').splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        reason = getattr(e, 'strerror', None) or 'not text'
-        raise UsageError(f'--val-images {path}: cannot be read ({reason})') from None
-    wanted = [line for line in lines if line and not line.startswith('# ')]
+        text = Path(path).read_text(encoding='utf-8', errors='surrogateescape')
+    except OSError as e:
+        raise UsageError(f'--val-images {path}: cannot be read ({e.strerror})') from None
+    if '\0' in text:
+        raise UsageError(f'--val-images {path}: cannot be read (not text)')
+    wanted = [line for line in text.split('\n') if line and not line.startswith('# ')]
     index = {name: i for i, name in enumerate(image_names(dataset))}
     missing = [name for name in wanted if name not in index]
     if missing:

@@ -268,11 +268,16 @@ def lost_worker(e: BaseException) -> str | None:
         _, found, name = text.partition('killed by signal: ')
         how = f'was killed by the signal {name.partition(".")[0]}' if found else 'ended unexpectedly'
         return f'{how}, often for lack of memory'
-    files = [frame.filename for frame in traceback.extract_tb(e.__traceback__)]
     in_worker = text.startswith('Caught ') and 'in pin memory thread' not in text
-    if in_worker or not any(file.endswith('torch/utils/data/dataloader.py') for file in files):
-        return None  # an error within a worker, or not from a loader
+    if in_worker or not any(_waits_for_workers(frame) for frame, _ in traceback.walk_tb(e.__traceback__)):
+        return None  # an error within a worker, or not from a loader that has some
     return f'ended unexpectedly ({text}), often for lack of memory'  # the connection to it was reset
+
+
+def _waits_for_workers(frame: FrameType) -> bool:
+    """Whether it belongs to the iterator of a DataLoader with workers."""
+    in_loader = frame.f_code.co_filename.endswith('torch/utils/data/dataloader.py')
+    return in_loader and getattr(frame.f_locals.get('self'), '_num_workers', 0) > 0
 
 
 class SharedStop:

@@ -10,6 +10,7 @@ from ..weights.recorded import Recorded
 from .channels import channels_asked_for
 from .epoch import EpochSettings
 from .network import NetworkConfig
+from .option_checks import loss_of
 from .task import Distillation
 
 __all__ = [
@@ -92,6 +93,7 @@ def loader_arguments(
         batch_size=args.validation_batch_size or args.batch_size,
         interpolation=interpolation,
         crop_pct=data_config['crop_pct'],
+        crop_mode=data_config['crop_mode'],
     )
     return common | training, common | evaluation
 
@@ -118,7 +120,7 @@ def mixup_arguments(args: argparse.Namespace) -> dict[str, Any] | None:
 
 def loss_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `create_criterion`."""
-    loss = args.loss or ('jsd' if args.jsd_loss else 'bce' if args.bce_loss else 'ce')
+    loss = loss_of(args)
     bce = dict(pos_weight=args.bce_pos_weight, bce_target_thresh=args.bce_target_thresh, bce_sum=args.bce_sum)
     return dict(
         loss=loss,

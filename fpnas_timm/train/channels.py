@@ -1,8 +1,6 @@
 """Image channels and PIL modes: a model, its images and the options must agree."""
-from PIL import ImageMode
-
 from ..errors import UsageError
-from ..runs.image_options import USUAL
+from ..runs.image_options import BANDS, USUAL
 from ..weights.recorded import Recorded
 
 __all__ = ['bands_of', 'channels_asked_for', 'check_conversion', 'choose_mode']
@@ -23,15 +21,14 @@ def bands_of(img_mode: str) -> int:
     """The number of channels of a PIL mode.
 
     Raises:
-        UsageError: there is no such mode.
+        UsageError: it is none that images are read in.
 
     >>> bands_of('RGBA'), bands_of('L')
     (4, 1)
     """
-    try:
-        return len(ImageMode.getmode(img_mode).bands)
-    except KeyError:
-        raise UsageError(f'--input-img-mode {img_mode}: no such mode of Pillow: expected L, RGB, RGBA, ..') from None
+    if img_mode not in BANDS:
+        raise UsageError(f'--input-img-mode {img_mode}: expected one of {", ".join(BANDS)}')
+    return BANDS[img_mode]
 
 
 def choose_mode(channels: int, asked: str | None, recorded: Recorded, source: str) -> tuple[str, list[str]]:

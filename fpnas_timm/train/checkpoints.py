@@ -15,13 +15,18 @@ from typing import Any
 
 import torch
 from timm.models import clean_state_dict
+from timm.scheduler import PlateauLRScheduler
+from timm.scheduler.scheduler import Scheduler
 from timm.task import TrainingTask
 from timm.utils import CheckpointSaver, unwrap_model
 
 from ..errors import RunError, UsageError, one_line
+from ..model.network import FPNAS
 from ..runs.checkpoints import load_checkpoint, options_allowed, previous, save_checkpoint
 from ..runs.files import replacing
-from .state import check_state, load_optimizer, load_scaler
+from ..weights.folder import args_of
+from ..weights.recorded import DATA_KEYS
+from .state import check_state, load_optimizer, load_scaler, plateau_state
 from .task import eval_model
 
 __all__ = ['LAST', 'RunCheckpoints', 'arch_in', 'load_training_state', 'options_in', 'read_training_checkpoint']
@@ -45,6 +50,8 @@ class RunCheckpoints(CheckpointSaver):
         super().__init__(*args, **kwargs)
         self.random_states: dict[str, Any] = {}
         self.images = ''  # fingerprint of the images
+        self.scheduler: Scheduler | None = None  # of the learning rate
+        self.data_config: dict[str, Any] = {}  # timm's, of the run
         self.losses: dict[int, float] = {}  # by epoch, counted from 0
         self._state: dict[str, Any] = {}
 
@@ -79,9 +86,12 @@ class RunCheckpoints(CheckpointSaver):
         }
         if self.amp_scaler is not None:
             state[self.amp_scaler.state_dict_key] = self.amp_scaler.state_dict()
-        arch = getattr(unwrap_model(self.task.get_eval_model()), 'arch', None)
-        if arch is not None:
-            state['arch_string'] = str(arch)
+        if isinstance(self.scheduler, PlateauLRScheduler):
+            state['plateau'] = plateau_state(self.scheduler)
+        model = unwrap_model(self.task.get_eval_model())
+        if isinstance(model, FPNAS):
+            state['arch_string'], state['model_args'] = str(model.arch), args_of(model)
+            state['data_config'] = {k: self.data_config[k] for k in DATA_KEYS if k in self.data_config}
         if 'recovery' not in Path(save_path).name:  # recovery checkpoints are mid-epoch: no exact resume
             state['random'] = self.random_states
         self._state = state
@@ -133,7 +143,9 @@ class RunCheckpoints(CheckpointSaver):
                 with contextlib.suppress(OSError):
                     file.unlink()
 
-    def resume(self, state: dict[str, Any], losses: Mapping[int, float], milestone: bool = False) -> None:
+    def resume(
+            self, state: dict[str, Any], losses: Mapping[int, float], milestone: bool = False, partial: bool = False
+    ) -> None:
         """Restore the saver from the state of `last` in the same folder, and repair what a kill left unfinished.
 
         A kill after `last` was written leaves the files of its epoch (`checkpoint-N`, `model_best`, `milestone-N`)
@@ -143,6 +155,7 @@ class RunCheckpoints(CheckpointSaver):
             state: the checkpoint.
             losses: loss of each epoch, counted from 0.
             milestone: whether the checkpoint of this epoch is kept permanently.
+            partial: it was saved in the middle of its epoch, which therefore is none of the best.
         """
         self.losses = dict(losses)
         saver = state.get('saver')
@@ -152,8 +165,13 @@ class RunCheckpoints(CheckpointSaver):
         self.checkpoint_files = [(file, metric) for file, metric in files if os.path.exists(file)]
         self.best_epoch, self.best_metric = saver['best_epoch'], saver['best_metric']
         epoch, metric = saver['pending']
-        if epoch is None:
-            return
+        if epoch is not None and not partial:
+            self._register(state, epoch, metric, milestone)
+        if self.best_epoch is not None and not _is_of_epoch(self._best_path, self.best_epoch):
+            self._restore_best()
+
+    def _register(self, state: dict[str, Any], epoch: int, metric: float | None, milestone: bool) -> None:
+        """Put the epoch of a checkpoint among the best ones, and write those of its files that are missing."""
         self._rank(epoch, metric)
         paths = self._kept_at(epoch)
         if milestone:
@@ -163,8 +181,6 @@ class RunCheckpoints(CheckpointSaver):
                 save_checkpoint(path, state)  # not a link to `last`, which may be damaged
                 previous(path).unlink(missing_ok=True)
         self._drop_others()
-        if self.best_epoch is not None and not _is_of_epoch(self._best_path, self.best_epoch):
-            self._restore_best()
 
     def _restore_best(self) -> None:
         """Take the best checkpoint that is left."""

@@ -126,7 +126,8 @@ def train_epoch(trainer: Trainer, epoch: int, stop: StopRequest | None = None) -
             _logger.info(f'epoch {epoch + 1} [{update + 1}/{updates}]: loss {losses.last:.4g} '
                          f'(mean {losses.mean:.4g}), {speed:.1f} images/s, learning rate {trainer.learning_rate:.3g}')
         if settings.save_images and (update % settings.log_interval == 0 or is_last) and process.primary:
-            save_batch(input, trainer.folder / f'train-batch-{index}.jpg')
+            kind = 'jpg' if input.shape[1] in (1, 3) else 'png'  # JPEG has no transparency
+            save_batch(input, trainer.folder / f'train-batch-{index}.{kind}')
         if trainer.saver is not None and settings.recovery_interval and (update + 1) % settings.recovery_interval == 0:
             losses.read_all()
             trainer.saver.save_recovery(epoch, batch_idx=update)

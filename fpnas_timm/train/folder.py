@@ -1,9 +1,11 @@
 """The output folder of a training run: checkpoints, history and trackers during the run, the export at its end."""
+import argparse
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from timm.models import clean_state_dict
 from torch import nn
 
@@ -12,7 +14,7 @@ from ..runs.tracking import Trackers, write_history
 from ..weights.folder import export_model
 from .checkpoints import RunCheckpoints, read_training_checkpoint
 
-__all__ = ['RunFolder', 'export_best']
+__all__ = ['RunFolder', 'export_best', 'options_text']
 
 _logger = logging.getLogger('train')
 
@@ -70,6 +72,24 @@ class RunFolder:
     def close(self) -> None:
         """Close the trackers."""
         self.trackers.close()
+
+
+def options_text(args: argparse.Namespace) -> str:
+    """The text of args.yaml.
+
+    Raises:
+        UsageError: an option has a value, from Python, that the file cannot hold.
+    """
+    for name, value in vars(args).items():
+        try:
+            yaml.safe_dump(value)
+        except yaml.YAMLError as e:
+            what = e.args[1] if len(e.args) > 1 else value
+            raise UsageError(
+                f'--{name.replace("_", "-")}: {what!r} cannot be saved in args.yaml: expected numbers, texts, lists '
+                "and dicts of them (timm takes the names of layers, such as 'relu')"
+            ) from None
+    return yaml.safe_dump(vars(args), default_flow_style=False)
 
 
 def export_best(

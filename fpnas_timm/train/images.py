@@ -146,7 +146,7 @@ def _check_same_choice(args: argparse.Namespace, resume: str, saved: Mapping[str
     before = before if isinstance(before, Mapping) else vars(before)
     for name in ('val_fraction', 'val_seed'):
         then, now = before.get(name), getattr(args, name)
-        new = saved and then is None and name == 'val_fraction' and now
+        new = saved and not then and name == 'val_fraction' and now
         if new or (before.get('val_fraction') and then != now):
             option = f'--{name.replace("_", "-")}'
             raise UsageError(

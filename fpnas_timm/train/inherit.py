@@ -16,6 +16,7 @@ from ..model.network import FPNAS
 from ..runs.processes import log_on_primary
 from ..transfer.classes import order_of_classes, said_of_classes
 from ..transfer.images import sample_images
+from ..transfer.layers import pooling
 from ..transfer.remap import Inherited, transfer
 from ..transfer.sources import Source, open_source
 from .checkpoints import options_in
@@ -34,7 +35,8 @@ def open_start(args: argparse.Namespace, saved: Mapping[str, Any]) -> Source | N
 
     Args:
         args: the options. `model_kwargs` gets the source's architecture if none is given; `mean`, `std`,
-            `interpolation`, `crop_pct`, `bn_eps`, `in_chans` and `input_img_mode` get the source's values unless given.
+            `interpolation`, `crop_pct`, `bn_eps`, `gp`, `in_chans`, `input_img_mode` and, in `pretrained_cfg_overlay`,
+            `crop_mode` get the source's values unless given.
         saved: the checkpoint of `--resume auto`; if there is one, its values are taken instead, and the source is not
             needed.
 
@@ -51,9 +53,10 @@ def open_start(args: argparse.Namespace, saved: Mapping[str, Any]) -> Source | N
         args.init_from_record = before.get('init_from_record')
         if args.model == 'fpnas' and 'arch' not in args.model_kwargs:
             args.model_kwargs = {**before.get('model_kwargs', {}), **args.model_kwargs}
-        for name in ('bn_eps', 'in_chans', 'input_img_mode', *_IMAGE_OPTIONS):
+        for name in ('bn_eps', 'gp', 'in_chans', 'input_img_mode', *_IMAGE_OPTIONS):
             if getattr(args, name) in (None, ''):
                 setattr(args, name, before.get(name))
+        args.pretrained_cfg_overlay = {**(before.get('pretrained_cfg_overlay') or {}), **args.pretrained_cfg_overlay}
         return None
     asked = args.in_chans or (args.input_size or [None])[0]
     source = open_source(args.init_from, args.init_from_model, asked)
@@ -69,9 +72,13 @@ def open_start(args: argparse.Namespace, saved: Mapping[str, Any]) -> Source | N
         if getattr(args, name) in (None, '') and config.get(name) is not None:
             value = config[name]
             setattr(args, name, list(value) if isinstance(value, (tuple, list)) else value)
+    if config.get('crop_mode') not in (None, 'center'):
+        args.pretrained_cfg_overlay = {'crop_mode': config['crop_mode'], **args.pretrained_cfg_overlay}
     eps = source.model.stem.bn.eps
     if args.bn_eps is None and eps != 1e-5:
         args.bn_eps = eps
+    if args.gp is None and pooling(source.model) != 'avg':
+        args.gp = pooling(source.model)
     return source
 
 

@@ -51,16 +51,28 @@ def create_network(config: NetworkConfig) -> nn.Module:
     model = _create_model(config)
     if config.initial_checkpoint:
         _load_exactly(model, config.initial_checkpoint)
-    classifier = classifier_of(model)
-    with torch.no_grad():
-        if config.head_init_scale is not None:
-            classifier.weight.mul_(config.head_init_scale)
-            classifier.bias.mul_(config.head_init_scale)
-        if config.head_init_bias is not None:
-            classifier.bias.fill_(config.head_init_bias)
+    if config.head_init_scale is not None or config.head_init_bias is not None:
+        _init_heads(model, config.head_init_scale, config.head_init_bias)
     if config.grad_checkpointing:
         model.set_grad_checkpointing(enable=True)  # type: ignore[operator]  # of timm's models, not of nn.Module
     return model
+
+
+@torch.no_grad()
+def _init_heads(model: nn.Module, scale: float | None, value: float | None) -> None:
+    """`--head-init-scale` and `--head-init-bias`."""
+    for head in heads_of(model):
+        weight, bias = (getattr(head, name, None) for name in ('weight', 'bias'))
+        if scale is not None:
+            if weight is None:
+                raise UsageError(f'--head-init-scale: the classifier, a {type(head).__name__}, has no weight')
+            for parameter in (weight, bias):
+                if parameter is not None:
+                    parameter.mul_(scale)
+        if value is not None:
+            if bias is None:
+                raise UsageError(f'--head-init-bias: the classifier, a {type(head).__name__}, has no bias')
+            bias.fill_(value)
 
 
 def _create_model(config: NetworkConfig) -> nn.Module:
@@ -110,9 +122,10 @@ def _load_exactly(model: nn.Module, path: str) -> None:
         raise UsageError(f'{path}: {one_line(e, limit=400)}{hint}') from None
 
 
-def classifier_of(model: nn.Module) -> Any:
-    """The classifier of a timm model."""
-    return model.get_classifier()  # type: ignore[operator]  # of timm's models, not of nn.Module
+def heads_of(model: nn.Module) -> tuple[Any, ...]:
+    """The layers of a timm model's classifier: one, or two with a distillation token."""
+    heads = model.get_classifier()  # type: ignore[operator]  # of timm's models, not of nn.Module
+    return tuple(heads) if isinstance(heads, (tuple, list)) else (heads,)
 
 
 def to_device(
@@ -182,7 +195,7 @@ def freeze(model: nn.Module, layers: str) -> Frozen:
     Raises:
         UsageError: `layers` is not a valid number of layers for this model, or the model has no `group_matcher`.
     """
-    head = {id(p) for p in classifier_of(model).parameters()}
+    head = {id(p) for layer in heads_of(model) for p in layer.parameters()}
     if layers == 'all':
         frozen = {name for name, p in model.named_parameters() if id(p) not in head}
     else:

@@ -10,7 +10,7 @@ from ..recipes import Recipe
 from ..runs.image_options import check_image_options
 from ..runs.parser import check_order, read_arch_file
 
-__all__ = ['UNSUPPORTED', 'check_options']
+__all__ = ['UNSUPPORTED', 'check_effects', 'check_options', 'loss_of']
 
 _logger = logging.getLogger('train')
 
@@ -32,6 +32,54 @@ UNSUPPORTED: dict[str, tuple[Any, str]] = {
     'multilabel_threshold': (0.5, 'only one label per image: see docs/training.md, Several labels per image'),
 }
 
+# option -> the option without which it has no effect
+NEEDED: dict[str, str] = {
+    'val_seed': 'val_fraction',
+    **dict.fromkeys((
+        'train_batch_sizes', 'train_size_probs', 'train_size_schedule', 'train_size_schedule_spread',
+        'train_size_random_mix', 'train_batches_per_epoch', 'variable_batch_loss_scale',
+    ), 'train_img_sizes'),
+    **dict.fromkeys(('bce_sum', 'bce_target_thresh', 'bce_pos_weight'), 'bce_loss'),
+    **dict.fromkeys(('model_ema_force_cpu', 'model_ema_decay', 'model_ema_warmup'), 'model_ema'),
+    **dict.fromkeys((
+        'kd_distill_type', 'kd_loss_type', 'distill_loss_weight', 'task_loss_weight', 'kd_temperature',
+        'kd_student_feature_dim', 'kd_teacher_feature_dim',
+    ), 'kd_model_name'),
+}
+NO_EFFECT = (None, False, 'none', 'constant')  # values that ask for nothing
+
+
+def loss_of(args: argparse.Namespace) -> str:
+    """The name of the loss: 'ce', 'bce', ..; `--loss` overrides the flags of a recipe or a file."""
+    return str(args.loss or ('jsd' if args.jsd_loss else 'bce' if args.bce_loss else 'ce'))
+
+
+def check_effects(args: argparse.Namespace, in_file: Set[str], given: Set[str]) -> None:
+    """Raise UsageError for an option without effect, or for two losses.
+
+    An option may be given with the one that it needs switched off (`model_ema: false`), as in the args.yaml of a run.
+
+    Args:
+        args: the options.
+        in_file: names of the options in the YAML file.
+        given: names of the options on the command line, or in Python.
+    """
+    for asked in (given, in_file | given):
+        for name in sorted(asked & set(NEEDED)):
+            needed = NEEDED[name]
+            there = loss_of(args) == 'bce' if needed == 'bce_loss' else getattr(args, needed)
+            if not there and needed not in asked and getattr(args, name) not in NO_EFFECT:
+                raise UsageError(f'--{_dashes(name)} needs --{_dashes(needed)}: it has no effect without it')
+    flags = [name for name, loss in (('jsd_loss', 'jsd'), ('bce_loss', 'bce')) if getattr(args, name)]
+    overridden = 'loss' in given and not given & set(flags)
+    if not overridden and len({loss_of(args), *(name.partition('_')[0] for name in flags)}) > 1:
+        named = [f'--loss {args.loss}'] * bool(args.loss) + [f'--{_dashes(name)}' for name in flags]
+        raise UsageError(f'{" and ".join(named)} are different losses: give one of them')
+
+
+def _dashes(name: str) -> str:
+    return name.replace('_', '-')
+
 
 def check_options(args: argparse.Namespace, recipe: Recipe | None, asked: Set[str] = frozenset()) -> None:
     """Raise UsageError for options that are not supported or contradict each other; resolve `--arch-file`.
@@ -43,7 +91,7 @@ def check_options(args: argparse.Namespace, recipe: Recipe | None, asked: Set[st
     """
     for name, (default, reason) in UNSUPPORTED.items():
         if getattr(args, name) != default:
-            raise UsageError(f'--{name.replace("_", "-")} is not supported here: {reason}')
+            raise UsageError(f'--{_dashes(name)} is not supported here: {reason}')
     if args.task != 'classification':
         raise UsageError(
             f'--task {args.task} is not supported here, only classification, one label per image: docs/training.md '
@@ -62,12 +110,12 @@ def check_options(args: argparse.Namespace, recipe: Recipe | None, asked: Set[st
         )
     check_order(args, 'scale', 'ratio', 'cutmix_minmax')
     check_image_options(args)
-    jsd, mixes = args.jsd_loss or args.loss == 'jsd', args.mixup or args.cutmix or args.cutmix_minmax
+    loss, mixes = loss_of(args), args.mixup or args.cutmix or args.cutmix_minmax
     sizes = [args.batch_size, *(args.train_batch_sizes or ())]
     checks = [
         (args.aug_splits != 1, '--aug-splits 1: expected 0, or at least 2'),
         (not args.split_bn or args.aug_splits > 1 or args.resplit, '--split-bn needs --aug-splits or --resplit'),
-        (not jsd or args.aug_splits > 1, 'the jsd loss needs --aug-splits'),
+        (loss != 'jsd' or args.aug_splits > 1, 'the jsd loss needs --aug-splits'),
         (not args.amp or args.model_dtype in (None, 'float32'), '--amp needs a float32 model: leave out --model-dtype'),
         (args.resume != 'auto' or args.experiment, '--resume auto needs --experiment, the run to continue'),
         (not args.wandb_resume_id or args.resume, '--wandb-resume-id needs --resume'),
@@ -76,7 +124,7 @@ def check_options(args: argparse.Namespace, recipe: Recipe | None, asked: Set[st
             '--class-weights and --balanced-sampling correct for the same thing: give one of them',
         ),
         (
-            not args.class_weights or not (args.jsd_loss or args.bce_loss or args.loss not in (None, 'ce')),
+            not args.class_weights or loss == 'ce',
             '--class-weights is for the cross-entropy (--loss ce): use --balanced-sampling with other losses',
         ),
         (
@@ -103,7 +151,7 @@ def _check_start(args: argparse.Namespace, asked: Set[str]) -> None:
         return
     for name in ('pretrained', 'pretrained_path', 'initial_checkpoint'):
         if getattr(args, name):
-            raise UsageError(f'--init-from and --{name.replace("_", "-")} both load weights: give one of them')
+            raise UsageError(f'--init-from and --{_dashes(name)} both load weights: give one of them')
     if args.resume and args.resume != 'auto':
         raise UsageError('--init-from and --resume both load weights: a run that is resumed has its own')
     if 'model' not in asked:

@@ -12,7 +12,7 @@ from ..recipes import Recipe, find_recipe
 from ..runs.options import OptionGroup, ParseKwargs
 from ..runs.parser import Parser, default_workers, known_options, load_yaml, set_options
 from ..runs.values import Value
-from .option_checks import UNSUPPORTED, check_options
+from .option_checks import UNSUPPORTED, check_effects, check_options
 
 __all__ = ['build_parser', 'parse_train_args', 'train_options']
 
@@ -246,7 +246,7 @@ def parse_train_args(argv: Sequence[str] | None = None, prog: str = 'fpnas train
     args = parser.parse_args(argv)
     if args.list_recipes:
         return args
-    _finish(args, recipe, asked | _given(parser, argv))
+    _finish(args, recipe, asked, _given(parser, argv))
     return args
 
 
@@ -263,13 +263,14 @@ def train_options(options: Mapping[str, Any]) -> argparse.Namespace:
     recipe, asked = _set_recipe_and_file(parser, options.get('recipe'), options.get('config'))
     set_options(parser, options, 'train()')
     args = parser.parse_args([])
-    _finish(args, recipe, asked | set(options))
+    _finish(args, recipe, asked, {name.replace('-', '_') for name in options})
     return args
 
 
-def _finish(args: argparse.Namespace, recipe: Recipe | None, asked: Set[str]) -> None:
+def _finish(args: argparse.Namespace, recipe: Recipe | None, in_file: Set[str], given: Set[str]) -> None:
     """Check the options and fill in what follows from others."""
-    check_options(args, recipe, asked)
+    check_effects(args, in_file, given)
+    check_options(args, recipe, in_file | given)
     args.data_dir = args.data_dir or args.data
     if args.workers is None and not args.resume:  # a resumed run has as many as before
         args.workers = default_workers()

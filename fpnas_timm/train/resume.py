@@ -13,7 +13,8 @@ from .checkpoints import LAST, options_in, read_training_checkpoint
 from .classes import listed
 
 __all__ = [
-    'Origin', 'check_classes', 'check_epochs', 'check_settings', 'find_origin', 'log_changes', 'open_new',
+    'Origin', 'check_classes', 'check_epochs', 'check_settings', 'find_origin', 'log_changes', 'metric_of',
+    'open_new',
 ]
 
 _logger = logging.getLogger('train')
@@ -34,6 +35,12 @@ class Origin:
 
     def __bool__(self) -> bool:
         return bool(self.state)
+
+    @property
+    def partial(self) -> bool:
+        """Whether it was saved in the middle of its epoch, by `--recovery-interval`."""
+        ours_without = 'images' in self.state and 'random' not in self.state  # also if the file was renamed
+        return Path(self.path).name.startswith('recovery') or ours_without
 
 
 def find_origin(folder: Path, resume: str, locks: contextlib.ExitStack) -> Origin:
@@ -66,9 +73,14 @@ def find_origin(folder: Path, resume: str, locks: contextlib.ExitStack) -> Origi
     if not resume:
         return Origin(folder, existed=existed)
     state = read_training_checkpoint(resume)
+    origin = Origin(folder, resume, state, in_place, existed)
     if in_place:
-        _check_newest(folder, Path(resume), state)
-    return Origin(folder, resume, state, in_place, existed)
+        _check_newest(origin)
+    if origin.partial:
+        _logger.warning(
+            f'{resume} was saved in the middle of epoch {state["epoch"] + 1}: the rest of that epoch is left out'
+        )
+    return origin
 
 
 def open_new(folder: Path, locks: contextlib.ExitStack) -> None:
@@ -105,19 +117,21 @@ def _check_nothing_lost(folder: Path) -> None:
         )
 
 
-def _check_newest(folder: Path, path: Path, state: Mapping[str, Any]) -> None:
+def _check_newest(origin: Origin) -> None:
     """A run goes on from its last epoch: from an earlier one, it would mix two histories in one folder."""
-    last = folder / LAST
-    if path.name == LAST or not _is_there(last):
+    last = origin.folder / LAST
+    if Path(origin.path).name == LAST or not _is_there(last):
         return
     try:
         newest = read_training_checkpoint(last)['epoch']
     except (RunError, UsageError):
         return  # lost
-    if state['epoch'] < newest:
+    epoch = origin.state['epoch']
+    if epoch < newest or (epoch == newest and origin.partial):
+        where = f'in the middle of epoch {epoch + 1}' if origin.partial else f'after epoch {epoch + 1}'
         raise UsageError(
-            f'--resume {path}: this run has gone on to epoch {newest + 1}: continue it with --resume auto, or choose '
-            f'another --experiment to branch off after epoch {state["epoch"] + 1}'
+            f'--resume {origin.path}: this run has gone on to epoch {newest + 1}: continue it with --resume auto, or '
+            f'choose another --experiment to branch off {where}'
         )
 
 
@@ -157,7 +171,7 @@ def check_settings(origin: Origin, ema: bool, metric: str) -> None:
         _logger.warning(f'The moving average of the weights in {origin.path} is left out: to go on with it, {advice}.')
     if ema and not had_ema:
         _logger.warning(f'{origin.path} has no moving average of the weights: it starts from the weights.')
-    before = _metric_of(options)
+    before = metric_of(options)
     if origin.in_place and before is not None and before != metric:
         option, value = '--eval-metric', before.removeprefix('eval_')
         if 'train_loss' in (before, metric):
@@ -168,10 +182,12 @@ def check_settings(origin: Origin, ema: bool, metric: str) -> None:
         )
 
 
-def _metric_of(options: Mapping[str, Any]) -> str | None:
+def metric_of(options: Mapping[str, Any]) -> str | None:
+    """The metric by which a run with these options ranks its epochs; None if they do not say."""
     if not isinstance(options.get('eval_metric'), str):
         return None
-    return f'eval_{options["eval_metric"]}' if options.get('val_split') else 'train_loss'
+    validated = options.get('val_split') or options.get('val_fraction')
+    return f'eval_{options["eval_metric"]}' if validated else 'train_loss'
 
 
 def check_epochs(origin: Origin, epochs: range, num_epochs: int) -> bool:
@@ -203,6 +219,11 @@ def check_epochs(origin: Origin, epochs: range, num_epochs: int) -> bool:
         )
     if not origin.in_place:
         raise UsageError(f'--resume {origin.path}: {start} epochs are done: raise --epochs or --stop-epoch to train on')
+    if origin.partial:
+        raise UsageError(
+            f'--resume {origin.path}: saved in the middle of epoch {start}, the last one: train that epoch again with '
+            '--resume auto, or raise --epochs or --stop-epoch to go on without it'
+        )
     return True
 
 

@@ -128,7 +128,7 @@ def train(
                        batch_size=64, opt='adamw', lr=4e-3, device='cpu')
         result.metrics['eval_top1'], result.model()
     """
-    if not isinstance(options.get('dataset', ''), str):
+    if not isinstance(options.get('dataset') or '', str):
         raise UsageError("train(): dataset takes timm's TYPE/NAME; images in a folder are data_dir=FOLDER")
     given = dict(
         model=model, data_dir=data_dir, recipe=recipe, num_classes=num_classes, epochs=epochs, device=device,

@@ -13,7 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
 from timm import utils
 from timm.layers import set_fast_norm
 from timm.models import safe_model_name
@@ -25,6 +24,7 @@ from ..arch.sizes import shown_size, simplest_size
 from ..errors import UsageError
 from ..runs.device import Precision, Process, low_precision, model_dtype, start_device
 from ..runs.files import write_text
+from ..runs.image_options import check_policy_mode
 from ..runs.parser import default_workers
 from ..runs.processes import check_same_on_all, from_primary, log_on_primary, on_primary
 from ..runs.timm_checks import check_backend, check_optimizer, check_policy, import_modules, make_optimizer
@@ -36,7 +36,7 @@ from .checkpoints import RunCheckpoints, load_training_state
 from .classes import Classifier, arrange_outputs
 from .data import ImagesUsed, Loaders, data_config_of
 from .epoch import Trainer
-from .folder import RunFolder
+from .folder import RunFolder, options_text
 from .images import open_data, record_images
 from .inherit import inherit, open_start
 from .network import create_network, freeze, has_trained_classifier, to_device
@@ -86,21 +86,20 @@ def setup(args: argparse.Namespace) -> Run:
 
 
 def _set_up(args: argparse.Namespace, locks: contextlib.ExitStack) -> Run:
-    args_text = yaml.safe_dump(vars(args), default_flow_style=False)
+    args_text = options_text(args)
     process = _start(args)
     origin = from_primary(
         lambda: find_origin(_folder_of(args), args.resume, locks), process.rank, process.world_size
     )
-    if args.workers is None:
-        args.workers = _workers_of(origin.state)
+    args.workers = _workers_of(origin.state) if args.workers is None else args.workers
     random_saved = random_state_of(origin.state, process.world_size, process.rank, args.workers)
     autocast, scaler = low_precision(args.amp, args.amp_dtype, process.device)
     precision = Precision(autocast, model_dtype(args.model_dtype), args.channels_last)
 
     source = open_start(args, origin.state)
     model, classifier, data_config, facts = _create_network(args, bool(origin) or source is not None)
-    frozen = freeze(model, args.freeze) if args.freeze else None
     model = to_device(model, process, precision, max(args.aug_splits, 2) if args.split_bn else 0, args.sync_bn)
+    frozen = freeze(model, args.freeze) if args.freeze else None  # not before its batch norms are converted
     if process.distributed and args.sync_bn:
         args.dist_bn = ''  # statistics are the same on all processes
     loaders, match, weights = open_data(
@@ -124,15 +123,15 @@ def _set_up(args: argparse.Namespace, locks: contextlib.ExitStack) -> Run:
 
     updates = math.ceil(len(loaders.train) / args.grad_accum_steps)
     start = args.start_epoch if args.start_epoch is not None else origin.state.get('epoch', -1) + 1
-    scheduler, num_epochs = create_schedule(args, optimizer, updates, metric, start)
+    scheduler, num_epochs = create_schedule(args, optimizer, updates, metric, start, origin.state)
     epochs = range(start, min(num_epochs, args.stop_epoch or num_epochs))
-    finished = check_epochs(origin, epochs, num_epochs)
-
-    def open_folder() -> RunFolder:
-        text = '' if finished else args_text
-        return _open_folder(args, text, origin, locks, loaders.images, task, optimizer, scaler, metric, start)
-
-    run_folder = on_primary(open_folder, process.rank, process.world_size)
+    text = '' if check_epochs(origin, epochs, num_epochs) else args_text
+    run_folder = on_primary(
+        lambda: _open_folder(args, text, origin, locks, loaders.images, task, optimizer, scaler, metric, start),
+        process.rank, process.world_size,
+    )
+    if run_folder:
+        run_folder.saver.data_config, run_folder.saver.scheduler = data_config, scheduler
     run = Run(
         trainer=Trainer(
             process=process,
@@ -183,6 +182,7 @@ def _create_network(
     names = recorded.label_names if loaded and len(recorded.label_names) == num_outputs else []
     classifier = Classifier(args.model, num_outputs, loaded, names, args.num_classes is not None)
     mode, notes = choose_mode(channels, args.input_img_mode, recorded, args.model)
+    check_policy_mode('' if args.no_aug else args.aa, mode)
     if args.pretrained and not args.initial_checkpoint:
         notes = [*check_conversion(recorded.in_chans, channels, args.model, for_training=True), *notes]
     if not replaced and (note := random_start(model, config, recorded)):
@@ -307,7 +307,7 @@ def _open_folder(
     )
     if origin.in_place:
         losses = {row['epoch']: row['eval_loss'] for row in history if type(row.get('eval_loss')) is float}
-        saver.resume(origin.state, losses, start in (args.save_epochs or ()))
+        saver.resume(origin.state, losses, start in (args.save_epochs or ()), origin.partial)
     run_folder = RunFolder(path, saver, trackers, history)
     record_images(run_folder, images, bool(origin))
     return run_folder

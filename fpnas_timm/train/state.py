@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timm.scheduler import PlateauLRScheduler
 from torch import Tensor
 
 from ..errors import UsageError, one_line
 from ..runs.checkpoints import random_state, set_random_state
 
-__all__ = ['OPTIONAL', 'REQUIRED', 'changed_entries', 'check_state', 'load_optimizer', 'load_scaler']
+__all__ = [
+    'OPTIONAL', 'PLATEAU', 'REQUIRED', 'changed_entries', 'check_state', 'load_optimizer', 'load_scaler',
+    'plateau_state',
+]
 
 
 def _is_count(value: Any) -> bool:
@@ -72,6 +76,22 @@ def _is_random(value: Any) -> bool:
     return True
 
 
+PLATEAU = ('best', 'num_bad_epochs', 'cooldown_counter', 'last_epoch')  # attributes of torch's ReduceLROnPlateau
+
+
+def plateau_state(scheduler: PlateauLRScheduler) -> dict[str, Any]:
+    """The state of a plateau schedule before an epoch's metric is known, except for the optimizer's learning rates."""
+    counts = {name: getattr(scheduler.lr_scheduler, name) for name in PLATEAU}
+    return {**counts, 'restore_lr': scheduler.restore_lr}
+
+
+def _is_plateau(value: Any) -> bool:
+    if not isinstance(value, Mapping) or not all(_is_number(value.get(name)) for name in PLATEAU):
+        return False
+    rates = value.get('restore_lr')
+    return rates is None or (isinstance(rates, list) and all(map(_is_number, rates)))
+
+
 Check = tuple[Callable[[Any], bool], str]
 
 REQUIRED: dict[str, Check] = {
@@ -93,6 +113,7 @@ OPTIONAL: dict[str, Check] = {
     'images': (lambda value: isinstance(value, str), 'a fingerprint of the images'),
     'metric': (lambda value: value is None or _is_number(value), 'a number'),
     'saver': (_is_saver, 'the list of the best checkpoints'),
+    'plateau': (_is_plateau, 'the state of a plateau schedule'),
     'random': (_is_random, 'states of random generators'),
 }
 

@@ -1,5 +1,6 @@
 """Images held out of training: stratified, seeded, and found again by their names."""
 import collections
+import os
 from pathlib import Path
 
 import pytest
@@ -54,12 +55,26 @@ def test_a_list_of_images(tiny_images: Path, tmp_path: Path) -> None:
     for content, message in (
         ('red/0.png\nred/x.png\n', '1 of its 2 images are not in train, such as red/x.png'),
         ('# x\n', 'names no images'),
+        ('PK\0', r'cannot be read \(not text\)'),
     ):
         path.write_text(content)
         with pytest.raises(UsageError, match=f'--val-images {path}: {message}'):
             listed_images(path, dataset, 'train')
     with pytest.raises(UsageError, match=r'cannot be read \(No such file'):
         listed_images(tmp_path / 'nowhere', dataset, 'train')
+
+
+def test_names_of_any_bytes(tiny_images: Path, tmp_path: Path) -> None:
+    """Latin-1, and a separator of Unicode, which is no end of a line here."""
+    folder = os.fsencode(tmp_path / 'data' / 'train' / 'red')
+    os.makedirs(folder)
+    for i, name in enumerate((b'caf\xe9.png', b'a\xe2\x80\xa8b.png', b'c.png', b'd.png')):
+        os.symlink(tiny_images / 'train' / 'red' / f'{i}.png', folder + b'/' + name)
+    dataset = open_dataset('', tmp_path / 'data', 'train')
+    path = tmp_path / 'validation.txt'
+    write_image_list(path, dataset, 'held out')
+    assert b'\nred/caf\xe9.png\n' in path.read_bytes()
+    assert listed_images(path, dataset, 'train').indices == [0, 1, 2, 3]
 
 
 def test_images_without_names() -> None:

@@ -60,6 +60,23 @@ def test_other_errors_stay(error: Exception) -> None:
     assert e.value is error
 
 
+def test_a_connection_that_was_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a loader with workers: one of them has gone."""
+    def failing(*_: object) -> None:
+        raise ConnectionResetError(104, 'Connection reset by peer')
+
+    loader = DataLoader(Failing(), num_workers=1)
+    monkeypatch.setattr('torch.utils.data.dataloader._MultiProcessingDataLoaderIter._try_get_data', failing)
+    with pytest.raises(LostWorker, match=r'a DataLoader worker ended unexpectedly .*reset by peer'):
+        with explain_lost_workers('resume'):
+            list(loader)
+
+
+def test_without_workers_none_is_lost() -> None:
+    with pytest.raises(ConnectionResetError, match='reset by peer'), explain_lost_workers(''):
+        list(DataLoader(Failing(), num_workers=0))
+
+
 def test_an_error_of_the_data_stays() -> None:
     with pytest.raises(ConnectionResetError, match='Caught'), explain_lost_workers(''):
         list(DataLoader(Failing(), num_workers=1))

@@ -74,6 +74,24 @@ def test_validation_and_fine_tuning(
     assert after.in_chans == resolve_model_data_config(after)['input_size'][0] == channels
 
 
+def test_augmentation_of_the_models_images(export: tuple[Path, Path, int], tmp_path: Path) -> None:
+    """The mode of the model counts as that of the options does."""
+    folder, data, channels = export
+    options = {**OPTIONS, 'arch': None, 'no_aug': False, 'aa': 'rand-m9-mstd0.5', 'epochs': 1, 'output': tmp_path}
+    if channels == 4:
+        with pytest.raises(UsageError, match=r'^aa=.*: its operations need images of 1 or 3 .* not RGBA$'):
+            train(f'local-dir:{folder}', pretrained=True, data_dir=data, **options)
+        assert not list(tmp_path.iterdir())
+    else:
+        assert train(f'local-dir:{folder}', pretrained=True, data_dir=data, **options).finished
+
+
+def test_images_of_four_channels_are_saved(images: Path, tmp_path: Path) -> None:
+    train('fpnas', data_dir=images, num_classes=3, in_chans=4, epochs=1, save_images=True, output=tmp_path,
+          experiment='run', **OPTIONS)
+    assert [Image.open(path).mode for path in (tmp_path / 'run').glob('train-batch-*')] == ['RGBA'] * 2
+
+
 def test_teachers(export: tuple[Path, Path, int], tmp_path: Path) -> None:
     folder, data, channels = export
     options = dict(data_dir=data, num_classes=3, epochs=1, output=tmp_path, kd_model_name=f'local-dir:{folder}',
@@ -97,6 +115,7 @@ def test_options(tiny_images: Path, tmp_path: Path, options: dict, message: str)
 
 
 def test_channels() -> None:
+    assert choose_mode(1, None, Recorded(img_mode='I'), 'model') == ('L', [])  # of which timm would read half
     assert channels_asked_for(None, None, None) is None
     assert channels_asked_for(2, None, 'LA') == 2
     mode, notes = choose_mode(4, None, Recorded(), 'model')

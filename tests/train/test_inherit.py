@@ -46,6 +46,31 @@ def test_the_same_network_starts_where_the_other_ended(
     assert config['training']['init_from'] == {'name': str(first.folder), 'license': ''}
 
 
+def test_a_checkpoint_and_an_unusual_network_are_taken_with_all_that_they_expect(
+        first: TrainResult, tiny_images: Path, tmp_path: Path
+) -> None:
+    net = timm.create_model('fpnas', arch=ARCH, num_classes=3, global_pool='max', bn_eps=1e-2)
+    data = {'input_size': (3, 32, 32), 'mean': (0.4,) * 3, 'std': (0.3,) * 3, 'crop_mode': 'squash'}
+    export_model(net, tmp_path / 'net', data, [], {})
+    start = train(
+        init_from=tmp_path / 'net', data_dir=tiny_images, epochs=2, stop_epoch=1, output=tmp_path, experiment='a',
+        **SETTINGS,
+    )
+    resumed = train(
+        init_from=tmp_path / 'net', data_dir=tiny_images, epochs=2, output=tmp_path, experiment='a', resume='auto',
+        **SETTINGS,
+    )
+    again = train(
+        init_from=start.folder / 'last.pth.tar', data_dir=tiny_images, epochs=1, output=tmp_path, experiment='b',
+        **SETTINGS,
+    )
+    for result in (resumed, again):
+        config = json.loads((result.export / 'config.json').read_text())
+        args, cfg = config['model_args'], config['pretrained_cfg']
+        assert (args['global_pool'], args['bn_eps'], cfg['crop_mode']) == ('max', 1e-2, 'squash')
+        assert (cfg['mean'], cfg['std']) == ([0.4] * 3, [0.3] * 3)
+
+
 def test_another_network_starts_better_than_from_scratch(
         first: TrainResult, tiny_images: Path, tmp_path: Path
 ) -> None:

@@ -5,6 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fpnas_timm.errors import UsageError
+from fpnas_timm.recipes import recipe_names
+from fpnas_timm.train.arguments import loss_arguments
+from fpnas_timm.train.options import parse_train_args, train_options
+
 from .common import TRAIN, fails
 
 
@@ -49,3 +54,41 @@ def test_yaml(capsys: pytest.CaptureFixture[str], tmp_path: Path, options: dict,
     path = tmp_path / 'options.yaml'
     path.write_text(yaml.safe_dump(options))
     assert re.match(message, fails(capsys, ['-c', str(path), *TRAIN]))
+
+
+@pytest.mark.parametrize(('file', 'argv', 'loss'), [
+    ({'model_ema': False, 'model_ema_decay': 0.9, 'val_seed': 3, 'val_fraction': 0.0}, [], 'ce'),  # as in args.yaml
+    ({'bce_loss': True, 'bce_sum': True}, [], 'bce'),
+    ({'bce_loss': True}, ['--loss', 'asl'], 'asl'),  # the command line overrides the file
+    ({'loss': 'bce'}, ['--bce-loss', '--bce-pos-weight', '2'], 'bce'),
+    ({}, ['--recipe', 'ls+aa+ema', '--model-ema-decay', '0.9', '--train-size-schedule', 'constant'], 'ce'),
+    ({'kd_model_name': 'resnet18'}, ['--kd-temperature', '2'], 'ce'),
+])
+def test_options_with_an_effect(tmp_path: Path, file: dict, argv: list[str], loss: str) -> None:
+    path = tmp_path / 'options.yaml'
+    path.write_text(yaml.safe_dump(file))
+    args = parse_train_args(['-c', str(path), *argv])
+    assert loss_arguments(args)['loss'] == loss
+
+
+@pytest.mark.parametrize(('file', 'argv'), [
+    ({'kd_model_name': None}, ['--kd-temperature', '2']), ({'kd_temperature': 2}, []), ({'loss': 'ce'}, ['--bce-loss']),
+    ({'loss': 'ce', 'jsd_loss': True}, []),
+])
+def test_options_without_an_effect(tmp_path: Path, file: dict, argv: list[str]) -> None:
+    path = tmp_path / 'options.yaml'
+    path.write_text(yaml.safe_dump(file))
+    with pytest.raises(UsageError, match=r'^--kd-temperature needs --kd-model-name|are different losses'):
+        parse_train_args(['-c', str(path), *argv])
+    if not argv:
+        with pytest.raises(UsageError):
+            train_options(file)
+
+
+def test_every_recipe_and_its_own_options(tmp_path: Path) -> None:
+    """Those of the package, also as the file of a run."""
+    for name in recipe_names():
+        args = parse_train_args(['--recipe', name])
+        path = tmp_path / 'args.yaml'
+        path.write_text(yaml.safe_dump(vars(args)))
+        assert vars(parse_train_args(['-c', str(path)])) == {**vars(args), 'config': str(path)}

@@ -1,4 +1,5 @@
 """What may go on in a run's folder, and what may not: nothing is overwritten, mixed or dropped without a word."""
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -140,3 +141,57 @@ def test_an_old_run_goes_on(run: Path, argv: list[str]) -> None:
     assert train_main([*argv, '--resume', 'auto', '--epochs', '3']) == 0
     assert state(run)['epoch'] == 2
     assert state(run)['arch_string'] == ARCH
+
+
+def test_held_out_images_without_a_validation_split(tiny_images: Path, tmp_path: Path) -> None:
+    """Such a run is ranked by its validation too."""
+    argv = [*TRAIN, '--data-dir', str(tiny_images), '--val-fraction', '0.25', '--val-split', '', *at(tmp_path)]
+    assert train_main([*argv, '--stop-epoch', '1']) == 0
+    assert train_main([*argv, '--resume', 'auto']) == 0
+    assert state(tmp_path / 'run')['epoch'] == 1
+
+
+def test_images_that_were_trained_on_are_not_held_out(
+    capsys: pytest.CaptureFixture[str], run: Path, argv: list[str]
+) -> None:
+    last = run / 'last.pth.tar'
+    on = [*argv, *at(run.parent, 'new'), '--resume', str(last), '--epochs', '3', '--val-split', '']
+    said = fails(capsys, [*on, '--val-fraction', '0.25'])
+    assert said.startswith(f'--val-fraction 0.25: it is 0 in {last}: with other images held out, the network would be')
+    assert not (run.parent / 'new').exists()
+
+
+def test_in_the_middle_of_an_epoch(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, tiny_images: Path, tmp_path: Path
+) -> None:
+    """A recovery checkpoint of an epoch that was finished is refused; one of a later epoch is none of the best."""
+    run = tmp_path / 'run'
+    argv = [*TRAIN, '--data-dir', str(tiny_images), '--recovery-interval', '3', '--epochs', '3', *at(tmp_path)]
+    assert train_main([*argv, '--stop-epoch', '2']) == 0
+    before = contents(run)
+    recovery = run / 'recovery-1-2.pth.tar'
+    renamed = shutil.copy(recovery, run / 'checkpoint-1-2.pth.tar')
+    for path in (recovery, Path(renamed)):
+        said = fails(capsys, [*argv, '--resume', str(path)])
+        assert said == f'--resume {path}: this run has gone on to epoch 2: continue it with --resume auto, or choose ' \
+            'another --experiment to branch off in the middle of epoch 2'
+    Path(renamed).unlink()
+    assert contents(run) == before
+    for path in run.glob('last*'):  # as a run that ended in its second epoch
+        path.unlink()
+    for path in ('model_best.pth.tar', 'last.pth.tar'):
+        shutil.copy(run / 'checkpoint-0.pth.tar', run / path)
+    (run / 'checkpoint-1.pth.tar').unlink()
+    (run / 'history.jsonl').write_text((run / 'history.jsonl').read_text().splitlines()[0] + '\n')
+    said = fails(capsys, [*argv, '--resume', str(recovery), '--stop-epoch', '2'])
+    assert f'--resume {recovery}: saved in the middle of epoch 2, the last one: train that epoch again' in said
+    assert train_main([*argv, '--resume', str(recovery)]) == 0
+    assert f'{recovery} was saved in the middle of epoch 2: the rest of that epoch is left out' in caplog.text
+    rows = [json.loads(line) for line in (run / 'history.jsonl').read_text().splitlines()]
+    assert [row['epoch'] for row in rows] == [0, 2]
+    saved = state(run)['saver']
+    assert [name for name, _ in saved['checkpoint_files']] == ['checkpoint-0.pth.tar']
+    assert not (run / 'checkpoint-1.pth.tar').exists()
+    best = max(rows, key=lambda row: (row['eval_top1'], -row['eval_loss']))
+    assert state(run, 'model_best.pth.tar')['epoch'] == best['epoch']
+    assert 'missing or damaged' not in caplog.text

@@ -1,5 +1,6 @@
 """What a resumed run takes from its checkpoint and what from its options: nothing is lost, all options count."""
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,42 @@ def test_changed_options_take_effect(tiny_images: Path, tmp_path: Path, sched: s
     assert len({group['lr_scale'] for group in ours}) > 1
     rows = [(tmp_path / name / 'history.jsonl').read_text().splitlines()[-1] for name in ('run', 'other')]
     assert len({json.loads(row)['lr'] for row in rows}) == 1
+
+
+@pytest.mark.parametrize('options', [
+    ['--warmup-epochs', '2'], ['--warmup-epochs', '1', '--lr-noise', '0.3', '0.8', '--layer-decay', '0.5'],
+], ids=['warm-up', 'noise and layers'])
+def test_plateau(tiny_images: Path, tmp_path: Path, options: list[str]) -> None:
+    """Stopped in and after the warm-up and between decays, which come since the images are easy: the same run."""
+    argv = [*TRAIN, '--data-dir', str(tiny_images), '--sched', 'plateau', '--patience-epochs', '1', '--lr', '0.02']
+    argv += [*options, '--epochs', '7', '--warmup-lr', '1e-4']
+    assert train_main([*argv, *at(tmp_path, 'whole')]) == 0
+    for epoch in ('1', '3', '4', '5', '7'):
+        assert train_main([*argv, *at(tmp_path), '--stop-epoch', epoch, '--resume', 'auto']) == 0
+    rows = [
+        [json.loads(line) for line in (tmp_path / name / 'history.jsonl').read_text().splitlines()]
+        for name in ('whole', 'run')
+    ]
+    rates = [row['lr'] for row in rows[0]]
+    assert [row['lr'] for row in rows[1]] == rates
+    assert rates[-1] < 0.2 * max(rates)
+    whole, resumed = (state(tmp_path / name)['state_dict'] for name in ('whole', 'run'))
+    assert all(torch.equal(resumed[name], value) for name, value in whole.items())
+
+
+def test_plateau_with_another_learning_rate(tiny_images: Path, tmp_path: Path) -> None:
+    """And from a checkpoint of timm, which has no state of the schedule: at its learning rate."""
+    argv = [*TRAIN, '--data-dir', str(tiny_images), '--sched', 'plateau', '--warmup-epochs', '1', '--epochs', '3']
+    assert train_main([*argv, *at(tmp_path), '--stop-epoch', '2']) == 0
+    shutil.copytree(tmp_path / 'run', tmp_path / 'other')
+    last = state(tmp_path / 'other')
+    del last['plateau']
+    for group in last['optimizer']['param_groups']:
+        group['lr'] = 0.004
+    for path in (tmp_path / 'other').glob('last*'):
+        path.unlink()
+    torch.save(last, tmp_path / 'other' / 'last.pth.tar')
+    for name, options, expected in (('run', ['--lr', '0.003'], 0.003), ('other', [], 0.004)):
+        assert train_main([*argv, *at(tmp_path, name), *options, '--resume', 'auto']) == 0
+        rows = (tmp_path / name / 'history.jsonl').read_text().splitlines()
+        assert json.loads(rows[-1])['lr'] == pytest.approx(expected)

@@ -88,7 +88,7 @@ def test_resume(result: TrainResult, tiny_images: Path, tmp_path: Path) -> None:
     columns = ('epoch', 'train_loss', 'eval_loss', 'eval_top1')
     assert [[row[c] for c in columns] for row in resumed.history] == [[r[c] for c in columns] for r in result.history]
     assert resumed.metrics['epoch'] == result.metrics['epoch']
-    again = train(**common)  # there is nothing left to do
+    again = train(**common, dataset=None)  # there is nothing left to do
     assert (again.history, again.metrics) == (resumed.history, resumed.metrics)
 
 
@@ -103,6 +103,9 @@ def test_resume(result: TrainResult, tiny_images: Path, tmp_path: Path) -> None:
     ({'num_classes': 2}, r'.*the data has 3 classes, the model 2: use num_classes=3'),
     ({'data_dir': 'nowhere'}, r'nowhere: no such folder'),
     ({'config': 'nowhere.yaml'}, r'nowhere.yaml: cannot be read'),
+    ({'dataset': Path('x')}, r"train\(\): dataset takes timm's TYPE/NAME"),
+    ({'model_kwargs': {'arch': ARCH, 'act_layer': torch.nn.ReLU}},
+     r"model_kwargs: <class 'torch\.nn.*ReLU'> cannot be saved in args.yaml: expected numbers, texts, lists"),
 ])
 def test_errors(tiny_images: Path, tmp_path: Path, options: dict, message: str) -> None:
     good = dict(model='fpnas', model_kwargs={'arch': ARCH}, data_dir=tiny_images, output=tmp_path, **OPTIONS)

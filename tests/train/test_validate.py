@@ -5,9 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fpnas_timm.cli.runs import script_main, train_main, validate_main
+
+from .common import TRAIN, at
 
 ARCH = 'i16-cn_r1_k3_s2_c8_nsw-ir_r1_k3_s1_e2_c8_nre_sp1-ir_r2_k3_s2_e2_c16_nsw_sp2-cn_r1_k1_s1_c32_nsw'
 ROOT = Path(__file__).parents[2]
@@ -124,3 +128,32 @@ def test_timms_scripts(name: str, trained: Path, tiny_images: Path, tmp_path: Pa
         assert json.loads(done.stdout.partition('--result')[2])['train_samples_per_sec'] > 0
     else:
         assert len((tmp_path / 'result.csv').read_text().splitlines()) == 1 + 12
+
+
+@pytest.mark.parametrize('held_out', [False, True])
+def test_training_crops_as_validation_does(
+    held_out: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wide images and a model that squashes them: the loss in training is that of `validate`, not of a centre crop."""
+    rng = np.random.default_rng(0)
+    for split in ('train', *(() if held_out else ('validation',))):
+        for name, end in (('dark', 0), ('light', 255)):
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(8):
+                pixels = rng.integers(0, 256, (16, 64, 3), dtype=np.uint8)
+                pixels[:, :16] = end
+                Image.fromarray(pixels).save(tmp_path / split / name / f'{i}.png')
+    argv = [*TRAIN, '--data-dir', str(tmp_path), '--num-classes', '2', '--pretrained-cfg-overlay', 'crop_mode=squash']
+    assert train_main([*argv, *at(tmp_path), *(['--val-fraction', '0.5'] if held_out else [])]) == 0
+    run = tmp_path / 'run'
+    said = json.loads((run / 'export' / 'config.json').read_text())
+    assert said['pretrained_cfg']['crop_mode'] == 'squash'
+    common = [str(tmp_path), '--model', f'local-dir:{run / "export"}', '--pretrained', '--device', 'cpu', '-j', '0']
+    if held_out:
+        common += ['--val-images', str(run / 'validation.txt')]
+    losses = []
+    for mode in ([], ['--crop-mode', 'center']):
+        assert validate_main([*common, *mode]) == 0
+        losses.append(result(capsys)['loss'])
+    assert losses[0] == pytest.approx(said['training']['loss'], abs=1e-5)
+    assert abs(losses[1] - losses[0]) > 1e-3
