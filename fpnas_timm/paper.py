@@ -78,7 +78,7 @@ L1_L2_ROWS: list[MacroRow] = [  # Tables D.5 and D.6 differ in input size only
     ((1.5, 6.0, 0.75), (208, 336, 16), 2, 1),
     ((1.5, 6.0, 0.75), (208, 336, 16), 2, 1),
 ]
-# The same tables: channels of the stem (3x3, stride 2, swish) of each macro table, and of the 1x1 head of all of them.
+# The same tables: channels of the stem (3x3, stride 2) of each macro table, and of the 1x1 head of all of them.
 STEM_CHANNELS = {'fbnetv2_f': 16, 'l0': 16, 'l1_l2': 24}
 HEAD_CHANNELS = 1984
 
@@ -125,5 +125,6 @@ SEARCH_SETTINGS: SearchSettings = {
     'lam': 0.25,
     'search_classes': 100,
 }
-# Target multiply-adds of the studies in FBNetV2-F, at 128 pixels (main paper, Tables 5 and 6; Table E.7).
+# Multiply-adds of the network found in FBNetV2-F, FP-NAS-S1, at 128 pixels (main paper, Table 7; Table E.7): the
+# target of that search is not printed.
 FBNETV2_F_TARGET = 58e6

@@ -70,7 +70,7 @@ class Benchmark:
         print('|---|---|---|---|---|---|')
         for name, settings in (
             ('this search: mean log-likelihood, baseline', OURS),
-            ('as printed: summed log-likelihood, with baseline', PAPER),
+            ('summed log-likelihood, with baseline', PAPER),
             ('as printed: summed log-likelihood, no baseline', {**PAPER, 'baseline': False}),
             ('mean log-likelihood, no baseline', {**OURS, 'baseline': False}),
             ('fixed K = 8', {**OURS, 'num_samples': 8}),

@@ -148,7 +148,7 @@ FINETUNING = (
                 ('opt', 'sgd', "timm's sgd is Nesterov's"),
                 ('momentum', 0.9, ''),
                 ('weight_decay', 0.00004, 'our choice'),
-                ('lr_base', 0.01, 'at a batch of 256; the middle of the grid that they search'),
+                ('lr_base', 0.01, 'at a batch of 256; within the grid that they search'),
                 ('sched', 'cosine', ''),
                 ('warmup_epochs', 2, 'our choice: the new classifier is random'),
                 ('warmup_lr', 0.00001, ''),
@@ -171,7 +171,7 @@ FINETUNING = (
             (
                 ('epochs', 30, ''),
                 ('opt', 'adamw', ''),
-                ('weight_decay', 0.05, 'BEiT and ConvNeXt'),
+                ('weight_decay', 0.05, 'as BEiT'),
                 ('lr_base', 0.0005, 'at a batch of 256, scaled with its square root'),
                 ('layer_decay', 0.8, 'a factor a block, from the head down; ConvNeXt uses 0.7 to 0.9'),
                 ('sched', 'cosine', ''),

@@ -122,9 +122,10 @@ def sample_weights(
 
     `baseline` subtracts the mean over the samples. Since grad log P has expectation 0, this does not change the
     expected gradient and removes the noise between equally good samples: if all architectures are equally good, the
-    entropy does not change. The cost term has two exceptions. With the forms other than 'relative', the mean depends on
-    the samples, which scales the cost's gradient by 1 - 1/K. With 'relative', the cost's gradient shrinks (to about
-    half at K = 2) if samples often contain no architecture over the target, since the mean is then 0 in those draws.
+    entropy does not change. The paper has no baseline. The cost term has exceptions, since its mean depends on the
+    samples: with 'absolute' and 'two-sided', its gradient is scaled by 1 - 1/K; with 'expected' it shrinks too, not by
+    one factor; with 'relative' it shrinks (to about half at K = 2) if samples often contain no architecture over the
+    target, since the mean is then 0 in those draws.
     """
     weights = likelihood_weights(log_likelihoods, temperature) - cost_weights(costs, beta, form)
     return weights - weights.mean() if baseline else weights

@@ -59,7 +59,7 @@ class Evaluator(Protocol):
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """The settings of a search. The defaults are the paper's where it states a value.
+    """The settings of a search. The defaults are the paper's where it states a value, but for the baseline.
 
     Attributes:
         epochs: total number of epochs (315 in the paper).

@@ -32,7 +32,8 @@ _logger = logging.getLogger('search')
 
 EPOCHS = 20  # the default, which the defaults of the warm-ups are for
 
-# The paper's settings for each search space: supplement, sections B and E; main paper, section 3 and Table 5.
+# The paper's settings for each search space: supplement, sections B, E and F; main paper, section 3 and Table 5, whose
+# theta and lambda are those of its studies in FBNetV2-F. Targets are the multiply-adds of the published networks.
 PRESETS: dict[str, dict[str, Any]] = {
     name: {
         'space': name,
@@ -41,6 +42,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         'target_num_classes': 1000,  # the target is for the ImageNet model, even if the search uses fewer classes
         'cost_form': 'relative',
         'temperature': 1.0,
+        'no_baseline': True,
         'alpha_lr': 0.01,
         **SEARCH_SETTINGS,
     }

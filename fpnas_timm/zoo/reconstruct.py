@@ -20,8 +20,8 @@ ACT = 4.0
 SPLITS = 1.0
 EXPANSION = 1.0
 CHANNELS = 1.0
-LATE_KERNEL = 0.48  # from this depth (the first group at 14 x 14) kernel 5 is more probable than 3
-LATE_ACT = 0.52  # from this depth (the group after it) swish is more probable than ReLU
+LATE_KERNEL = 0.48  # from this depth (in L0, the first group at 14 x 14) kernel 5 is more probable than 3
+LATE_ACT = 0.52  # from this depth (in L0, the group after it) swish is more probable than ReLU
 
 
 def section_b_prior(space: MBConvSpace) -> list[dict[str, np.ndarray]]:
