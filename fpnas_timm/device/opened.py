@@ -80,6 +80,9 @@ def _metadata(model: str, network: Any, recorded: Recorded, trained: bool, img_s
     for key in ('mean', 'std'):  # as timm's loader does for other numbers of channels
         values = [float(v) for v in config[key]]
         config[key] = values if len(values) == channels else [sum(values) / len(values)] * channels
+    if recorded.img_mode and recorded.img_mode not in BANDS:
+        raise UsageError(f'{model}: is for images of the mode {recorded.img_mode}, which are not read any more: train '
+                         f'it again with one of {", ".join(BANDS)}')
     mode = recorded.img_mode if BANDS.get(recorded.img_mode) == channels else USUAL.get(channels, '')
     if not mode:
         raise UsageError(f'{model}: has {channels} image channels, and no image mode with so many is recorded')

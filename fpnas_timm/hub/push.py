@@ -85,7 +85,8 @@ def push(
     config['architecture'] = 'fpnas'
     config['model_args'] = {**config.get('model_args', {}), 'arch': report.arch}
     config = drop_doubled_num_classes(config)
-    license = license or initial_weights(config).get('license') or config['pretrained_cfg'].get('license') or 'other'
+    before = initial_weights(config)  # their license, also if it is not recorded, is that of all that comes after
+    license = license or (before or config['pretrained_cfg']).get('license') or 'other'
     config['pretrained_cfg']['license'] = license
     cfg = {**config['pretrained_cfg'], 'num_classes': config['num_classes'], 'label_names': config.get('label_names')}
     entry = ManifestEntry(

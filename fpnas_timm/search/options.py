@@ -244,10 +244,11 @@ def _resolved(
         args.space = AROUND
     _say_left_out(args, asked, preset)
     _fit_to_epochs(args, asked, preset)
-    if args.resume is not None:
-        return resumed(args, given, set(preset) - asked, build_parser(), _check)
     usual = build_parser()  # `config` may have all options of an earlier search
-    _say_unused(args, {k for k in asked if k in direct or getattr(args, k) != usual.get_default(k)})
+    meant = {k for k in asked if k in direct or getattr(args, k) != usual.get_default(k)}
+    if args.resume is not None:
+        return resumed(args, given, (set(preset) | asked) - meant, build_parser(), _check)
+    _say_unused(args, meant)
     _check(args)
     if not args.output:
         raise UsageError('--output OUT is required: the folder to write the search to')

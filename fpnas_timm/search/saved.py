@@ -56,7 +56,7 @@ def has_checkpoint(folder: Path) -> bool:
 def resumed(
         args: argparse.Namespace,
         given: Mapping[str, Any],
-        preset: Set[str],
+        not_meant: Set[str],
         parser: argparse.ArgumentParser,
         check: Callable[[argparse.Namespace], None],
 ) -> argparse.Namespace:
@@ -65,7 +65,8 @@ def resumed(
     Args:
         args: the options given now; those that are not given have their defaults.
         given: the names of those that were given.
-        preset: the names of those that only a preset gave; what the search has no use for was left out at its start.
+        not_meant: the names of those that only a preset gave, or a file with the default; what the search has no use
+            for was left out at its start.
         parser: a new parser of the search.
         check: raises UsageError for values that contradict each other.
 
@@ -74,7 +75,7 @@ def resumed(
     """
     folder = Path(args.resume)
     saved = _saved_options(folder, parser, check)
-    left_out = without_use(saved) & preset
+    left_out = without_use(saved) & not_meant
     differing = [
         f'--{k.replace("_", "-")} is {_shown(getattr(saved, k))} there, {_shown(getattr(args, k))} here'
         for k in given

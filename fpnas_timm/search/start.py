@@ -13,6 +13,7 @@ from ..spaces.around import BLOCK_FRACTIONS, space_around
 from ..transfer.classes import said_of_classes
 from ..transfer.sources import Source, open_source, recorded_source
 from ..transfer.supernet import start_supernet
+from ..transfer.timm_arch import input_size_of
 from .folder import read_record
 from .saved import has_checkpoint
 from .strategy_options import FITTED
@@ -56,12 +57,13 @@ def space_of(source: Source, supernet: str) -> MBConvSpace:
             its own.
     """
     name = f'around {source.name}'
+    arch = source.model.arch.with_img_size(input_size_of(source.model))
     try:
         if supernet == FITTED:
             return space_around(
-                source.model.arch, kernels=False, expansion=BLOCK_FRACTIONS, channels=(1.0,), blocks=True, name=name
+                arch, kernels=False, expansion=BLOCK_FRACTIONS, channels=(1.0,), blocks=True, name=name
             )
-        return space_around(source.model.arch, name=name)
+        return space_around(arch, name=name)
     except ValueError as e:
         raise UsageError(f'--init-from {source.name}: {e}') from None
 

@@ -1,5 +1,6 @@
 """Converts the options of `fpnas train` to plain arguments of the functions that use them; used by `setup.py`."""
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,16 +16,17 @@ from .task import Distillation
 
 __all__ = [
     'distillation_of', 'epoch_settings', 'loader_arguments', 'loss_arguments', 'mixup_arguments', 'network_config',
-    'optimizer_arguments',
+    'optimizer_arguments', 'take_network_args',
 ]
 
 
 def network_config(args: argparse.Namespace, recorded: Recorded) -> NetworkConfig:
     """The argument of `create_network`; `recorded`: what the model's folder says of its channels."""
     asked = channels_asked_for(args.in_chans, args.input_size, args.input_img_mode)
+    of_file = recorded if args.initial_checkpoint else Recorded()
     return NetworkConfig(
         model=args.model,
-        model_kwargs=args.model_kwargs,
+        model_kwargs={**of_file.model_args, **args.model_kwargs},
         num_classes=args.num_classes,
         in_chans=asked or recorded.in_chans,
         global_pool=args.gp,
@@ -35,7 +37,7 @@ def network_config(args: argparse.Namespace, recorded: Recorded) -> NetworkConfi
         bn_eps=args.bn_eps,
         pretrained=args.pretrained,
         pretrained_path=args.pretrained_path,
-        pretrained_cfg_overlay=args.pretrained_cfg_overlay,
+        pretrained_cfg_overlay={**of_file.images, **args.pretrained_cfg_overlay},
         initial_checkpoint=args.initial_checkpoint,
         head_init_scale=args.head_init_scale,
         head_init_bias=args.head_init_bias,
@@ -116,6 +118,18 @@ def mixup_arguments(args: argparse.Namespace) -> dict[str, Any] | None:
         label_smoothing=args.smoothing,
         num_classes=args.num_classes,
     )
+
+
+def take_network_args(args: argparse.Namespace, saved: Mapping[str, Any]) -> None:
+    """Give a resumed network the arguments that it had without an option, as from a manifest with `--pretrained`.
+
+    Args:
+        args: the options; `model_kwargs` is completed.
+        saved: the checkpoint; empty without one.
+    """
+    for name, value in (saved.get('model_args') or {}).items():
+        if getattr(args, {'global_pool': 'gp'}.get(name, name), None) is None and name not in args.model_kwargs:
+            args.model_kwargs = {**args.model_kwargs, name: value}
 
 
 def loss_arguments(args: argparse.Namespace) -> dict[str, Any]:

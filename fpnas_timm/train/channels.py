@@ -61,7 +61,10 @@ def choose_mode(channels: int, asked: str | None, recorded: Recorded, source: st
     if channels not in USUAL:
         raise UsageError(f'{source} has {channels} image channels: expected 1, 3 or 4, or an --input-img-mode')
     notes = []
-    if channels == 4:
+    if recorded.img_mode and recorded.img_mode not in BANDS:
+        notes = [f'{source} was trained on images of the mode {recorded.img_mode}, which are not read any more: it '
+                 f'gets {USUAL[channels]} now, which its weights do not expect. Train it again.']
+    elif channels == 4:
         notes = ['4 channels: images are converted to RGBA; give another mode with --input-img-mode.']
     return USUAL[channels], notes
 

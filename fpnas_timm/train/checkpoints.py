@@ -91,7 +91,7 @@ class RunCheckpoints(CheckpointSaver):
         model = unwrap_model(self.task.get_eval_model())
         if isinstance(model, FPNAS):
             state['arch_string'], state['model_args'] = str(model.arch), args_of(model)
-            state['data_config'] = {k: self.data_config[k] for k in DATA_KEYS if k in self.data_config}
+        state['data_config'] = {k: self.data_config[k] for k in DATA_KEYS if k in self.data_config}
         if 'recovery' not in Path(save_path).name:  # recovery checkpoints are mid-epoch: no exact resume
             state['random'] = self.random_states
         self._state = state

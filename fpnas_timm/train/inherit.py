@@ -67,6 +67,8 @@ def open_start(args: argparse.Namespace, saved: Mapping[str, Any]) -> Source | N
     args.init_from_record = source.record  # for the export, also of a resumed run
     if args.model == 'fpnas' and 'arch' not in args.model_kwargs:
         args.model_kwargs = {**args.model_kwargs, 'arch': str(source.model.arch)}
+        if source.model.output_stride != 32:
+            args.model_kwargs = {'output_stride': source.model.output_stride, **args.model_kwargs}
     config: Mapping[str, Any] = cast(Any, source.model.pretrained_cfg)
     for name in _IMAGE_OPTIONS:
         if getattr(args, name) in (None, '') and config.get(name) is not None:

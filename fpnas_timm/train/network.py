@@ -93,8 +93,9 @@ def _create_model(config: NetworkConfig) -> nn.Module:
     )
     if overlay:
         kwargs['pretrained_cfg_overlay'] = overlay
+    given = {name: value for name, value in kwargs.items() if value is not None}
     try:
-        return timm.create_model(config.model, **kwargs, **config.model_kwargs)
+        return timm.create_model(config.model, **{**config.model_kwargs, **given})
     except Exception as e:  # models raise many kinds of errors
         reason = config_problem(config.model) or one_line(e, limit=2000)  # it may contain an architecture string
         if 'Unknown model' in reason:

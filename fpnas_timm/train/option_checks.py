@@ -75,6 +75,8 @@ def check_effects(args: argparse.Namespace, in_file: Set[str], given: Set[str]) 
     if not overridden and len({loss_of(args), *(name.partition('_')[0] for name in flags)}) > 1:
         named = [f'--loss {args.loss}'] * bool(args.loss) + [f'--{_dashes(name)}' for name in flags]
         raise UsageError(f'{" and ".join(named)} are different losses: give one of them')
+    for name in flags if overridden else ():
+        setattr(args, name, False)  # so that the args.yaml of the run has one loss
 
 
 def _dashes(name: str) -> str:

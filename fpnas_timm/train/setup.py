@@ -30,7 +30,14 @@ from ..runs.processes import check_same_on_all, from_primary, log_on_primary, on
 from ..runs.timm_checks import check_backend, check_optimizer, check_policy, import_modules, make_optimizer
 from ..runs.tracking import Trackers, read_history
 from ..weights.recorded import recorded_of
-from .arguments import distillation_of, epoch_settings, loss_arguments, network_config, optimizer_arguments
+from .arguments import (
+    distillation_of,
+    epoch_settings,
+    loss_arguments,
+    network_config,
+    optimizer_arguments,
+    take_network_args,
+)
 from .channels import check_conversion, choose_mode
 from .checkpoints import RunCheckpoints, load_training_state
 from .classes import Classifier, arrange_outputs
@@ -97,6 +104,7 @@ def _set_up(args: argparse.Namespace, locks: contextlib.ExitStack) -> Run:
     precision = Precision(autocast, model_dtype(args.model_dtype), args.channels_last)
 
     source = open_start(args, origin.state)
+    take_network_args(args, origin.state)
     model, classifier, data_config, facts = _create_network(args, bool(origin) or source is not None)
     model = to_device(model, process, precision, max(args.aug_splits, 2) if args.split_bn else 0, args.sync_bn)
     frozen = freeze(model, args.freeze) if args.freeze else None  # not before its batch norms are converted

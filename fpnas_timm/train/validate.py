@@ -125,9 +125,10 @@ def _load_network(args: argparse.Namespace) -> tuple[nn.Module, Recorded, list[s
     num_classes = args.num_classes
     if num_classes is None and args.checkpoint:
         num_classes = recorded.num_classes
+    of_file = recorded if args.checkpoint else Recorded()  # timm takes those of a folder by itself
     config = NetworkConfig(
-        args.model, model_kwargs, num_classes, asked or recorded.in_chans, args.gp, pretrained=args.pretrained,
-        initial_checkpoint=args.checkpoint,
+        args.model, {**of_file.model_args, **model_kwargs}, num_classes, asked or recorded.in_chans, args.gp,
+        pretrained=args.pretrained, pretrained_cfg_overlay=of_file.images, initial_checkpoint=args.checkpoint,
     )
     model = create_network(config)
     num_outputs, channels = (getattr(model, name) for name in ('num_classes', 'in_chans'))

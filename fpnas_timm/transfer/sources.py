@@ -10,11 +10,11 @@ from timm.models import load_state_dict
 from torch import nn
 
 from ..arch import Arch, ArchError
-from ..arch.sizes import hw
 from ..errors import UsageError, did_you_mean, one_line
 from ..model.network import FPNAS, checkpoint_filter_fn
 from ..weights.folder import initial_weights, model_folder, read_config
-from ..weights.recorded import DATA_KEYS, Recorded, recorded_of
+from ..weights.recorded import Recorded, recorded_of
+from ..zoo.names import resolve_arch
 from .timm_arch import create_source
 from .timm_weights import from_timm
 
@@ -61,8 +61,7 @@ def open_source(source: str, model: str | None = None, in_chans: int | None = No
         UsageError: an unknown name, no weights, a damaged file, or another family of networks.
     """
     recorded = recorded_source(source)
-    if model not in (None, recorded.arch):
-        recorded = replace(recorded, arch=model, model_args={}, data={})
+    recorded = _of_model(recorded, model)
     opened = _open(source, model, recorded, in_chans or recorded.in_chans or 3)
     names = tuple(recorded.label_names) if len(recorded.label_names) == opened.model.num_classes else ()
     return replace(opened, label_names=names, img_mode=recorded.img_mode)
@@ -71,14 +70,27 @@ def open_source(source: str, model: str | None = None, in_chans: int | None = No
 def describe_source(source: str, model: str | None = None) -> nn.Module:
     """The network of a source, as its config or its name says, without its weights; arguments and errors as above."""
     recorded = recorded_source(source)
-    path = Path(source)
+    path, folder = Path(source), Path(source.removeprefix('local-dir:'))
     if not path.is_file():
         _refuse_model(source, model)
         channels = {'in_chans': recorded.in_chans} if recorded.in_chans else {}
-        return create_source(source, pretrained=False, **channels)
-    if model not in (None, recorded.arch):
-        recorded = replace(recorded, arch=model, model_args={}, data={})
-    return _network(_known(path, recorded.arch), recorded.in_chans or 3, recorded.num_classes, recorded)
+        return create_source(str(folder) if folder.is_dir() else source, pretrained=False, **channels)
+    recorded = _of_model(recorded, model)
+    named, state = _known(path, recorded.arch), _read(path)
+    return _network(named, recorded.in_chans or _in_chans(state) or 3, _num_classes(state), recorded)
+
+
+def _of_model(recorded: Recorded, model: str | None) -> Recorded:
+    """The record of a file whose network is named; of another network, only what is said of the images is left."""
+    if model is None:
+        return recorded
+    try:
+        same = str(resolve_arch(model)[0]) == recorded.arch
+    except ArchError:  # a timm model, or a mistake that is named later
+        same = False
+    if same:
+        return recorded
+    return replace(recorded, arch=model, model_args={}, data={} if recorded.arch else recorded.data)
 
 
 def _refuse_model(source: str, model: str | None) -> None:
@@ -126,18 +138,23 @@ def _open_folder(folder: Path, source: str, in_chans: int) -> Source:
     folder = model_folder(folder)
     opened = _wrap(create_source(f'local-dir:{folder}', pretrained=True, in_chans=in_chans), source)
     before = initial_weights(read_config(folder))  # its license is that of all that comes after
-    return replace(opened, license=before['license'] or opened.license, origin=before['name']) if before else opened
+    return replace(opened, license=before['license'], origin=before['name']) if before else opened
 
 
-def _open_file(path: Path, recorded: Recorded, in_chans: int) -> Source:
+def _read(path: Path) -> dict[str, Any]:
+    """The tensors of a file by their names in the plain model."""
     try:
         state = load_state_dict(str(path), device='cpu', weights_only=True)
     except (OSError, RuntimeError, SafetensorError, KeyError, ValueError, EOFError) as e:
         raise UsageError(f'{path}: cannot be read as weights: {one_line(e)}') from None
     except Exception as e:  # pickle's errors, of objects that are no tensors
         raise UsageError(f'{path}: not a file of tensors alone, so it is not loaded: {one_line(e)}') from None
+    return checkpoint_filter_fn(dict(state), nn.Identity())
+
+
+def _open_file(path: Path, recorded: Recorded, in_chans: int) -> Source:
+    state = _read(path)
     model = _known(path, recorded.arch)
-    state = checkpoint_filter_fn(dict(state), nn.Identity())
     net = _network(model, in_chans, _num_classes(state), recorded)
     try:
         net.load_state_dict(state)
@@ -164,20 +181,30 @@ def _network(model: str, in_chans: int, num_classes: int | None, recorded: Recor
     if num_classes is not None:
         kwargs['num_classes'] = num_classes
     if timm.is_model(model.partition('.')[0]):
-        return create_source(model, pretrained=False, **kwargs)
+        return _expecting(create_source(model, pretrained=False, **kwargs), recorded)
     try:
         arch = Arch.parse(model)
     except ArchError as e:
         if '-' in model:
             raise UsageError(f'{model[:40]}: {e}') from None
         return create_source(model, pretrained=False, **kwargs)  # its error has a hint
-    values = {name: recorded.data[name] for name in DATA_KEYS if name in recorded.data}
-    overlay = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-    net = create_source('fpnas', pretrained=False, arch=str(arch), **kwargs, **recorded.model_args)
-    size = overlay.get('input_size') or (in_chans, *hw(arch.img_size))
-    overlay['input_size'] = (in_chans, *size[-2:])
-    net.pretrained_cfg = {**cast(Any, net.pretrained_cfg), **overlay}  # type: ignore[assignment]
+    return _expecting(
+        create_source('fpnas', pretrained=False, arch=str(arch), **kwargs, **recorded.model_args), recorded
+    )
+
+
+def _expecting(net: nn.Module, recorded: Recorded) -> nn.Module:
+    """The network, with what is recorded of its images in its `pretrained_cfg`."""
+    cfg = {**cast(Any, net.pretrained_cfg), **recorded.images}
+    channels = getattr(net, 'in_chans', None) or cfg['input_size'][0]
+    net.pretrained_cfg = {**cfg, 'input_size': (channels, *cfg['input_size'][-2:])}  # type: ignore[assignment]
     return net
+
+
+def _in_chans(state: dict[str, Any]) -> int | None:
+    """How many image channels the stem in a state dict reads."""
+    weight = next((state[name] for name in ('stem.conv.weight', 'conv_stem.weight') if name in state), None)
+    return weight.shape[1] if isinstance(weight, torch.Tensor) and weight.dim() == 4 else None
 
 
 def _num_classes(state: dict[str, Any]) -> int | None:

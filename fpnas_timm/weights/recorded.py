@@ -46,6 +46,12 @@ class Recorded:
     model_args: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def images(self) -> dict[str, Any]:
+        """The `DATA_KEYS` of `data`, as timm has them in a pretrained cfg."""
+        found = {name: self.data[name] for name in DATA_KEYS if name in self.data}
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+
 
 def recorded_of(model: str, checkpoint: str = '', arch_file: str = '') -> Recorded:
     """What is recorded of a model; nothing if there is no record, or one that cannot be read.
@@ -144,13 +150,22 @@ def _of_checkpoint(file: Path) -> Recorded:
     state = _mapping(state)
     args = state.get('args')
     args = _mapping(vars(args) if isinstance(args, argparse.Namespace) else args)
-    given = {**args, 'global_pool': args.get('gp')}  # all there is in checkpoints of older versions
+    # all there is in checkpoints of older versions
+    given = {**_mapping(args.get('model_kwargs')), **_some(args, ('bn_eps', 'bn_momentum')), **_renamed(args)}
     return Recorded(
         names_in(args.get('label_names')), _count(args.get('num_classes')), _count(args.get('in_chans')),
         _text(args.get('input_img_mode')), _text(state.get('arch_string')),
         model_args=_some(_mapping(state.get('model_args')) or given, NETWORK_ARGS),
-        data=_some(_mapping(state.get('data_config')) or args, DATA_KEYS),
+        data=_some(_mapping(state.get('data_config')) or {**args, **given}, DATA_KEYS),
     )
+
+
+def _renamed(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a training that have another name in a config."""
+    found = {'global_pool': args['gp']} if args.get('gp') else {}
+    if (size := args.get('img_size')) and not args.get('input_size'):
+        found['input_size'] = [args.get('in_chans') or 3, size, size]
+    return found
 
 
 def _some(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

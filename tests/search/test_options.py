@@ -90,6 +90,20 @@ def test_what_has_no_effect_is_said(
     assert caplog.messages == said
 
 
+def test_a_file_with_all_options_goes_on_too(tmp_path: Path) -> None:
+    """Its defaults for what the strategy has no use for were left out at the start."""
+    (tmp_path / 'all.yaml').write_text(yaml.safe_dump({'strategy': 'evolution', 'epochs': 20, 'warmup_epochs': 4}))
+    command = ['-c', str(tmp_path / 'all.yaml'), '--init-from', 'net.safetensors', '--data-dir', 'x', '--output',
+               str(tmp_path / 'out'), '--resume', 'auto']
+    started = vars(parse_search_args(command))
+    assert started['epochs'] == 0
+    (tmp_path / 'out').mkdir()
+    settings = {k: v for k, v in started.items() if k not in ('resume', 'config', 'anew')}
+    (tmp_path / 'out' / 'args.yaml').write_text(yaml.safe_dump(settings))
+    (tmp_path / 'out' / 'last.pt').touch()
+    assert parse_search_args(command).resume == str(tmp_path / 'out')
+
+
 @pytest.mark.parametrize('options', [
     '--preset fpnas_s1pp --strategy evolution', '--preset thorough --strategy random --target-macs 3M',
     '--preset thorough --init-from x', '--preset thorough --target-macs 3M --epochs 4',

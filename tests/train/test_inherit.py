@@ -9,8 +9,12 @@ import pytest
 import timm
 import torch
 
+from fpnas_timm.cli.runs import validate_main
 from fpnas_timm.train.run import TrainResult, train
+from fpnas_timm.weights.checks import sha256_of
 from fpnas_timm.weights.folder import export_model
+from fpnas_timm.weights.manifest import ManifestEntry
+from fpnas_timm.zoo.models import register_arch
 
 from .common import ARCH, OTHER, TRAIN, at, fails
 
@@ -69,6 +73,33 @@ def test_a_checkpoint_and_an_unusual_network_are_taken_with_all_that_they_expect
         args, cfg = config['model_args'], config['pretrained_cfg']
         assert (args['global_pool'], args['bn_eps'], cfg['crop_mode']) == ('max', 1e-2, 'squash')
         assert (cfg['mean'], cfg['std']) == ([0.4] * 3, [0.3] * 3)
+    argv = [str(tiny_images), '--device', 'cpu', '-j', '0', '--model', 'fpnas', '--model-kwargs', f'arch={ARCH}']
+    results = tmp_path / 'result.json'
+    argv += ['--checkpoint', str(again.folder / 'last.pth.tar'), '--results-file', str(results)]
+    assert validate_main(argv) == 0
+    assert json.loads(results.read_text())['loss'] == pytest.approx(again.metrics['eval_loss'], abs=2e-4)
+    third = train(
+        arch=ARCH, initial_checkpoint=str(again.folder / 'last.pth.tar'), data_dir=tiny_images, epochs=1,
+        output=tmp_path, experiment='c', **SETTINGS,
+    )
+    assert json.loads((third.export / 'config.json').read_text())['model_args']['bn_eps'] == 1e-2
+
+
+def test_a_resumed_run_keeps_the_arguments_of_a_manifest(tiny_images: Path, tmp_path: Path) -> None:
+    net = timm.create_model('fpnas', arch=ARCH, num_classes=3, bn_eps=0.1)
+    export_model(net, tmp_path / 'net', timm.data.resolve_model_data_config(net), ['blue', 'green', 'red'], {})
+    entry = ManifestEntry(
+        'test_inherit_net.v1', sha256_of(tmp_path / 'net' / 'model.safetensors'), {}, 'none', 'mit',
+        folder=str(tmp_path / 'net'), arch=ARCH, pretrained_cfg={'num_classes': 3, 'input_size': (3, 16, 16)},
+        model_args={'bn_eps': 0.1},
+    )
+    register_arch('test_inherit_net', ARCH, [entry])
+    given = dict(
+        model='test_inherit_net.v1', data_dir=tiny_images, output=tmp_path, experiment='run', epochs=2, **SETTINGS,
+    )
+    train(pretrained=True, stop_epoch=1, **given)
+    resumed = train(resume='auto', **given)
+    assert json.loads((resumed.export / 'config.json').read_text())['model_args']['bn_eps'] == 0.1
 
 
 def test_another_network_starts_better_than_from_scratch(

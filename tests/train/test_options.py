@@ -69,6 +69,8 @@ def test_options_with_an_effect(tmp_path: Path, file: dict, argv: list[str], los
     path.write_text(yaml.safe_dump(file))
     args = parse_train_args(['-c', str(path), *argv])
     assert loss_arguments(args)['loss'] == loss
+    path.write_text(yaml.safe_dump(vars(args)))  # the args.yaml of the run
+    assert loss_arguments(parse_train_args(['-c', str(path)]))['loss'] == loss
 
 
 @pytest.mark.parametrize(('file', 'argv'), [

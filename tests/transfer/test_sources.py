@@ -9,8 +9,9 @@ from safetensors.torch import save_file
 
 from fpnas_timm.errors import UsageError
 from fpnas_timm.model.network import FPNAS
-from fpnas_timm.transfer.sources import open_source
+from fpnas_timm.transfer.sources import describe_source, open_source
 from fpnas_timm.weights.folder import export_model
+from fpnas_timm.zoo.models import register_arch
 
 from .nets import images, lively
 
@@ -54,8 +55,39 @@ def test_grey_runs_and_files_of_this_package_say_all_of_their_network(tmp_path: 
         opened = open_source(source)
         assert torch.equal(opened.model(x), grey(x)), source
         assert (opened.label_names, opened.img_mode, opened.model.in_chans) == (('cat', 'dog'), 'L', 1)
-        found = timm.data.resolve_model_data_config(opened.model)
+        found = dict(timm.data.resolve_model_data_config(opened.model))
         assert {k: tuple(v) if isinstance(v, list) else v for k, v in found.items() if k in config} == config
+
+
+def test_the_network_of_a_file_may_be_named_in_any_way(tmp_path: Path):
+    net = timm.create_model('fpnas', arch=ARCH, num_classes=2, bn_eps=1e-3)
+    config = {'input_size': (3, 48, 64), 'mean': (0.5,) * 3, 'crop_mode': 'squash'}
+    export_model(net, tmp_path / 'net', config, [], {})
+    short, canonical = ARCH, str(net.arch)
+    assert short != canonical
+    register_arch('test_sources_net', ARCH)
+    for model in (None, short, canonical, 'test_sources_net'):
+        opened = open_source(str(tmp_path / 'net' / 'model.safetensors'), model).model
+        assert opened.stem.bn.eps == 1e-3
+        found = timm.data.resolve_model_data_config(opened)
+        assert {k: tuple(v) if isinstance(v, list) else v for k, v in found.items() if k in config} == config
+    theirs = timm.create_model('mobilenetv2_035', num_classes=3, in_chans=1)
+    state = {'state_dict': theirs.state_dict(), 'args': {}, 'data_config': {'mean': [0.3], 'crop_pct': 0.7}}
+    torch.save(state, tmp_path / 'theirs.pth.tar')
+    opened = open_source(str(tmp_path / 'theirs.pth.tar'), 'mobilenetv2_035', 1).model
+    found = timm.data.resolve_model_data_config(opened)
+    assert (found['mean'], found['crop_pct']) == ((0.3,), 0.7)
+    described = describe_source(str(tmp_path / 'theirs.pth.tar'), 'mobilenetv2_035')
+    assert described.num_classes == 3 and described.conv_stem.in_channels == 1
+    assert str(describe_source(f'local-dir:{tmp_path}/net').arch) == canonical
+
+
+def test_a_license_that_is_not_recorded_stays_so(tmp_path: Path):
+    net = timm.create_model('fpnas', arch=ARCH, num_classes=2)
+    net.pretrained_cfg = {**net.pretrained_cfg, 'license': 'apache-2.0'}  # as older exports had it
+    start = {'init_from': {'name': 'w.safetensors', 'license': ''}}
+    export_model(net, tmp_path / 'net', timm.data.resolve_model_data_config(net), [], start)
+    assert open_source(str(tmp_path / 'net')).record == {'name': 'w.safetensors', 'license': ''}
 
 
 class Harmful:
