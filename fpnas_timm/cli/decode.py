@@ -85,7 +85,7 @@ def decode_main(argv: Sequence[str] | None = None) -> int:
             args.folder, asked, table or cost, args.tolerance, args.finalists, args.output, not args.no_scores, images,
         )
         print(family)
-        print(_next(family.folder, family.members[-1].name, scored=not args.no_scores))
+        print(_next(family.folder, family.members[-1].name, family.num_classes, scored=not args.no_scores))
 
     return exit_status(lambda: ended_by_sigterm(run))
 
@@ -108,10 +108,11 @@ def _table(args: argparse.Namespace, text: str) -> LatencyTable | None:
         raise UsageError(f'--latency-table {e}') from None
 
 
-def _next(folder: Path, name: str, scored: bool) -> str:
+def _next(folder: Path, name: str, num_classes: int, scored: bool) -> str:
     """What to do with the family: the commands for its largest member."""
     place = shlex.quote(str(folder / name / 'arch.txt'))
-    lines = [f'train one from scratch: fpnas train --arch-file {place} --recipe ls+aa+ema --data-dir DIR']
+    train = f'fpnas train --arch-file {place} --recipe ls+aa+ema --num-classes {num_classes} --data-dir DIR'
+    lines = [f'train one from scratch: {train}']
     if scored:
         model = folder / name
         lines += [

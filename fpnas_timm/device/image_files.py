@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from ..errors import UsageError
-from ..runs.image_folder import read_extensions
+from ..runs.image_folder import read_extensions, walk_folders
 from ..runs.images import READ_ERRORS, open_image, unreadable
 from ..runs.progress import progress
-from ..runs.splits import find_split, is_hidden
+from ..runs.splits import find_split
 from .metadata import Metadata
 from .programs import input_transform
 
@@ -19,7 +19,7 @@ __all__ = ['calibration_inputs', 'image_files', 'read_image']
 
 
 def image_files(given: Sequence[str]) -> list[str]:
-    """The files that are meant: files as they are, folders with all images in them and below, in their names' order.
+    """The files that are meant, in order: files as they are, folders with all images in them and below; links too.
 
     Raises:
         UsageError: something that does not exist, or a folder without images.
@@ -40,11 +40,9 @@ def image_files(given: Sequence[str]) -> list[str]:
 
 def _images_in(folder: str) -> Iterator[str]:
     extensions = read_extensions(None)
-    for root, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not is_hidden(name)]
+    for parts, files in walk_folders(folder, (), ()):
         yield from (
-            os.path.join(root, name) for name in files
-            if not is_hidden(name) and os.path.splitext(name)[1].lower() in extensions
+            os.path.join(folder, *parts, name) for name in files if os.path.splitext(name)[1].lower() in extensions
         )
 
 

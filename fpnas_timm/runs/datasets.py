@@ -19,7 +19,7 @@ from .content import MAX_SIZES, digest, file_digest, is_read, note_unreadable, r
 from .image_folder import FolderReader, counted
 from .images import READ_ERRORS, open_image, to_mode, unreadable
 from .processes import log_on_primary
-from .splits import find_split
+from .splits import check_tar, find_split
 
 __all__ = [
     'Part', 'StrictImages', 'check_readable', 'class_indices', 'class_names', 'fingerprint', 'listed_classes',
@@ -169,6 +169,7 @@ def open_dataset(
         raise UsageError(f'{root}: no such folder: pass the image folder with --data-dir')
     if not kind and root is not None and not Path(root).is_dir() and Path(root).suffix != '.tar':
         raise UsageError(f'{root}: not a folder: pass the image folder, or a .tar of it, with --data-dir')
+    check_tar(None if kind else root)
     if not kind and root is not None and Path(root).is_dir():
         dataset, where = _open_folder(find_split(root, split), extensions, quiet, **kwargs)
     else:

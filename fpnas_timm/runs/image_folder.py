@@ -13,7 +13,7 @@ from timm.data.readers.reader_image_folder import ReaderImageFolder
 from ..errors import UsageError, one_line
 from .splits import is_hidden
 
-__all__ = ['IMG_EXTENSIONS', 'FolderReader', 'read_extensions']
+__all__ = ['IMG_EXTENSIONS', 'FolderReader', 'read_extensions', 'walk_folders']
 
 _DIGITS = re.compile(r'(\d+)')
 # those of them that the installed Pillow can read are read
@@ -150,7 +150,7 @@ def _scan(root: str, extensions: frozenset[str], mapped: Mapping[str, int] | Non
     scan = Scan()
     with_images: set[str] = set()
     folders: list[str] = []
-    for parts, files in _walk(root, (), ()):
+    for parts, files in walk_folders(root, (), ()):
         if len(parts) == 1:
             folders.append(parts[0])
         label = parts[0] if parts else ''
@@ -176,7 +176,7 @@ def _scan(root: str, extensions: frozenset[str], mapped: Mapping[str, int] | Non
     return scan
 
 
-def _walk(
+def walk_folders(
         root: str, parts: tuple[str, ...], above: tuple[tuple[int, int], ...]
 ) -> Iterator[tuple[tuple[str, ...], list[str]]]:
     """The folders below `root`, as the names that lead to them, and the names of their files; links are followed."""
@@ -193,7 +193,7 @@ def _walk(
     yield parts, [name for name, is_folder in visible if not is_folder]
     for name, is_folder in visible:
         if is_folder:
-            yield from _walk(root, (*parts, name), (*above, here))
+            yield from walk_folders(root, (*parts, name), (*above, here))
 
 
 def _natural_key(text: str) -> list[int | str]:

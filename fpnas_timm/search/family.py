@@ -118,7 +118,8 @@ def run_family(
     def write() -> Family:
         every = sorted(members.values(), key=lambda m: m.target)
         write_members(place, about, notes, compared(every))
-        return Family(place, compared([members[name] for name, _ in wanted if name in members]), own.unit, notes)
+        known = compared([members[name] for name, _ in wanted if name in members])
+        return Family(place, known, own.unit, notes, learned.num_classes)
 
     if decoded and scores:
         with one_area() as area, Scorer(learned, given or {}) as scorer:

@@ -58,12 +58,14 @@ class Family:
         members: the networks, by their targets.
         unit: what `Member.cost` counts.
         notes: what the reader must know: the share of the search's budget, and targets that nothing was sampled near.
+        num_classes: of the images that were searched on.
     """
 
     folder: Path
     members: list[Member]
     unit: str
     notes: list[str]
+    num_classes: int
 
     def __str__(self) -> str:
         """A table of the members, and the notes."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fpnas_timm.errors import RunError
+from fpnas_timm.errors import RunError, UsageError
 from fpnas_timm.runs.datasets import StrictImages, class_indices, open_dataset
 from fpnas_timm.runs.images import READ_ERRORS, RefusedImage, open_image, unreadable
 
@@ -153,3 +153,12 @@ def test_in_a_tar(tmp_path: Path) -> None:
     assert isinstance(dataset, StrictImages)
     assert class_indices(dataset) == [0, 1]
     assert np.array_equal(np.asarray(dataset[1][0])[..., 0], LEVELS)
+    for top in ('', 'data/'):
+        with tarfile.open(tmp_path / 'splits.tar', 'w') as tar:
+            for name in ('train/red', 'validation/red'):
+                data = stored(Image.fromarray(DEEP), 'PNG')
+                info = tarfile.TarInfo(f'./{top}{name}/0.png')
+                info.size = len(data.getvalue())
+                tar.addfile(info, data)
+        with pytest.raises(UsageError, match=r'has the splits train, validation, but a \.tar is read as one'):
+            open_dataset('', tmp_path / 'splits.tar', 'train')
