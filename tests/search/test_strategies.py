@@ -215,8 +215,8 @@ def test_presets_set_what_means_something(caplog: pytest.LogCaptureFixture) -> N
     assert (args.target_macs, args.img_size, args.search_classes) == (399e6, 224, 100)
     assert (args.warmup_epochs, args.joint_epoch) == (defaults.get_default('warmup_epochs'), None)
     assert caplog.messages == [  # and not that the warm-up is scaled to 30 epochs
-        '--preset fpnas_l0: this search has no use for its --cost-form, --temperature, --alpha-lr, --warmup-epochs, '
-        '--joint-epoch: left out'
+        '--preset fpnas_l0: this search has no use for its --cost-form, --temperature, --no-baseline, --alpha-lr, '
+        '--warmup-epochs, --joint-epoch: left out'
     ]
     parse_search_args('--strategy random --epochs 1 --output out'.split())  # no warm-up that would have to be shorter
 
