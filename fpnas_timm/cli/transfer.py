@@ -12,6 +12,7 @@ from ..arch.checks import MAX_IMG_SIZE
 from ..arch.cost import cost
 from ..arch.sizes import hw, shown_size
 from ..errors import UsageError
+from ..runs.image_options import USUAL
 from ..runs.parser import Parser, read_arch_file
 from ..runs.values import SEED, Range, Value
 from ..weights.config_checks import MAX_CLASSES, check_network_size
@@ -128,7 +129,7 @@ def _make(args: argparse.Namespace) -> _Made:
     from ..transfer import transfer
     from ..transfer.images import sample_images
     from ..transfer.sources import open_source
-    from ..weights.folder import args_of, mode_of
+    from ..weights.folder import args_of
     from ..zoo import resolve_arch
 
     asked = read_arch_file(args.arch_file) if args.arch_file else args.arch
@@ -152,7 +153,7 @@ def _make(args: argparse.Namespace) -> _Made:
     model.pretrained_cfg = {**cast(Any, model.pretrained_cfg), **about}  # type: ignore[assignment]
     images = None
     if args.images:
-        img_mode = source.img_mode or mode_of(source.model.in_chans) or 'RGB'
+        img_mode = source.img_mode or USUAL.get(source.model.in_chans, 'RGB')
         images = sample_images(_open_images(args.images, img_mode), config, args.num_images, args.seed)
     return _Made(model, source, transfer(source.model, model, images))
 

@@ -107,8 +107,8 @@ def check_plain(source: FPNAS) -> None:
         ('pooling', pooling(source) or 'none', 'avg'), ('output stride', min(stride, total), min(32, total)),
     ):
         if found != usual:
-            raise UsageError(f'the {what} of the source is {found}, that of the networks of a search {usual}: such a '
-                             'source cannot be searched; expected the same')
+            raise UsageError(f'the {what} of the source is {found}, that of the networks of a search {usual}: expected '
+                             'the same, to search the parts of a source')
 
 
 def pooling(net: nn.Module) -> str:

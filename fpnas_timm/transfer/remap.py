@@ -35,10 +35,10 @@ class Inherited:
         left_out: blocks of the source that the target has no place for.
         weights: share of the target's weights (of convolutions and attention, without the classifier) that come from
             the source, from 0 to 1; zeros are not counted.
-        contained: whether the target can compute all that the source computes, and does: nothing was cut or replaced.
+        contained: whether the target computes what the source computes: nothing was cut or replaced.
         fitted: the number of images that the layers were fitted to; 0 if they were not.
         classifier: whether the classifier is the source's.
-        unfitted: why the layers are not fitted, if the target is not a container and `fitted` is 0.
+        unfitted: why the layers are not fitted, if neither `contained` nor `fitted`.
     """
 
     blocks: dict[str, str] = field(repr=False)

@@ -68,7 +68,7 @@ def open_source(source: str, model: str | None = None, in_chans: int | None = No
 
 
 def describe_source(source: str, model: str | None = None) -> nn.Module:
-    """The network of a source, as its config or its name says, without its weights; arguments and errors as above."""
+    """The network of a source without its weights; arguments and errors are those of `open_source`."""
     recorded = recorded_source(source)
     path, folder = Path(source), Path(source.removeprefix('local-dir:'))
     if not path.is_file():
@@ -96,9 +96,7 @@ def _of_model(recorded: Recorded, model: str | None) -> Recorded:
 def _refuse_model(source: str, model: str | None) -> None:
     if model is not None:
         kind = 'folder' if Path(source.removeprefix('local-dir:')).is_dir() else 'model'
-        raise UsageError(
-            f'{source} is a {kind}, not a file: leave out the model that the file belongs to ({model})'
-        )
+        raise UsageError(f'{source} is a {kind}, not a file: leave out the model that the file belongs to ({model})')
 
 
 def _open(source: str, model: str | None, recorded: Recorded, in_chans: int) -> Source:

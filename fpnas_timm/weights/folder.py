@@ -14,12 +14,13 @@ from torch import nn
 from ..errors import RunError, UsageError, one_line
 from ..model.network import FPNAS
 from ..runs.files import replacing_folder
+from ..runs.image_options import USUAL
 from .config_checks import check_cfg, check_model_args
 from .json_file import read_json, show
 
 __all__ = [
     'CARD_FILE', 'CONFIG_FILE', 'PICTURE', 'WEIGHTS_FILE', 'args_of', 'check_empty', 'config_problem',
-    'drop_doubled_num_classes', 'export_model', 'initial_weights', 'is_own', 'mode_of', 'model_folder', 'read_config',
+    'drop_doubled_num_classes', 'export_model', 'initial_weights', 'is_own', 'model_folder', 'read_config',
 ]
 
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, PICTURE = 'config.json', 'model.safetensors', 'README.md', 'arch.png'
@@ -51,7 +52,7 @@ def export_model(
     """
     channels: Any = model.in_chans
     config: dict[str, Any] = {'training': dict(training)}
-    if img_mode := data_config.get('input_img_mode') or mode_of(channels):
+    if img_mode := data_config.get('input_img_mode') or USUAL.get(channels):
         config['input_img_mode'] = img_mode
     if label_names:
         config['label_names'] = list(label_names)
@@ -82,11 +83,6 @@ def export_model(
     except (OSError, SafetensorError) as e:
         reason = e.strerror if isinstance(e, OSError) and e.strerror else one_line(e)
         raise RunError(f'{folder}: cannot be written ({reason}); the checkpoints are kept') from None
-
-
-def mode_of(channels: int) -> str | None:
-    """The usual PIL mode of images of so many channels, if there is one."""
-    return {1: 'L', 3: 'RGB', 4: 'RGBA'}.get(channels)
 
 
 def args_of(model: FPNAS) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ..errors import RunError
 from ..runs.checkpoints import options_allowed
 from .config_checks import NETWORK_ARGS
 from .download import download
-from .folder import CONFIG_FILE, WEIGHTS_FILE
+from .folder import CONFIG_FILE, WEIGHTS_FILE, initial_weights
 
 __all__ = ['DATA_KEYS', 'Recorded', 'names_in', 'recorded_of']
 
@@ -122,7 +122,8 @@ def _of_config(config: Any) -> Recorded:
         _text(args.get('arch')),
         _mapping(config.get('search') or training.get('search')),
         _some(args, NETWORK_ARGS),
-        _some(cfg, (*DATA_KEYS, 'license')),
+        # a model that started from trained weights has their license, also if it is not known
+        _some({**cfg, **initial_weights(config)}, (*DATA_KEYS, 'license')),
     )
 
 

@@ -193,10 +193,11 @@ def test_a_member_that_another_beats() -> None:
 def test_strings_without_images(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / 'strings'
     assert main(['decode', str(whole), '--target-params', '1.5K,2K', '--no-scores', '-o', str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert '--recipe ls+aa+ema --num-classes 3 --data-dir DIR' in printed and '±' not in printed
     for member, target in zip(members(out), (1500, 2000), strict=True):
         assert member['cost'] == cost(Arch.parse(member['arch']), num_classes=3).params <= target
         assert member['top1'] is None and [p.name for p in (out / member['name']).iterdir()] == ['arch.txt']
-    assert '±' not in capsys.readouterr().out
 
 
 def test_a_cost_of_ones_own(whole: Path, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 """A small trained network that searches start from, and a search that is stopped."""
+import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from fpnas_timm.errors import RunError
+from fpnas_timm.errors import RunError, UsageError
+from fpnas_timm.search import SearchResult, search
 from fpnas_timm.search.loop import Search
 from fpnas_timm.train.run import TrainResult, train
 
@@ -33,10 +35,25 @@ def stop_in_second_epoch(monkeypatch: pytest.MonkeyPatch, output: Path) -> None:
     monkeypatch.setattr(Search, '_take_step', step)
 
 
-def fail_in_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every search fail in its first step, before there is a checkpoint."""
+def check_resumed_without_checkpoint(
+        whole: SearchResult, source: TrainResult, output: Path, monkeypatch: pytest.MonkeyPatch, **given: Any
+) -> None:
+    """A search from `source` that failed in its first step needs the source again, and then ends as `whole` did."""
 
     def step(*args: Any, **kwargs: Any) -> Any:
-        raise RunError('failed in the first epoch')
+        raise RunError('failed in the first step')
 
-    monkeypatch.setattr(Search, '_take_step', step)
+    with monkeypatch.context() as failing, pytest.raises(RunError, match='failed in the first step'):
+        failing.setattr(Search, '_take_step', step)
+        search(output=output, init_from=source.export, **given)
+    there = source.export.rename(source.export.with_name('moved'))
+    try:
+        with pytest.raises(UsageError, match='no such file or folder'):
+            search(resume=output)
+    finally:
+        there.rename(source.export)
+    search(resume=output)
+    for name in ('distribution.safetensors', 'extract/model.safetensors'):
+        assert (output / name).read_bytes() == (whole.folder / name).read_bytes()
+    config = json.loads((output / 'extract' / 'config.json').read_text())
+    assert config['training']['init_from']['name'] == str(source.export)

@@ -1,6 +1,8 @@
 """Pixels of image files, whatever their mode: scaled by their depth, or refused by name."""
 import io
+import tarfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -140,25 +142,23 @@ def test_hostile_files() -> None:
                 assert '\n' not in str(unreadable('x', e))
 
 
-def test_in_a_tar(tmp_path: Path) -> None:
-    import tarfile
-
-    with tarfile.open(tmp_path / 'data.tar', 'w') as tar:
-        for name in ('red', 'green'):
+def write_tar(file: Path, folders: Sequence[str]) -> None:
+    """A .tar with an image in each folder."""
+    with tarfile.open(file, 'w') as tar:
+        for folder in folders:
             data = stored(Image.fromarray(DEEP), 'PNG')
-            info = tarfile.TarInfo(f'{name}/0.png')
+            info = tarfile.TarInfo(f'{folder}/0.png')
             info.size = len(data.getvalue())
             tar.addfile(info, data)
+
+
+def test_in_a_tar(tmp_path: Path) -> None:
+    write_tar(tmp_path / 'data.tar', ('red', 'green'))
     dataset = open_dataset('', tmp_path / 'data.tar', 'train')
     assert isinstance(dataset, StrictImages)
     assert class_indices(dataset) == [0, 1]
     assert np.array_equal(np.asarray(dataset[1][0])[..., 0], LEVELS)
     for top in ('', 'data/'):
-        with tarfile.open(tmp_path / 'splits.tar', 'w') as tar:
-            for name in ('train/red', 'validation/red'):
-                data = stored(Image.fromarray(DEEP), 'PNG')
-                info = tarfile.TarInfo(f'./{top}{name}/0.png')
-                info.size = len(data.getvalue())
-                tar.addfile(info, data)
+        write_tar(tmp_path / 'splits.tar', [f'./{top}{name}' for name in ('train/red', 'validation/red')])
         with pytest.raises(UsageError, match=r'has the splits train, validation, but a \.tar is read as one'):
             open_dataset('', tmp_path / 'splits.tar', 'train')

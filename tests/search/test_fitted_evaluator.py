@@ -10,7 +10,7 @@ import timm
 import torch
 
 from fpnas_timm.arch.cost import cost
-from fpnas_timm.errors import RunError, UsageError
+from fpnas_timm.errors import UsageError
 from fpnas_timm.search.finalists import Candidate, Finals
 from fpnas_timm.search.fitted_evaluator import FittedEvaluator
 from fpnas_timm.search.loop import SearchConfig
@@ -22,7 +22,12 @@ from fpnas_timm.search.targets import small_contexts
 from fpnas_timm.spaces import get_space
 from fpnas_timm.spaces.around import space_around
 from fpnas_timm.train.run import TrainResult
-from tests.helpers.pretrained import ARCH, fail_in_first_epoch, stop_in_second_epoch, trained_source
+from tests.helpers.pretrained import (
+    ARCH,
+    check_resumed_without_checkpoint,
+    stop_in_second_epoch,
+    trained_source,
+)
 
 SETTINGS = dict(epochs=3, batch_size=6, workers=0, device='cpu', target_macs='60k', tolerance=0.3)
 
@@ -73,23 +78,8 @@ def test_a_resumed_search_needs_no_source_and_fits_nothing_anew(
 def test_resumed_without_a_checkpoint_it_starts_from_the_source_again(
         found: SearchResult, source: TrainResult, tiny_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A search that failed in its first epoch has no checkpoint with the weights."""
-    output = tmp_path / 'out'
-    fail_in_first_epoch(monkeypatch)
-    with pytest.raises(RunError, match='failed in the first epoch'):
-        search(output=output, init_from=source.export, data_dir=tiny_images, **SETTINGS)
-    monkeypatch.undo()
-    there = source.export.rename(source.export.with_name('moved'))
-    try:
-        with pytest.raises(UsageError, match='no such file or folder'):
-            search(resume=output)
-    finally:
-        there.rename(source.export)
-    search(resume=output)
-    for name in ('distribution.safetensors', 'extract/model.safetensors'):
-        assert (output / name).read_bytes() == (found.folder / name).read_bytes()
-    config = json.loads((output / 'extract' / 'config.json').read_text())
-    assert config['training']['init_from']['name'] == str(source.export)
+    given = dict(data_dir=tiny_images, **SETTINGS)
+    check_resumed_without_checkpoint(found, source, tmp_path / 'out', monkeypatch, **given)
 
 
 def test_the_score_is_the_likelihood_of_the_labels_that_the_source_gives(

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 
-from fpnas_timm.errors import RunError, UsageError
+from fpnas_timm.errors import UsageError
 from fpnas_timm.model.supernet import SuperNet
 from fpnas_timm.search.run import SearchResult, search
 from fpnas_timm.spaces import get_space
@@ -16,7 +16,12 @@ from fpnas_timm.train.run import TrainResult, train
 from fpnas_timm.transfer.sources import open_source
 from fpnas_timm.transfer.supernet import start_supernet
 from fpnas_timm.weights.folder import export_model
-from tests.helpers.pretrained import ARCH, fail_in_first_epoch, stop_in_second_epoch, trained_source
+from tests.helpers.pretrained import (
+    ARCH,
+    check_resumed_without_checkpoint,
+    stop_in_second_epoch,
+    trained_source,
+)
 
 SETTINGS = dict(
     epochs=2, warmup_epochs=1, warmup_lr_epochs=0, batch_size=6, workers=0, calibration_batches=2, device='cpu',
@@ -81,23 +86,8 @@ def test_a_resumed_search_does_not_need_the_source(
 def test_resumed_without_a_checkpoint_it_starts_from_the_source_again(
         found: SearchResult, source: TrainResult, tiny_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A search that failed in its first epoch has no checkpoint with the weights."""
-    output = tmp_path / 'out'
-    fail_in_first_epoch(monkeypatch)
-    with pytest.raises(RunError, match='failed in the first epoch'):
-        search(output=output, init_from=source.export, data_dir=tiny_images, target_macs=6e4, tolerance=0.3, **SETTINGS)
-    monkeypatch.undo()
-    there = source.export.rename(source.export.with_name('moved'))
-    try:
-        with pytest.raises(UsageError, match='no such file or folder'):
-            search(resume=output)
-    finally:
-        there.rename(source.export)
-    search(resume=output)
-    for name in ('distribution.safetensors', 'extract/model.safetensors'):
-        assert (output / name).read_bytes() == (found.folder / name).read_bytes()
-    config = json.loads((output / 'extract' / 'config.json').read_text())
-    assert config['training']['init_from']['name'] == str(source.export)
+    given = dict(data_dir=tiny_images, target_macs=6e4, tolerance=0.3, **SETTINGS)
+    check_resumed_without_checkpoint(found, source, tmp_path / 'out', monkeypatch, **given)
 
 
 def test_classes_are_matched_by_name(source: TrainResult, tiny_images: Path, tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ def test_a_license_that_is_not_recorded_stays_so(tmp_path: Path):
     start = {'init_from': {'name': 'w.safetensors', 'license': ''}}
     export_model(net, tmp_path / 'net', timm.data.resolve_model_data_config(net), [], start)
     assert open_source(str(tmp_path / 'net')).record == {'name': 'w.safetensors', 'license': ''}
+    assert open_source(str(tmp_path / 'net' / 'model.safetensors')).license == ''
 
 
 class Harmful:
