@@ -3,6 +3,7 @@
 No other part of the package imports this one.
 
 * `describe`: info, flops, draw, reconstruct
+* `given`: the architecture that they are given: a name, a string, a file or a folder
 * `runs`: search, train, validate, run
 * `transfer`: a network with the weights of another
 * `space`: search spaces: list, show, around a network
@@ -44,7 +45,7 @@ COMMANDS = {
     'report': ('report:report_main', 'the web page about a search, or about several side by side'),
     'app': ('app:app_main', 'look at networks, spaces and searches in the browser'),
     'transfer': ('transfer:transfer_main', 'start a network from pretrained weights of another'),
-    'space': ('space:space_main', 'list, show and check search spaces, make one around a network'),
+    'space': ('space:space_main', 'search spaces: list, show, sample, make one around a network'),
     'latency': ('latency:latency_main', 'how long networks take on this machine: measure, predict, check'),
     'export': ('export:export_main', 'a network as a file for another runtime: ONNX, OpenVINO, ..'),
     'predict': ('export:predict_main', 'the most probable classes of images'),

@@ -23,9 +23,10 @@ from ..paper import TABLE_B1
 from ..runs.parser import Parser
 from ..runs.values import Range, Value
 from ..spaces import get_space
-from ..zoo.names import NO_NAME, resolve_arch
+from ..zoo.names import NO_NAME
 from ..zoo.strings import ARCHS
 from . import exit_status
+from .given import ARCH_HELP, given_arch
 
 __all__ = ['draw_main', 'flops_main', 'info_main', 'reconstruct_main']
 
@@ -74,7 +75,7 @@ def info_main(argv: Sequence[str] | None = None) -> int:
         description='List the models and the versions, or show one model in detail.',
         epilog='examples: fpnas info | fpnas info fpnas_l0 | fpnas info i64-cn_k3_.. --json',
     )
-    parser.add_argument('model', nargs='?', metavar='NAME_OR_STRING', help='model name or architecture string')
+    parser.add_argument('model', nargs='?', metavar='NAME_OR_STRING', help=ARCH_HELP)
     parser.add_argument('--json', action='store_true', help='print JSON')
 
     def run() -> None:
@@ -85,8 +86,9 @@ def info_main(argv: Sequence[str] | None = None) -> int:
         try:
             names = [args.model] if args.model is not None else [n for n in default_cfgs if n != 'fpnas']
             infos = [describe(name) for name in names]
-        except ArchError as e:
-            raise UsageError(str(e)) from None
+        except ArchError:
+            arch, label = given_arch(args.model)
+            infos = [{**describe(str(arch)), 'label': label}]
         if args.json:
             everything = {'versions': _versions(), 'models': infos}
             print(json.dumps(everything if args.model is None else infos[0], indent=2))
@@ -105,7 +107,7 @@ def draw_main(argv: Sequence[str] | None = None) -> int:
         epilog='examples: fpnas draw fpnas_l2 | fpnas draw fpnas_l2 -o l2.svg | fpnas draw i64-cn_k3_.. -o net.png',
         description='Draw an architecture: one box per block, as in Figure B.1 of the supplement.',
     )
-    parser.add_argument('arch', metavar='NAME_OR_STRING', help='model name, such as fpnas_l2, or architecture string')
+    parser.add_argument('arch', metavar='NAME_OR_STRING', help=ARCH_HELP)
     parser.add_argument('-o', '--output', metavar='FILE', help='.png or .svg (default: NAME.png, or arch.png)')
     parser.add_argument('--json', action='store_true', help='print what would be drawn as JSON, and draw nothing')
 
@@ -117,7 +119,7 @@ def draw_main(argv: Sequence[str] | None = None) -> int:
         if '\0' in output:
             raise UsageError('--output: a file name has no NUL character')
         try:
-            arch, label = resolve_arch(args.arch)
+            arch, label = given_arch(args.arch)
             if args.json:
                 print(json.dumps(asdict(arch_figure(arch, label)), indent=2))
                 return
@@ -198,7 +200,7 @@ def flops_main(argv: Sequence[str] | None = None) -> int:
         description='Check Table B.1 with fvcore, or count one model per group.',
         epilog='examples: fpnas flops | fpnas flops fpnas_l2 --img-size 224 | fpnas flops i64-cn_k3_.. --json',
     )
-    parser.add_argument('model', nargs='?', help='model name or architecture string (default: all models of Table B.1)')
+    parser.add_argument('model', nargs='?', metavar='NAME_OR_STRING', help=f'{ARCH_HELP} (default: all of Table B.1)')
     size = Value(int, Range(1, MAX_IMG_SIZE))
     parser.add_argument('--img-size', type=size, metavar='N', help="height and width in pixels (default: the model's)")
     parser.add_argument(
@@ -212,7 +214,7 @@ def flops_main(argv: Sequence[str] | None = None) -> int:
         if args.model is None and args.img_size is not None:
             raise UsageError('--img-size needs a model')
         try:
-            arch, label = (None, '') if args.model is None else resolve_arch(args.model)
+            arch, label = (None, '') if args.model is None else given_arch(args.model)
             label = args.model if args.model in ARCHS else label
             if not args.no_check:
                 rows = _checked(label, arch, args.img_size)

@@ -137,6 +137,7 @@ def _shown(report: 'ExportReport') -> str:
         f'images ({_batch(metadata)}, {channels}, {height}, {width}), float32, normalised'
     )
     named = 'with names' if metadata.label_names else 'without names'
+    kinds = 'labels, several per image (the probability of each is the sigmoid)' if metadata.multilabel else 'classes'
     kind = 'calibration images' if agreement.real else 'random inputs'
     allowed = '' if agreement.tolerance is None else f' (at most {agreement.tolerance:g} is allowed)'
     size = f'{report.bytes:,} bytes'
@@ -145,7 +146,7 @@ def _shown(report: 'ExportReport') -> str:
     lines = [
         ('file', f'{report.file} ({report.format}, {metadata.precision}), {size}'),
         ('input', takes),
-        ('output', f'logits of {metadata.num_classes} classes, {named}'),
+        ('output', f'logits of {metadata.num_classes} {kinds}, {named}'),
         ('difference', f'{agreement.largest:.2g} of the largest output of PyTorch{allowed}, on {agreement.inputs} '
          f'{kind}; the same class for {100 * agreement.same_top1:.1f} %'),
     ]

@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest='command', metavar='COMMAND', parser_class=Parser)
     commands.add_parser('list', help="the paper's spaces", description="List the paper's spaces with their sizes.")
-    show = commands.add_parser('show', help='show and check a space', description='Show, count and check a space.')
+    show = commands.add_parser('show', help='show a space and check its file', description='Show, count and check it.')
     show.add_argument('space', metavar='NAME_OR_FILE', help="a space of the paper, or a space's .json file")
     show.add_argument('--json', action='store_true', help='print the space as JSON, as --space of a search reads it')
     around = commands.add_parser(

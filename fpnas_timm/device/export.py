@@ -19,6 +19,7 @@ from torch import nn
 from .._version import __version__
 from ..errors import RunError, UsageError, did_you_mean, one_line
 from ..runs.files import replacing, write_text
+from ..weights.recorded import refuse_multilabel
 from .export_checks import Agreement, compare, inputs_for, milliseconds
 from .formats import FORMATS, Format, format_of_file
 from .int8 import quantize
@@ -131,6 +132,8 @@ def export(
     """
     found = check_request(output, form, calibrate is not None, with_preprocessing)
     opened = open_network(model, img_size)
+    refuse_multilabel(evaluate is not None and opened.metadata.multilabel, model, 'which have no top-1: leave out '
+                      '--data-dir')
     if with_preprocessing:
         check_preprocessing(opened.metadata.data_config)
     metadata = replace(

@@ -25,16 +25,17 @@ def image_files(given: Sequence[str]) -> list[str]:
         UsageError: something that does not exist, or a folder without images.
     """
     found: list[str] = []
+    missing = [name for name in given if not (os.path.isdir(name) or os.path.isfile(name))]
+    if missing:
+        raise UsageError(f'{", ".join(missing[:5])}{", .." if len(missing) > 5 else ""}: no such file or folder')
     for name in given:
         if os.path.isdir(name):
             inside = sorted(_images_in(name))
             if not inside:
                 raise UsageError(f'{name}: contains no images')
             found += inside
-        elif os.path.isfile(name):
-            found.append(name)
         else:
-            raise UsageError(f'{name}: no such file or folder')
+            found.append(name)
     return found
 
 
@@ -68,7 +69,8 @@ def calibration_inputs(folder: str, metadata: Metadata, count: int, seed: int = 
         RunError: an image that cannot be read.
     """
     if not Path(folder).is_dir():
-        raise UsageError(f'--calibration {folder}: no such folder: expected some of the training images')
+        problem = 'not a folder' if Path(folder).exists() else 'no such folder'
+        raise UsageError(f'--calibration {folder}: {problem}: expected a folder with some of the training images')
     try:
         where = str(find_split(folder, 'train'))
     except UsageError:  # no splits, or others: any images will do

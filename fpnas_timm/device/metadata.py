@@ -32,6 +32,7 @@ class Metadata:
         precision: 'float32' or 'int8'.
         trained: False if the weights are random.
         batch_size: number of images that the graph takes; None for any.
+        multilabel: several labels per image, each with a probability of its own: the sigmoid of its logit.
         versions: package -> version, of those that wrote the file.
     """
 
@@ -45,6 +46,7 @@ class Metadata:
     precision: str = 'float32'
     trained: bool = True
     batch_size: int | None = None
+    multilabel: bool = False
     versions: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -78,6 +80,8 @@ def read_metadata(text: str, where: str) -> Metadata:
     for name, kind in kinds.items():
         if type(found.get(name)) is not kind:
             raise _wrong(where, f'{name} is {show(found.get(name))}')
+    if type(found.get('multilabel', False)) is not bool:
+        raise _wrong(where, f'multilabel is {show(found["multilabel"])}')
     config, names, batch = found['data_config'], found['label_names'], found.get('batch_size')
     check_cfg({**config, 'num_classes': found['num_classes'], 'label_names': names}, f'{where}: its metadata')
     if set(config) != set(DATA_CONFIG) or len({len(config['mean']), len(config['std']), config['input_size'][0]}) != 1:

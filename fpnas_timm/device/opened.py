@@ -88,4 +88,6 @@ def _metadata(model: str, network: Any, recorded: Recorded, trained: bool, img_s
         raise UsageError(f'{model}: has {channels} image channels, and no image mode with so many is recorded')
     names = recorded.label_names if len(recorded.label_names) == network.num_classes else []
     arch = str(network.arch) if isinstance(network, FPNAS) else ''
-    return Metadata(model, arch, network.num_classes, names, config, mode, trained=trained)
+    return Metadata(
+        model, arch, network.num_classes, names, config, mode, trained=trained, multilabel=recorded.multilabel
+    )

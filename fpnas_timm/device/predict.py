@@ -18,7 +18,10 @@ BATCH_SIZE = 16
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable classes of an image, with their probabilities, most probable first."""
+    """The most probable classes of an image, with their probabilities, most probable first.
+
+    The probabilities of all classes add up to 1, unless the network is for several labels per image.
+    """
 
     image: str
     classes: list[str]
@@ -85,6 +88,8 @@ def most_probable(
         program: Exported, inputs: torch.Tensor, images: Sequence[str], topk: int = 5
 ) -> Iterator[Prediction]:
     """The most probable classes of a batch of inputs, which are of these images; `topk` as in `predict`."""
-    values, classes = program(inputs).float().softmax(1).topk(min(topk, program.metadata.num_classes))
+    logits, metadata = program(inputs).float(), program.metadata
+    probabilities = logits.sigmoid() if metadata.multilabel else logits.softmax(1)
+    values, classes = probabilities.topk(min(topk, metadata.num_classes))
     for image, row, numbers in zip(images, values.tolist(), classes.tolist()):
-        yield Prediction(image, [program.metadata.label(number) for number in numbers], row)
+        yield Prediction(image, [metadata.label(number) for number in numbers], row)

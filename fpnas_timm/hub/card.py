@@ -14,12 +14,14 @@ from ..arch import Arch
 from ..arch.cost import cost
 from ..weights.config_checks import cost_args
 from ..weights.folder import PICTURE, initial_weights
+from ..weights.recorded import is_multilabel
 from ..zoo.strings import ARCHS
 
 __all__ = ['metrics_of', 'model_card', 'origin_of', 'recipe_of']
 
 METRICS = {'top1': 'accuracy', 'top5': 'top_5_accuracy'}  # name here -> the Hub's type of metric
 SETTINGS = ('epoch', 'epochs', 'seed', 'val_fraction', 'val_seed', 'val_images')  # numbers that are no metrics
+SEVERAL_LABELS = ' An image may have several labels: the probability of each is the sigmoid of its logit.'
 PAPER = """@inproceedings{yan2021fpnas,
   title={FP-NAS: Fast Probabilistic Neural Architecture Search},
   author={Yan, Zhicheng and Dai, Xiaoliang and Zhang, Peizhao and Tian, Yuandong and Wu, Bichen and Feiszli, Matt},
@@ -65,7 +67,7 @@ def model_card(config: Mapping[str, Any], arch: Arch, repo_id: str, origin: str,
                 f'height: channels, hatching: non-linearity, number on top: splits]({PICTURE})'
             ),
             'details': details,
-            'usage': _usage(repo_id, in_chans, height, width),
+            'usage': _usage(repo_id, in_chans, height, width) + SEVERAL_LABELS * is_multilabel(config),
             'citation': PAPER,
         },
         repo_id.partition('/')[2],

@@ -19,7 +19,8 @@ from .content import MAX_SIZES, digest, file_digest, is_read, note_unreadable, r
 from .image_folder import FolderReader, counted
 from .images import READ_ERRORS, open_image, to_mode, unreadable
 from .processes import log_on_primary
-from .splits import check_tar, find_split
+from .splits import find_split
+from .tar import check_tar
 
 __all__ = [
     'Part', 'StrictImages', 'check_readable', 'class_indices', 'class_names', 'fingerprint', 'listed_classes',
@@ -166,10 +167,8 @@ def open_dataset(
     if not remote and (root is None or not Path(root).exists()):
         if root is None:
             raise UsageError('no images given: pass the image folder with --data-dir')
-        raise UsageError(f'{root}: no such folder: pass the image folder with --data-dir')
-    if not kind and root is not None and not Path(root).is_dir() and Path(root).suffix != '.tar':
-        raise UsageError(f'{root}: not a folder: pass the image folder, or a .tar of it, with --data-dir')
-    check_tar(None if kind else root)
+        raise UsageError(f'{root}: no such folder: expected an image folder, or a .tar of it')
+    check_tar(None if kind else root, quiet)
     if not kind and root is not None and Path(root).is_dir():
         dataset, where = _open_folder(find_split(root, split), extensions, quiet, **kwargs)
     else:

@@ -5,7 +5,7 @@ from typing import Any
 
 from .values import NAMES, RANGES, Range, Value, key_values
 
-__all__ = ['SHARED', 'HelpFormatter', 'OptionGroup', 'ParseKwargs']
+__all__ = ['AUGMENTATION', 'SHARED', 'HelpFormatter', 'OptionGroup', 'ParseKwargs']
 
 
 class ParseKwargs(argparse.Action):
@@ -115,6 +115,11 @@ SHARED: dict[str, tuple[str, Any, str, dict[str, Any]]] = {
     'wandb_tags': ('--wandb-tags', [], 'Weights & Biases tags of the run', {'nargs': '+', 'type': str}),
     'wandb_resume_id': ('--wandb-resume-id', '', 'with --resume: ID of the Weights & Biases run to continue', {}),
 }
+
+
+AUGMENTATION = (  # of `SHARED`: what --no-aug switches off
+    'scale', 'ratio', 'hflip', 'vflip', 'color_jitter', 'aa', 'reprob', 'remode', 'train_interpolation',
+)
 
 
 class HelpFormatter(argparse.HelpFormatter):

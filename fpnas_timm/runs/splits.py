@@ -1,13 +1,12 @@
 """Finds the folder of a split, such as `train`, in a data folder."""
 import os
 import re
-import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import UsageError
 
-__all__ = ['KINDS', 'NoSplitError', 'check_tar', 'find_split', 'kind_of', 'visible_folders']
+__all__ = ['KINDS', 'NoSplitError', 'find_split', 'kind_of', 'visible_folders']
 
 # kind of split -> its usual names, the first ones as in timm and in timm's order
 KINDS = {
@@ -58,29 +57,6 @@ def kind_of(name: str) -> str | None:
     if len(words) != 1:
         return None
     return next((kind for kind, names in KINDS.items() if words[0].removesuffix('set') in names), None)
-
-
-def check_tar(file: str | Path | None) -> None:
-    """Check that a .tar of images has no splits in it, since timm reads all that is inside as one; others may be given.
-
-    Raises:
-        UsageError: it has, or it cannot be read.
-    """
-    if file is None or Path(file).suffix != '.tar' or not Path(file).is_file():
-        return
-    try:
-        with tarfile.open(file) as tar:
-            parts = {Path(m.name).parts[:2] for m in tar if m.isfile()}
-    except (OSError, tarfile.TarError) as e:
-        raise UsageError(f'{file}: cannot be read as a .tar ({e})') from None
-    tops = {p[0] for p in parts if len(p) > 1}
-    inner = {p[1] for p in parts if len(p) > 1} if len(tops) == 1 and not any(map(kind_of, tops)) else set()
-    for names in (tops, inner):
-        if len({kind for name in names if (kind := kind_of(name))}) > 1:
-            raise UsageError(
-                f'{file}: has the splits {", ".join(sorted(names))}, but a .tar is read as one: unpack it, or make one '
-                'of each split'
-            )
 
 
 def find_split(root: str | Path, split: str) -> Path:

@@ -7,6 +7,7 @@ from typing import Any, cast
 from torch.utils.data import Dataset, Subset
 
 from ..errors import UsageError, did_you_mean
+from ..runs.copies import copied_images, warn_of_copies
 from ..runs.datasets import StrictImages, class_indices, class_names, fingerprint
 from .dataset import GivenImages
 
@@ -48,10 +49,14 @@ def join_images(weights: Dataset, alpha: Dataset, name: str) -> JoinedImages:
         name: the option that names `alpha`, for messages.
 
     Raises:
-        UsageError: both contain the same image, or `alpha` has a class that `weights` has not.
+        UsageError: both contain the same image, all images of `alpha` are copies, or `alpha` has a class that `weights`
+            has not.
     """
     images = [_images(dataset) for dataset in (weights, alpha)]
     both = [i for i in images[1] if i in images[0]]
+    copies = copied_images(weights, alpha)
+    if len(copies) == len(cast(Sized, alpha)):
+        both = both or [file for file, _ in copies]
     files = any(isinstance(i, str) for i in images[0])
     if both or (not files and fingerprint(weights) == fingerprint(alpha)):  # equal, but opened twice
         count = len(both) or len(cast(Sized, alpha))
@@ -61,6 +66,7 @@ def join_images(weights: Dataset, alpha: Dataset, name: str) -> JoinedImages:
             f'{name}: {count:,} of its {len(cast(Sized, alpha)):,} images train the weights too{example}: expected '
             'other images for alpha'
         )
+    warn_of_copies(copies, alpha, name, _logger)
     names, alpha_names = class_names(weights), class_names(alpha)
     known, targets = set(class_indices(weights)), class_indices(alpha)
     if names and alpha_names:

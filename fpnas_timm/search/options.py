@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import UsageError
 from ..paper import FBNETV2_F_TARGET, SEARCH_SETTINGS, TABLE_B1
 from ..runs.image_options import BANDS, check_image_options
-from ..runs.options import OptionGroup
+from ..runs.options import AUGMENTATION, OptionGroup
 from ..runs.parser import Parser, check_order, default_workers, known_options, load_yaml, set_options
 from ..runs.values import FROM_0, Range
 from ..spaces.budgets import milliseconds, quantity, shown_ms
@@ -275,6 +275,8 @@ def _say_unused(args: argparse.Namespace, asked: Set[str]) -> None:
         ('beta', args.cost_form != MULTIPLIER and no_budget, 'there is no budget'),
         ('cost_form', no_budget, 'there is no budget'),
         ('tolerance', no_budget, 'there is no budget'),
+        ('amp_dtype', not args.amp, '--amp is off'),
+        *((name, args.no_aug, '--no-aug switches the augmentation off') for name in AUGMENTATION),
     ):
         if is_unused and name in asked and os.environ.get('RANK', '0') == '0':
             _logger.warning('--%s %s is not used: %s', name.replace('_', '-'), getattr(args, name), reason)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 from ..errors import UsageError
-from ..runs.options import OptionGroup
+from ..runs.options import AUGMENTATION, OptionGroup
 from .names import DEFAULT_FINALISTS, STRATEGIES, SUPERNETS
 
 __all__ = ['ONLY', 'add_final_options', 'add_strategy_options', 'check_strategy', 'check_supernet', 'without_use']
@@ -29,8 +29,7 @@ FITTED_ALPHA_LR = 0.1  # the scores of fitted networks do not change, and have n
 OF_TRAINING = (
     'weight_samples', 'weight_archs', 'weight_draws', 'weight_window', 'distill', 'weight_ema', 'opt', 'lr', 'momentum',
     'weight_decay', 'clip_grad', 'sched', 'warmup_lr_epochs', 'warmup_lr', 'min_lr', 'smoothing', 'warmup_epochs',
-    'finalist_epochs', 'calibration_batches', 'no_aug', 'scale', 'ratio', 'hflip', 'vflip', 'color_jitter', 'aa',
-    'reprob', 'remode', 'train_interpolation',
+    'finalist_epochs', 'calibration_batches', 'no_aug', *AUGMENTATION,
 )
 
 

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from ..errors import UsageError
 from ..runs.content import UNREADABLE
+from ..runs.copies import copied_images, warn_of_copies
 from ..runs.datasets import Part, StrictImages, check_readable, class_indices, fingerprint
 from ..runs.device import Precision, Process
 from ..runs.holdout import VALIDATION_FILE, write_image_list
@@ -122,6 +123,8 @@ def _images_used(
         return ImagesUsed()
     if resume:
         _note_unreadable(Path(resume).parent, train, validation)
+    if validation is not None:
+        warn_of_copies(copied_images(train, validation), validation, 'validation', _logger)
     used = ' '.join(fingerprint(d) for d in (train, validation) if d is not None)
     before = saved.get('images')
     if before and before != used:

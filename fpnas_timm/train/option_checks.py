@@ -2,15 +2,16 @@
 import argparse
 import logging
 import os
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from typing import Any
 
 from ..errors import UsageError
 from ..recipes import Recipe
 from ..runs.image_options import check_image_options
+from ..runs.options import AUGMENTATION
 from ..runs.parser import check_order, read_arch_file
 
-__all__ = ['UNSUPPORTED', 'check_effects', 'check_options', 'loss_of']
+__all__ = ['UNSUPPORTED', 'check_effects', 'check_options', 'loss_of', 'unused_options']
 
 _logger = logging.getLogger('train')
 
@@ -32,19 +33,35 @@ UNSUPPORTED: dict[str, tuple[Any, str]] = {
     'multilabel_threshold': (0.5, 'only one label per image: see docs/training.md, Several labels per image'),
 }
 
-# option -> the option without which it has no effect
-NEEDED: dict[str, str] = {
-    'val_seed': 'val_fraction',
+# option -> the options without which it has no effect; one of them is enough
+NEEDED: dict[str, tuple[str, ...]] = {
+    'val_seed': ('val_fraction',),
+    'amp_dtype': ('amp',),
+    'clip_mode': ('clip_grad',),
+    **dict.fromkeys(('layer_decay_min_scale', 'layer_decay_no_opt_scale'), ('layer_decay',)),
+    **dict.fromkeys(('lr_noise_pct', 'lr_noise_std'), ('lr_noise',)),
+    **dict.fromkeys(('remode', 'recount', 'resplit'), ('reprob',)),
+    **dict.fromkeys(
+        ('mixup_prob', 'mixup_switch_prob', 'mixup_mode', 'mixup_off_epoch'), ('mixup', 'cutmix', 'cutmix_minmax'),
+    ),
     **dict.fromkeys((
         'train_batch_sizes', 'train_size_probs', 'train_size_schedule', 'train_size_schedule_spread',
         'train_size_random_mix', 'train_batches_per_epoch', 'variable_batch_loss_scale',
-    ), 'train_img_sizes'),
-    **dict.fromkeys(('bce_sum', 'bce_target_thresh', 'bce_pos_weight'), 'bce_loss'),
-    **dict.fromkeys(('model_ema_force_cpu', 'model_ema_decay', 'model_ema_warmup'), 'model_ema'),
+    ), ('train_img_sizes',)),
+    **dict.fromkeys(('bce_sum', 'bce_target_thresh', 'bce_pos_weight'), ('bce_loss',)),
+    **dict.fromkeys(('model_ema_force_cpu', 'model_ema_decay', 'model_ema_warmup'), ('model_ema',)),
     **dict.fromkeys((
         'kd_distill_type', 'kd_loss_type', 'distill_loss_weight', 'task_loss_weight', 'kd_temperature',
         'kd_student_feature_dim', 'kd_teacher_feature_dim',
-    ), 'kd_model_name'),
+    ), ('kd_model_name',)),
+}
+# option -> the options that have no effect beside it
+REPLACED: dict[str, tuple[str, ...]] = {
+    'lr': ('lr_base', 'lr_base_size', 'lr_base_scale'),
+    'no_aug': (
+        *AUGMENTATION, 'train_crop_mode', 'color_jitter_prob', 'grayscale_prob', 'gaussian_blur_prob', 'recount',
+        'resplit',
+    ),
 }
 NO_EFFECT = (None, False, 'none', 'constant')  # values that ask for nothing
 
@@ -67,16 +84,38 @@ def check_effects(args: argparse.Namespace, in_file: Set[str], given: Set[str]) 
     for asked in (given, in_file | given):
         for name in sorted(asked & set(NEEDED)):
             needed = NEEDED[name]
-            there = loss_of(args) == 'bce' if needed == 'bce_loss' else getattr(args, needed)
-            if not there and needed not in asked and getattr(args, name) not in NO_EFFECT:
-                raise UsageError(f'--{_dashes(name)} needs --{_dashes(needed)}: it has no effect without it')
-    flags = [name for name, loss in (('jsd_loss', 'jsd'), ('bce_loss', 'bce')) if getattr(args, name)]
-    overridden = 'loss' in given and not given & set(flags)
-    if not overridden and len({loss_of(args), *(name.partition('_')[0] for name in flags)}) > 1:
-        named = [f'--loss {args.loss}'] * bool(args.loss) + [f'--{_dashes(name)}' for name in flags]
+            there = loss_of(args) == 'bce' if 'bce_loss' in needed else any(getattr(args, n) for n in needed)
+            if not there and not asked & set(needed) and getattr(args, name) not in NO_EFFECT:
+                flags = ' or '.join(f'--{_dashes(n)}' for n in needed)
+                raise UsageError(f'--{_dashes(name)} needs {flags}: it has no effect without')
+    for name, others in REPLACED.items():
+        without = [n for n in sorted(given & set(others)) if getattr(args, n) not in (*NO_EFFECT, '')]
+        if getattr(args, name) and without:
+            raise UsageError(f'--{_dashes(without[0])} has no effect with --{_dashes(name)}: give one of them')
+    losses = [name for name, loss in (('jsd_loss', 'jsd'), ('bce_loss', 'bce')) if getattr(args, name)]
+    overridden = 'loss' in given and not given & set(losses)
+    if not overridden and len({loss_of(args), *(name.partition('_')[0] for name in losses)}) > 1:
+        named = [f'--loss {args.loss}'] * bool(args.loss) + [f'--{_dashes(name)}' for name in losses]
         raise UsageError(f'{" and ".join(named)} are different losses: give one of them')
-    for name in flags if overridden else ():
+    for name in losses if overridden else ():
         setattr(args, name, False)  # so that the args.yaml of the run has one loss
+
+
+def unused_options(args: argparse.Namespace, distributed: bool, group: Mapping[str, Any]) -> list[str]:
+    """What to say of options that have no effect in this run.
+
+    Args:
+        args: the options.
+        distributed: several processes train.
+        group: a parameter group of the optimizer.
+    """
+    found = []
+    if args.sync_bn and not distributed:
+        found.append('--sync-bn: has no effect with a single process')
+    for name, entry in (('opt_betas', 'betas'), ('opt_eps', 'eps')):
+        if getattr(args, name) is not None and entry not in group:
+            found.append(f'--{_dashes(name)}: has no effect on {args.opt}, which has no {entry}')
+    return found
 
 
 def _dashes(name: str) -> str:

@@ -47,6 +47,7 @@ from .folder import RunFolder, options_text
 from .images import open_data, record_images
 from .inherit import inherit, open_start
 from .network import create_network, freeze, has_trained_classifier, to_device
+from .option_checks import unused_options
 from .resume import Origin, check_classes, check_epochs, check_settings, find_origin, log_changes, open_new
 from .schedule import base_learning_rate, create_schedule
 from .start import named_model, random_start
@@ -260,7 +261,9 @@ def _finish_task(
         process: Process,
         origin: Origin,
 ) -> None:
-    """Resume, moving average, compilation and DDP, in this order."""
+    """Resume, moving average, compilation and DDP, in this order; says which options have no effect."""
+    for note in unused_options(args, process.distributed, optimizer.param_groups[0]):
+        log_on_primary(_logger, note, logging.WARNING)
     saved, path = origin.state, origin.path
     if saved:
         keep = not args.no_resume_opt

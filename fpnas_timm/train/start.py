@@ -19,11 +19,11 @@ def named_model(name: str, option: str = '--model') -> str:
     """The model that an option names: `local-dir:RUN` becomes `local-dir:RUN/export` (of a search, `RUN/extract`).
 
     Args:
-        name: a registered name, `local-dir:FOLDER` or `hf-hub:REPO`.
+        name: a registered name, `local-dir:FOLDER`, the folder alone, or `hf-hub:REPO`.
         option: for messages.
 
     Raises:
-        UsageError: a folder or a repository without its prefix.
+        UsageError: a folder without a model, or a repository without its prefix.
 
     >>> named_model('resnet18'), named_model('hf-hub:timm/resnet18.a1_in1k')
     ('resnet18', 'hf-hub:timm/resnet18.a1_in1k')
@@ -35,7 +35,13 @@ def named_model(name: str, option: str = '--model') -> str:
     if re.match('[A-Za-z][A-Za-z0-9_-]+:', name):
         return name
     if Path(name).is_dir() and not timm.is_model(name):
-        raise UsageError(f'{option} {name}: a folder: write local-dir:{name}')
+        found = named_model(f'local-dir:{name}', option)
+        if (Path(found.partition(':')[2]) / CONFIG_FILE).is_file():
+            return found
+        raise UsageError(
+            f'{option} {name}: no model there: expected the folder of a training run (export/), of a search (extract/) '
+            f'or one with {CONFIG_FILE}'
+        )
     if '/' in name or '\\' in name:
         raise UsageError(
             f'{option} {name}: no such folder (local-dir:FOLDER), and for a model on the Hub write hf-hub:{name}'

@@ -16,7 +16,7 @@ from ..errors import UsageError, one_line
 from ..runs.device import Process
 from ..runs.imbalance import WeightedCrossEntropy
 from ..runs.processes import log_on_primary
-from ..weights.recorded import recorded_of
+from ..weights.recorded import recorded_of, refuse_multilabel
 from .classes import arrange_outputs, match_teacher
 
 __all__ = [
@@ -85,6 +85,8 @@ def create_teacher(
         UsageError: no such model, no weights, images of another kind, or classes that it does not know.
     """
     recorded = recorded_of(name)
+    refuse_multilabel(recorded.multilabel and matches == 'logit', f'teacher {name}', "and the student for one (its "
+                      'features can be matched: --kd-distill-type feature)')
     channels: Any = student.in_chans
     theirs = recorded.in_chans or 3
     if theirs != channels and (theirs, channels) != (3, 1):  # grey images: timm adds up the first convolution

@@ -22,7 +22,7 @@ from ..runs.processes import explain_lost_workers, log_on_primary
 from ..runs.progress import progress
 from ..runs.splits import NoSplitError
 from ..runs.timm_checks import check_backend, import_modules
-from ..weights.recorded import Recorded, recorded_of
+from ..weights.recorded import Recorded, recorded_of, refuse_multilabel
 from .channels import channels_asked_for, check_conversion, choose_mode
 from .classes import arrange_outputs, classes_of, listed, match_for_validation
 from .data import data_config_of
@@ -121,6 +121,7 @@ def _load_network(args: argparse.Namespace) -> tuple[nn.Module, Recorded, list[s
             raise UsageError(f'--arch-file {args.arch_file} is for --model fpnas, not {args.model}')
         model_kwargs['arch'] = read_arch_file(args.arch_file)
     recorded = recorded_of(args.model, args.checkpoint)
+    refuse_multilabel(recorded.multilabel, args.checkpoint or args.model, 'and top-1 is for one')
     asked = channels_asked_for(args.in_chans, args.input_size, args.input_img_mode)
     num_classes = args.num_classes
     if num_classes is None and args.checkpoint:

@@ -9,13 +9,13 @@ from typing import Any
 import timm
 import torch
 
-from ..errors import RunError
+from ..errors import RunError, UsageError
 from ..runs.checkpoints import options_allowed
 from .config_checks import NETWORK_ARGS
 from .download import download
 from .folder import CONFIG_FILE, WEIGHTS_FILE, initial_weights
 
-__all__ = ['DATA_KEYS', 'Recorded', 'names_in', 'recorded_of']
+__all__ = ['DATA_KEYS', 'Recorded', 'is_multilabel', 'names_in', 'recorded_of', 'refuse_multilabel']
 
 MAX_CONFIG = 1 << 24  # bytes
 RESULT_FILE = 'result.json'  # beside the arch.txt of a search
@@ -34,6 +34,7 @@ class Recorded:
         arch: architecture string; '' if it is not recorded or the model is another one.
         search: what the search that found the architecture wrote about itself; empty without one.
         model_args: further arguments of the network that are not the default, such as `bn_eps`.
+        multilabel: several labels per image, each with a probability of its own: the sigmoid of its logit.
         data: entries of timm's pretrained cfg on the images, `DATA_KEYS`, and the `license` of the weights.
     """
 
@@ -45,6 +46,7 @@ class Recorded:
     search: Mapping[str, Any] = field(default_factory=dict)
     model_args: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
+    multilabel: bool = False
 
     @property
     def images(self) -> dict[str, Any]:
@@ -96,6 +98,24 @@ def names_in(labels: Any) -> list[str]:
     return list(labels) if len(set(labels)) == len(labels) else []
 
 
+def is_multilabel(config: Mapping[str, Any]) -> bool:
+    """Whether a model is for several labels per image, as its `config.json` says.
+
+    >>> is_multilabel({'training': {'task': 'multilabel'}}), is_multilabel({'training': {'epochs': 3}})
+    (True, False)
+    """
+    return _mapping(config.get('training')).get('task') == 'multilabel'
+
+
+def refuse_multilabel(multilabel: bool, model: str, why: str) -> None:
+    """Raise UsageError for a model with several labels per image where one is expected; `why` says what for."""
+    if multilabel:
+        raise UsageError(
+            f'{model}: is for several labels per image, {why}: docs/training.md (Several labels per image) has a '
+            'script with the parts of timm'
+        )
+
+
 def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding='utf-8'))
@@ -124,6 +144,7 @@ def _of_config(config: Any) -> Recorded:
         _some(args, NETWORK_ARGS),
         # a model that started from trained weights has their license, also if it is not known
         _some({**cfg, **initial_weights(config)}, (*DATA_KEYS, 'license')),
+        is_multilabel(config),
     )
 
 

@@ -10,6 +10,7 @@ from timm.models import save_for_hf
 import fpnas_timm  # noqa: F401
 from fpnas_timm.cli.hub import main
 from fpnas_timm.weights.manifest import read_manifest
+from fpnas_timm.weights.recorded import recorded_of
 from tests.hub.clients import ARCH
 
 
@@ -24,6 +25,15 @@ def test_reconstruction_says_so_and_loses_its_name(tmp_path: Path, capsys: pytes
     (tmp_path / 'zoo.json').write_text(json.dumps({'weights': [json.loads(out)]}))
     [entry] = read_manifest(tmp_path / 'zoo.json')  # what is printed is a manifest entry, without metrics too
     assert entry.metrics == {} and entry.recipe == 'not recorded'
+
+
+def test_several_labels_per_image(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    model = timm.create_model('fpnas', arch=ARCH, num_classes=4)
+    config = {'training': {'task': 'multilabel'}}
+    save_for_hf(model, tmp_path / 'export', model_config=config, safe_serialization=True)
+    assert main(['push', str(tmp_path), 'me/x', '--dry-run', '-o', str(tmp_path / 'out')]) == 0
+    assert 'the probability of each is the sigmoid of its logit' in (tmp_path / 'out' / 'README.md').read_text()
+    assert recorded_of(f'local-dir:{tmp_path}/out').multilabel  # also for those who download it
 
 
 @pytest.mark.parametrize('under', ['search', 'training'])

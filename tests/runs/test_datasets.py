@@ -34,8 +34,8 @@ def test_classes_of_any_dataset() -> None:
 
 
 @pytest.mark.parametrize(('folder', 'split', 'message'), [
-    ('nowhere', 'train', 'nowhere: no such folder: pass the image folder with --data-dir'),
-    ('file', 'train', 'file: not a folder: pass the image folder, or a .tar of it'),
+    ('nowhere', 'train', 'nowhere: no such folder: expected an image folder'),
+    ('file', 'train', 'file: not a folder: expected an image folder, or a .tar of it'),
     ('', 'trian', "has no folder for the split 'trian', only for others"),
     ('', 'test', "has no folder for the split 'test', only for others"),  # validation is not a test split
     ('empty', 'train', 'empty/train: contains no images in class folders; files that are read: .png, .jpg'),

@@ -152,12 +152,19 @@ def write_tar(file: Path, folders: Sequence[str]) -> None:
             tar.addfile(info, data)
 
 
-def test_in_a_tar(tmp_path: Path) -> None:
+def test_in_a_tar(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_tar(tmp_path / 'data.tar', ('red', 'green'))
     dataset = open_dataset('', tmp_path / 'data.tar', 'train')
     assert isinstance(dataset, StrictImages)
     assert class_indices(dataset) == [0, 1]
     assert np.array_equal(np.asarray(dataset[1][0])[..., 0], LEVELS)
+    with tarfile.open(tmp_path / 'data.tar', 'a') as tar:
+        for name in ('red/1.bmp', 'red/2.webp', 'green/3.BMP', 'green/notes.txt', 'green/._4.bmp'):
+            tar.addfile(tarfile.TarInfo(name))
+    for quiet in (False, True):
+        caplog.clear()
+        assert len(open_dataset('', tmp_path / 'data.tar', 'train', quiet=quiet)) == 2
+        assert ('left out 2 .bmp, 1 .webp files: timm reads PNG and JPEG from a .tar' in caplog.text) != quiet
     for top in ('', 'data/'):
         write_tar(tmp_path / 'splits.tar', [f'./{top}{name}' for name in ('train/red', 'validation/red')])
         with pytest.raises(UsageError, match=r'has the splits train, validation, but a \.tar is read as one'):

@@ -127,6 +127,18 @@ def test_the_same_images_twice(tmp_path: Path) -> None:
         search_options({'data_dir': 'x', 'output': 'y', 'alpha_split': 'train'})
 
 
+def test_copies_of_the_images_that_train_the_weights(
+        data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copy(data / 'train' / 'red' / '0.png', data / 'other' / 'red' / '5.png')
+    with caplog.at_level(logging.WARNING, 'search'):
+        ready(data, tmp_path)
+    assert '--alpha-split other has copies of training images: 1 of its 9 images, such as' in caplog.text
+    shutil.copytree(data / 'train', data / 'copy')
+    with pytest.raises(UsageError, match=r'--alpha-split copy: 36 of its 36 images train the weights too, such as '):
+        ready(data, tmp_path, alpha_split='copy')
+
+
 def test_what_does_not_fit(data: Path, tmp_path: Path) -> None:
     (data / 'same').symlink_to(data / 'train')
     with pytest.raises(UsageError, match=r'--alpha-split same: 36 of its 36 images train the weights too, such as '):

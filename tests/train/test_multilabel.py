@@ -3,6 +3,7 @@ import csv
 import json
 import random
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import timm
 import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score
+from timm.data import create_transform, resolve_model_data_config
 
+from fpnas_timm.cli import main
 from fpnas_timm.errors import UsageError
 from fpnas_timm.train.options import parse_train_args
 
-from .common import ARCH, ROOT
+from .common import ARCH, ROOT, TRAIN
 
 CHANNELS = {'red': 0, 'green': 1, 'blue': 2}
 
@@ -57,7 +60,44 @@ def test_the_script_of_the_page(
     expected = average_precision_score(torch.cat(targets).numpy(), logits.numpy(), average='macro')
     assert printed['map'] == pytest.approx(100 * expected, abs=0.01)
     config = json.loads((tmp_path / 'exported' / 'config.json').read_text())
+    check_probabilities(tmp_path / 'DIR' / 'validation', model, capsys)
+    check_refusals(capsys)
     assert (config['label_names'], config['training']) == (['red', 'green', 'blue'], {'task': 'multilabel'})
+
+
+def check_probabilities(images: Path, model: torch.nn.Module, capsys: pytest.CaptureFixture[str]) -> None:
+    """`fpnas predict` prints the sigmoid of each logit, for the folder and for an exported file."""
+    transform = create_transform(**resolve_model_data_config(model))
+    for exported in ('exported', 'net.pt'):
+        assert main(['predict', exported, str(images), '--json']) == 0
+        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert len(rows) == 32
+        for row in rows:
+            with torch.no_grad():
+                expected = model(transform(Image.open(row['image'])).unsqueeze(0))[0].sigmoid().tolist()
+            found = {c['class']: c['probability'] for c in row['classes']}
+            assert [found[name] for name in CHANNELS] == pytest.approx(expected, abs=1e-4)
+        assert any(sum(c['probability'] for c in row['classes']) > 1.5 for row in rows)
+        if exported == 'exported':
+            assert main(['export', exported, '-o', 'net.pt']) == 0
+            assert 'logits of 3 labels, several per image (the probability of each is the sigmoid)' in (
+                capsys.readouterr().out)
+
+
+def check_refusals(capsys: pytest.CaptureFixture[str]) -> None:
+    """What would take the highest logit for the label of an image."""
+    for number, split in enumerate(('train', 'validation')):
+        for name in CHANNELS:
+            Path('CLASSES', split, name).mkdir(parents=True)
+            shutil.copy(Path('DIR', 'train', f'{number}.png'), Path('CLASSES', split, name))
+    for argv in (
+        ['validate', '--data-dir', 'CLASSES', '--model', 'local-dir:exported', '--pretrained'],
+        ['export', 'exported', '-o', 'other.pt', '--data-dir', 'CLASSES'],
+        ['train', *TRAIN, '--data-dir', 'CLASSES', '-b', '3', '--kd-model-name', 'local-dir:exported', '--output', '.'],
+    ):
+        assert main(argv) == 2
+        assert 'exported: is for several labels per image' in capsys.readouterr().err
+    assert not Path('other.pt').exists()
 
 
 def test_the_refusal_names_the_section() -> None:

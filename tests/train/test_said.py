@@ -37,6 +37,23 @@ def test_images_held_out(caplog: pytest.LogCaptureFixture, images: Path, tmp_pat
     assert [m for m in messages if "validation has no images of 'red': one image is too few" in m]
 
 
+def test_copies_of_training_images(caplog: pytest.LogCaptureFixture, images: Path, tmp_path: Path) -> None:
+    for i in range(2):
+        shutil.copy(images / 'train' / 'red' / f'{i}.png', images / 'validation' / 'red' / f'{i}.png')
+    messages = said(caplog, [*TRAIN, '--data-dir', str(images), *at(tmp_path)])
+    [found] = [m for m in messages if 'copies of' in m]
+    assert found.startswith('validation has copies of training images: 2 of its 12 images, such as ')
+
+
+def test_options_without_effect(caplog: pytest.LogCaptureFixture, images: Path, tmp_path: Path) -> None:
+    argv = [*TRAIN, '--data-dir', str(images), '--sync-bn', '--opt-betas', '0.9', '0.99']
+    messages = said(caplog, [*argv, '--opt', 'sgd', '--opt-eps', '1e-3', *at(tmp_path / 'sgd')])
+    assert '--sync-bn: has no effect with a single process' in messages
+    assert [m for m in messages if m.startswith('--opt')] == [
+        f'--opt-{name}: has no effect on sgd, which has no {name}' for name in ('betas', 'eps')]
+    assert not [m for m in said(caplog, [*argv, '--opt', 'adamw', *at(tmp_path / 'adamw')]) if m.startswith('--opt')]
+
+
 def test_a_class_without_validation_images(caplog: pytest.LogCaptureFixture, images: Path, tmp_path: Path) -> None:
     shutil.rmtree(images / 'validation' / 'blue')
     messages = said(caplog, [*TRAIN, '--data-dir', str(images), *at(tmp_path)])

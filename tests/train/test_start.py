@@ -10,7 +10,7 @@ from fpnas_timm.errors import UsageError
 from fpnas_timm.train import train
 from fpnas_timm.train.start import named_model
 
-from .common import ARCH, TRAIN, at, fails
+from .common import ARCH, ROOT, TRAIN, at, fails
 
 SHORT = ['--num-classes', '3', '--device', 'cpu', '-b', '8', '-j', '0', '--epochs', '1', '--warmup-epochs', '0']
 
@@ -22,14 +22,13 @@ def done(tiny_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / 'run'
 
 
-@pytest.mark.parametrize('model', ['export', 'run', 'timm/nothing', 'nowhere/at/all'])
-def test_a_folder_without_its_prefix(
-        capsys: pytest.CaptureFixture[str], done: Path, tiny_images: Path, tmp_path: Path, model: str
-) -> None:
-    name = {'export': f'{done}/export', 'run': str(done)}.get(model, model)
+@pytest.mark.parametrize('name', ['timm/nothing', 'nowhere/at/all', ROOT / 'docs'])
+def test_no_model(capsys: pytest.CaptureFixture[str], tiny_images: Path, tmp_path: Path, name: str | Path) -> None:
+    """What is on the Hub needs a prefix; a folder needs a model in it."""
+    advice = 'expected the folder of a training run' if isinstance(name, Path) else f'hf-hub:{name}'
+    name = str(name)
     said = fails(capsys, ['--model', name, *SHORT, '--data-dir', str(tiny_images), *at(tmp_path)])
-    advice = f'local-dir:{name}' if model in ('export', 'run') else f'hf-hub:{name}'
-    assert said.startswith(f'--model {name}: ') and said.endswith(advice)
+    assert said.startswith(f'--model {name}: ') and advice in said
     with pytest.raises(UsageError, match=re.escape(f"model='{name}': ")):
         train(name, data_dir=tiny_images, num_classes=3, output=tmp_path)
     assert validate_main(['--model', name, '--pretrained', '--data-dir', str(tiny_images)]) == 2
@@ -41,9 +40,10 @@ def test_the_folder_of_a_run(
         capsys: pytest.CaptureFixture[str], done: Path, tiny_images: Path, tmp_path: Path
 ) -> None:
     assert named_model(f'local-dir:{done}') == f'local-dir:{done}/export' == named_model(f'local-dir:{done}/export')
+    assert named_model(str(done)) == named_model(f'{done}/export') == f'local-dir:{done}/export'
     shutil.copytree(done / 'export', tmp_path / 'search' / 'extract')
     assert named_model(f'local-dir:{tmp_path}/search') == f'local-dir:{tmp_path}/search/extract'
-    argv = ['--model', f'local-dir:{done}', '--pretrained', '--data-dir', str(tiny_images), '-j', '0']
+    argv = ['--model', str(done), '--pretrained', '--data-dir', str(tiny_images), '-j', '0']
     assert validate_main([*argv, '--device', 'cpu']) == 0
     assert 'top1' in capsys.readouterr().out
     assert train_main([*argv[:5], str(tiny_images), *SHORT, *at(tmp_path)]) == 0

@@ -44,6 +44,9 @@ SEARCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     'refined-no-warmup': (
         {'weight_samples': 1, 'long': True, 'refine': 300, 'finalist_epochs': 1, 'warmup_epochs': 0}, NEAR,
     ),
+    'refined-fixed-K': (
+        {'weight_samples': 1, 'long': True, 'refine': 300, 'finalist_epochs': 1, 'num_samples': 6}, NEAR,
+    ),
     'evolution': ({'strategy': 'evolution', 'long': True}, {}),
     # the supernet and the final of `refined`, and for its samples and candidates as many multiply-adds
     'evolution-equal': (

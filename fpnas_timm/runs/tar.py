@@ -1,0 +1,51 @@
+"""A `.tar` of images, which timm reads: what it would get wrong without a word."""
+import logging
+import os
+import tarfile
+from collections import Counter
+from pathlib import Path
+
+from timm.data.readers.img_extensions import get_img_extensions
+
+from ..errors import UsageError
+from .image_folder import read_extensions
+from .processes import log_on_primary
+from .splits import is_hidden, kind_of
+
+__all__ = ['check_tar']
+
+_logger = logging.getLogger(__name__)
+
+
+def check_tar(file: str | Path | None, quiet: bool = False) -> None:
+    """Check that a .tar of images has no splits in it, since timm reads all that is inside as one; others may be given.
+
+    Unless `quiet`, it logs which images timm does not read from a .tar.
+
+    Raises:
+        UsageError: it has, it cannot be read, or it is another kind of file.
+    """
+    if file is None or Path(file).is_dir():
+        return
+    if Path(file).suffix != '.tar':
+        raise UsageError(f'{file}: not a folder: expected an image folder, or a .tar of it')
+    try:
+        with tarfile.open(file) as tar:
+            names = [m.name for m in tar if m.isfile()]
+    except (OSError, tarfile.TarError) as e:
+        raise UsageError(f'{file}: cannot be read as a .tar ({e})') from None
+    parts = {Path(name).parts[:2] for name in names}
+    tops = {p[0] for p in parts if len(p) > 1}
+    inner = {p[1] for p in parts if len(p) > 1} if len(tops) == 1 and not any(map(kind_of, tops)) else set()
+    for folders in (tops, inner):
+        if len({kind for name in folders if (kind := kind_of(name))}) > 1:
+            raise UsageError(
+                f'{file}: has the splits {", ".join(sorted(folders))}, but a .tar is read as one: unpack it, or make '
+                'one of each split'
+            )
+    kinds = Counter(os.path.splitext(name)[1].lower() for name in names if not is_hidden(Path(name).name))
+    left_out = sorted(kind for kind in {*read_extensions(None)} - {*get_img_extensions()} if kind in kinds)
+    if left_out and not quiet:
+        shown = ', '.join(f'{kinds[kind]:,} {kind}' for kind in left_out)
+        note = f'{file}: left out {shown} files: timm reads PNG and JPEG from a .tar; unpack it to use all images'
+        log_on_primary(_logger, note, logging.WARNING)
