@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -15,7 +15,7 @@ from .._version import __version__
 from ..arch import Arch, ArchError
 from ..arch.checks import MAX_IMG_SIZE
 from ..arch.cost import cost, group_costs
-from ..arch.sizes import ImgSize, hw, shown_size
+from ..arch.sizes import hw, shown_size
 from ..draw.arch import draw_arch
 from ..draw.boxes import arch_figure
 from ..errors import RunError, UsageError, one_line
@@ -48,7 +48,7 @@ def _print_all(infos: list[dict[str, Any]]) -> None:
         weights = ', '.join(i['weights']) or 'none published'
         print(f'{i["model"]:<14}{shown_size(i["img_size"]):>6}{i["macs"]:>16,}{i["params"]:>13,}  {weights}')
     print("\nThe named models are reconstructions: the paper's budgets, not its encodings.")
-    print('`fpnas` builds the network of any architecture string. Details of one model: fpnas info NAME_OR_STRING')
+    print('`fpnas` builds the network of any architecture string. Details of one model: fpnas info NETWORK')
 
 
 def _print_one(i: dict[str, Any]) -> None:
@@ -56,6 +56,8 @@ def _print_one(i: dict[str, Any]) -> None:
         print(f'model          {i["label"]}')
     print(f'architecture   {i["arch"]}')
     print(f'input          {" x ".join(map(str, hw(i["img_size"])))}')
+    if (i['num_classes'], i['in_chans']) != (1000, 3):
+        print(f'classes        {i["num_classes"]:,}, for images of {i["in_chans"]} channel{"s" * (i["in_chans"] > 1)}')
     print(f'multiply-adds  {i["macs"]:,}')
     print(f'parameters     {i["params"]:,}')
     print(f'blocks         {i["blocks"]}')
@@ -75,7 +77,7 @@ def info_main(argv: Sequence[str] | None = None) -> int:
         description='List the models and the versions, or show one model in detail.',
         epilog='examples: fpnas info | fpnas info fpnas_l0 | fpnas info i64-cn_k3_.. --json',
     )
-    parser.add_argument('model', nargs='?', metavar='NAME_OR_STRING', help=ARCH_HELP)
+    parser.add_argument('model', nargs='?', metavar='NETWORK', help=ARCH_HELP)
     parser.add_argument('--json', action='store_true', help='print JSON')
 
     def run() -> None:
@@ -87,8 +89,8 @@ def info_main(argv: Sequence[str] | None = None) -> int:
             names = [args.model] if args.model is not None else [n for n in default_cfgs if n != 'fpnas']
             infos = [describe(name) for name in names]
         except ArchError:
-            arch, label = given_arch(args.model)
-            infos = [{**describe(str(arch)), 'label': label}]
+            given = given_arch(args.model)
+            infos = [{**describe(str(given.arch), **given.sizes), 'label': given.label}]
         if args.json:
             everything = {'versions': _versions(), 'models': infos}
             print(json.dumps(everything if args.model is None else infos[0], indent=2))
@@ -107,7 +109,7 @@ def draw_main(argv: Sequence[str] | None = None) -> int:
         epilog='examples: fpnas draw fpnas_l2 | fpnas draw fpnas_l2 -o l2.svg | fpnas draw i64-cn_k3_.. -o net.png',
         description='Draw an architecture: one box per block, as in Figure B.1 of the supplement.',
     )
-    parser.add_argument('arch', metavar='NAME_OR_STRING', help=ARCH_HELP)
+    parser.add_argument('arch', metavar='NETWORK', help=ARCH_HELP)
     parser.add_argument('-o', '--output', metavar='FILE', help='.png or .svg (default: NAME.png, or arch.png)')
     parser.add_argument('--json', action='store_true', help='print what would be drawn as JSON, and draw nothing')
 
@@ -119,7 +121,8 @@ def draw_main(argv: Sequence[str] | None = None) -> int:
         if '\0' in output:
             raise UsageError('--output: a file name has no NUL character')
         try:
-            arch, label = given_arch(args.arch)
+            given = given_arch(args.arch)
+            arch, label = given.arch, given.label
             if args.json:
                 print(json.dumps(asdict(arch_figure(arch, label)), indent=2))
                 return
@@ -133,13 +136,13 @@ def draw_main(argv: Sequence[str] | None = None) -> int:
     return exit_status(run)
 
 
-def _unchecked(label: str, arch: Arch, img_size: int | None) -> dict[str, Any]:
+def _unchecked(label: str, arch: Arch, sizes: Mapping[str, Any]) -> dict[str, Any]:
     """A row of `fpnas flops` without fvcore and torch: the counts by fvcore and of the built model are None."""
-    size = arch.img_size if img_size is None else img_size
+    size = sizes.get('img_size', arch.img_size)
     row = TABLE_B1.get(label)
     if row is not None and row.img_size != size:
         row = None
-    macs, params = cost(arch, size)
+    macs, params = cost(arch, **sizes)
     return {
         'model': label, 'img_size': size, 'printed_macs': row.macs if row else None, 'fvcore_macs': None,
         'cost_macs': macs, 'others': {}, 'printed_params': row.params if row else None, 'params': None,
@@ -147,12 +150,12 @@ def _unchecked(label: str, arch: Arch, img_size: int | None) -> dict[str, Any]:
     }
 
 
-def _checked(label: str, arch: Arch | None, img_size: int | None) -> list[dict[str, Any]]:
+def _checked(label: str, arch: Arch | None, sizes: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The rows of `fpnas flops` with fvcore's counts; those of Table B.1 if `arch` is None."""
     from ..zoo.report import report, table_b1
 
     logging.getLogger('fvcore').setLevel(logging.ERROR)
-    reports = table_b1() if arch is None else [report(label, arch, img_size)]
+    reports = table_b1() if arch is None else [report(label, arch, **sizes)]
     return [{**asdict(r), 'agrees': r.agrees} for r in reports]
 
 
@@ -181,16 +184,16 @@ def _or_dash(value: float | None) -> str:
     return '-' if value is None else str(value)
 
 
-def _print_groups(arch: Arch, img_size: ImgSize) -> None:
+def _print_groups(arch: Arch, sizes: Mapping[str, Any]) -> None:
     print(f'\n{"part":<12}{"multiply-adds":>15}{"parameters":>13}  token')
-    for row in _parts(arch, img_size):
+    for row in _parts(arch, sizes):
         print(f'{row["part"]:<12}{row["macs"]:>15,}{row["params"]:>13,}  {row["token"]}')
 
 
-def _parts(arch: Arch, img_size: ImgSize) -> list[dict[str, Any]]:
+def _parts(arch: Arch, sizes: Mapping[str, Any]) -> list[dict[str, Any]]:
     tokens = [str(arch.stem), *map(str, arch.groups), str(arch.head), '']
     return [{'part': part, **spent._asdict(), 'token': token}
-            for (part, spent), token in zip(group_costs(arch, img_size).items(), tokens)]
+            for (part, spent), token in zip(group_costs(arch, **sizes).items(), tokens)]
 
 
 def flops_main(argv: Sequence[str] | None = None) -> int:
@@ -200,7 +203,7 @@ def flops_main(argv: Sequence[str] | None = None) -> int:
         description='Check Table B.1 with fvcore, or count one model per group.',
         epilog='examples: fpnas flops | fpnas flops fpnas_l2 --img-size 224 | fpnas flops i64-cn_k3_.. --json',
     )
-    parser.add_argument('model', nargs='?', metavar='NAME_OR_STRING', help=f'{ARCH_HELP} (default: all of Table B.1)')
+    parser.add_argument('model', nargs='?', metavar='NETWORK', help=f'{ARCH_HELP} (default: all of Table B.1)')
     size = Value(int, Range(1, MAX_IMG_SIZE))
     parser.add_argument('--img-size', type=size, metavar='N', help="height and width in pixels (default: the model's)")
     parser.add_argument(
@@ -214,24 +217,29 @@ def flops_main(argv: Sequence[str] | None = None) -> int:
         if args.model is None and args.img_size is not None:
             raise UsageError('--img-size needs a model')
         try:
-            arch, label = (None, '') if args.model is None else given_arch(args.model)
+            given = None if args.model is None else given_arch(args.model)
+            arch, label = (given.arch, given.label) if given else (None, '')
             label = args.model if args.model in ARCHS else label
+            sizes = {**(given.sizes if given else {}), **({'img_size': args.img_size} if args.img_size else {})}
             if not args.no_check:
-                rows = _checked(label, arch, args.img_size)
+                rows = _checked(label, arch, sizes)
             elif arch is None:
-                rows = [_unchecked(name, Arch.parse(string), None) for name, string in ARCHS.items()]
+                rows = [_unchecked(name, Arch.parse(string), {}) for name, string in ARCHS.items()]
             else:
-                rows = [_unchecked(label, arch, args.img_size)]
+                rows = [_unchecked(label, arch, sizes)]
         except ValueError as e:
             raise UsageError(str(e)) from None
         if args.json:
             if arch is not None:
-                rows[0]['parts'] = _parts(arch, rows[0]['img_size'])
+                rows[0]['parts'] = _parts(arch, sizes)
             print(json.dumps(rows, indent=2))
         else:
             _print_table(rows)
             if arch is not None:
-                _print_groups(arch, rows[0]['img_size'])
+                _print_groups(arch, sizes)
+            if {'num_classes', 'in_chans'} & set(sizes):
+                print(f'\ncounted as in the folder: {sizes.get("num_classes", 1000):,} classes, images of '
+                      f'{sizes.get("in_chans", 3)} channels')
         return 1 if any(r['agrees'] is False for r in rows) else 0
 
     return exit_status(run)

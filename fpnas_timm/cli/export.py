@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ['export_main', 'predict_main']
 
 FORMATS = ('onnx', 'openvino', 'torch-export', 'torchscript', 'executorch')
-MODEL = "model name or architecture string, local-dir:FOLDER, hf-hub:REPO, or the folder of a training run"
+MODEL = "model name or architecture string, hf-hub:REPO, or the folder of a model, a training run or a search"
 
 
 def _export_parser() -> Parser:

@@ -1,20 +1,42 @@
-"""The architecture that `info`, `flops` and `draw` are given: a name, a string, a file or a folder. Without torch."""
+"""The network that `info`, `flops`, `draw` and `latency` are given: name, string, file or folder. Without torch."""
 import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..arch import Arch, ArchError
+from ..arch.checks import MAX_LENGTH
+from ..arch.sizes import simplest_size
 from ..errors import UsageError
+from ..weights.config_checks import check_cfg, check_model_args, cost_args
 from ..weights.json_file import read_json
 from ..zoo.names import resolve_arch
+from ..zoo.strings import ARCHS
 
-__all__ = ['ARCH_HELP', 'given_arch']
+__all__ = ['ARCH_HELP', 'Given', 'given_arch']
 
 ARCH_HELP = 'model name, such as fpnas_l2, architecture string, file with a string, or folder of a search or a training'
 
 
-def given_arch(given: str) -> tuple[Arch, str]:
-    """The architecture, and a label for it.
+@dataclass(frozen=True)
+class Given:
+    """A network.
+
+    Attributes:
+        arch: its architecture.
+        label: what to call it.
+        sizes: arguments of `arch.cost.cost` as the model's folder has them: `img_size`, `num_classes`, `in_chans`, ..;
+            empty for a name, a string and a file, which are counted with 1,000 classes.
+    """
+
+    arch: Arch
+    label: str
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def given_arch(given: str) -> Given:
+    """The network that is meant.
 
     Args:
         given: a model's name or a string, as in `resolve_arch`; else a file with a string, such as the `arch.txt` of a
@@ -25,18 +47,21 @@ def given_arch(given: str) -> tuple[Arch, str]:
     """
     path = given.removeprefix('local-dir:')
     try:
-        return resolve_arch(given)
+        return Given(*resolve_arch(given))
     except ArchError as e:
         if os.path.isfile(path):
-            return _of_file(Path(path)), Path(path).name
+            return Given(_of_file(Path(path)), Path(path).name)
         if os.path.isdir(path):
-            return _of_folder(Path(path)), Path(path).resolve().name
+            return _of_folder(Path(path))
         raise UsageError(str(e)) from None
 
 
 def _of_file(path: Path) -> Arch:
+    if path.suffix == '.json':
+        raise UsageError(f'{path}: not an architecture string: give its folder, {path.parent}')
     try:
-        return Arch.parse(path.read_text(encoding='utf-8').strip())
+        with path.open('rb') as file:
+            return Arch.parse(file.read(MAX_LENGTH + 1).decode().strip())  # a file of weights is not read as a whole
     except OSError as e:
         raise UsageError(f'{path}: cannot be read ({e.strerror})') from None
     except UnicodeDecodeError:
@@ -45,19 +70,38 @@ def _of_file(path: Path) -> Arch:
         raise UsageError(f'{path}: {e}') from None
 
 
-def _of_folder(folder: Path) -> Arch:
-    """The result of a search comes first: its `extract` has the same architecture."""
-    if (folder / 'arch.txt').is_file():
-        return _of_file(folder / 'arch.txt')
+def _of_folder(folder: Path) -> Given:
+    """The result of a search comes first; its `extract` says for which classes and images."""
+    label = folder.resolve().name
+    file = folder / 'arch.txt'
+    found = _of_file(file) if file.is_file() else None
+    for arch, sizes in _configs(folder):
+        if found in (None, arch):
+            return Given(arch, label, sizes)
+    if found is None:
+        raise UsageError(f'{folder}: no architecture there: expected the folder of a search (arch.txt), of a training '
+                         'run (export/), or one with the config.json of a network of this package')
+    return Given(found, label)
+
+
+def _configs(folder: Path) -> Iterator[tuple[Arch, dict[str, Any]]]:
+    """The architecture in each `config.json` of a folder, with the arguments of `cost`."""
     for place in (folder, folder / 'export', folder / 'extract'):
         file = place / 'config.json'
         config: Any = read_json(file) if file.is_file() else {}
-        args = config.get('model_args') if isinstance(config, dict) else None
-        arch = args.get('arch') if isinstance(args, dict) else None
-        if isinstance(arch, str):
-            try:
-                return Arch.parse(arch)
-            except ArchError as e:
-                raise UsageError(f'{file}: {e}') from None
-    raise UsageError(f'{folder}: no architecture there: expected the folder of a search (arch.txt), of a training run '
-                     '(export/), or one with the config.json of a network of this package')
+        if not isinstance(config, dict):
+            raise UsageError(f'{file}: expected an object')
+        args, cfg, name = config.get('model_args', {}), config.get('pretrained_cfg', {}), config.get('architecture')
+        if name not in ('fpnas', *ARCHS) or not isinstance(args, dict) or not isinstance(cfg, dict):
+            continue
+        cfg = {**cfg, **{k: config[k] for k in ('num_classes',) if k in config}}
+        check_cfg(cfg, str(file))
+        check_model_args(args, str(file), name, cfg)
+        try:
+            arch = Arch.parse(args.get('arch', ARCHS.get(name, '')))
+        except ArchError as e:
+            raise UsageError(f'{file}: {e}') from None
+        size = cfg.get('input_size')
+        sizes = {'num_classes': cfg.get('num_classes'), **cost_args(args)}
+        sizes |= {'in_chans': size[0], 'img_size': simplest_size(tuple(size[1:]))} if size else {}
+        yield arch, {key: value for key, value in sizes.items() if value is not None}

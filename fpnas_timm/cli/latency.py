@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..arch import Arch, ArchError
+from ..arch import Arch
 from ..arch.checks import MAX_IMG_SIZE
-from ..arch.sizes import shown_size, simplest_size
+from ..arch.sizes import shown_size
 from ..device.latency_table import LatencyTable
 from ..errors import UsageError
 from ..runs.parser import Parser
 from ..runs.values import Range, Value
 from ..spaces import MBConvSpace, get_space
 from ..spaces.budgets import shown_ms
-from ..zoo.names import resolve_arch
 from . import ended_by_sigterm, exit_status
+from .given import given_arch
 
 __all__ = ['latency_main']
 
@@ -159,29 +159,18 @@ def _predict(args: argparse.Namespace) -> None:
 
 
 def _arch_of(model: str) -> Arch:
-    """The architecture of a model: a name, a string, or a folder with an `arch.txt` or a `config.json`.
+    """The architecture of a network as `given_arch` takes it.
 
-    A network may be trained at another size than that of its string: that of a `config.json` is the one that counts.
+    It may be trained at another size than that of its string: that of its folder is the one that counts.
     """
-    try:
-        folder = Path(model)
-        if not folder.is_dir():
-            return resolve_arch(model)[0]
-        if (folder / 'arch.txt').exists():
-            return Arch.parse((folder / 'arch.txt').read_text(encoding='utf-8').strip())
-        from ..weights.folder import model_folder, read_config
-
-        config = read_config(model_folder(folder))
-        args = config.get('model_args', {})
-        arch, _ = resolve_arch(args.get('arch') or config['architecture'])
-        if args.get('output_stride', 32) < arch.total_stride:
-            raise UsageError(
-                f'{model[:80]}: has output_stride {args["output_stride"]}, and latency tables are of networks without: '
-                'expected one that keeps its strides'
-            )
-        return arch.with_img_size(simplest_size(config['pretrained_cfg']['input_size'][1:]))
-    except (ArchError, UnicodeDecodeError) as e:
-        raise UsageError(f'{model[:80]}: {e}') from None
+    given = given_arch(model)
+    stride = given.sizes.get('output_stride', 32)
+    if stride < given.arch.total_stride:
+        raise UsageError(
+            f'{model[:80]}: has output_stride {stride}, and latency tables are of networks without: expected one that '
+            'keeps its strides'
+        )
+    return given.arch.with_img_size(given.sizes.get('img_size', given.arch.img_size))
 
 
 def _check(args: argparse.Namespace) -> None:

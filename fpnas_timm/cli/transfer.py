@@ -170,12 +170,14 @@ def _write(made: _Made, folder: Path) -> None:
     from ..hub.card import model_card, origin_of
     from ..runs.files import write_text
     from ..weights.folder import CARD_FILE, export_model, read_config
+    from ..weights.recorded import MULTILABEL
 
     inherited = made.inherited
     labels = made.source.label_names if inherited.classifier else ()
     facts = {
         'init_from': made.source.record,
         'inherited': inherited.summary,
+        **({'task': MULTILABEL} if made.source.multilabel and inherited.classifier else {}),
     }
     if not made.source.license:
         print(f'{made.source.name}: the license of its weights is not recorded', file=sys.stderr)

@@ -60,8 +60,8 @@ SHARED: dict[str, tuple[str, Any, str, dict[str, Any]]] = {
     'pin_mem': ('--pin-mem', False, 'use pinned memory in the DataLoader (with CUDA always)', {}),
     'no_prefetcher': ('--no-prefetcher', False, "disable timm's prefetcher (normalises and mixes whole batches)", {}),
     # model
-    'model': ('--model', 'fpnas', "any timm model, `fpnas` with an architecture string, or a `local-dir:` folder",
-              {}),
+    'model': ('--model', 'fpnas', 'any timm model, `fpnas` with an architecture string, or the folder of a model '
+              'or a run', {}),
     'model_kwargs': ('--model-kwargs', {}, 'KEY=VALUE arguments of the model, such as arch=STRING',
                      {'nargs': '*', 'action': ParseKwargs}),
     'init_from': ('--init-from', None, 'start from the weights of this network, of any shape: a timm model with its '

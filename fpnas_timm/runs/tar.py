@@ -3,7 +3,7 @@ import logging
 import os
 import tarfile
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from timm.data.readers.img_extensions import get_img_extensions
 
@@ -33,7 +33,8 @@ def check_tar(file: str | Path | None, quiet: bool = False) -> None:
         with tarfile.open(file) as tar:
             names = [m.name for m in tar if m.isfile()]
     except (OSError, tarfile.TarError) as e:
-        raise UsageError(f'{file}: cannot be read as a .tar ({e})') from None
+        reason = e.strerror if isinstance(e, OSError) else 'damaged, or of another format'
+        raise UsageError(f'{file}: cannot be read as a .tar ({reason})') from None
     parts = {Path(name).parts[:2] for name in names}
     tops = {p[0] for p in parts if len(p) > 1}
     inner = {p[1] for p in parts if len(p) > 1} if len(tops) == 1 and not any(map(kind_of, tops)) else set()
@@ -43,9 +44,12 @@ def check_tar(file: str | Path | None, quiet: bool = False) -> None:
                 f'{file}: has the splits {", ".join(sorted(folders))}, but a .tar is read as one: unpack it, or make '
                 'one of each split'
             )
-    kinds = Counter(os.path.splitext(name)[1].lower() for name in names if not is_hidden(Path(name).name))
+    visible = [name for name in names if not any(is_hidden(part) for part in PurePosixPath(name).parts)]
+    kinds = Counter(os.path.splitext(name)[1].lower() for name in visible)
     left_out = sorted(kind for kind in {*read_extensions(None)} - {*get_img_extensions()} if kind in kinds)
+    shown = ', '.join(f'{kinds[kind]:,} {kind}' for kind in left_out)
+    if left_out and not any(name.lower().endswith((*get_img_extensions(), '.tar')) for name in names):
+        raise UsageError(f'{file}: contains {shown} files only, and timm reads PNG and JPEG from a .tar: unpack it')
     if left_out and not quiet:
-        shown = ', '.join(f'{kinds[kind]:,} {kind}' for kind in left_out)
         note = f'{file}: left out {shown} files: timm reads PNG and JPEG from a .tar; unpack it to use all images'
         log_on_primary(_logger, note, logging.WARNING)

@@ -1,6 +1,7 @@
 """The images of a search, from its options: the dataset, its two halves, and their loaders."""
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from ..runs.content import UNREADABLE
 from ..runs.datasets import StrictImages, class_indices, class_names, open_dataset
 from ..runs.image_options import USUAL
 from ..runs.imbalance import class_weights, count_classes
+from ..runs.processes import on_primary
 from ..spaces import MBConvSpace
 from .dataset import GivenImages
 from .folder import saved_class_weights, saved_halves
 from .halves import Half, HalfLoader, Halves, StepBatches, joined_halves, pick_classes, stratified_halves
-from .joined import JoinedImages, join_images
+from .joined import JoinedImages, check_copies, join_images
 from .work_split import WorkSplit
 
 __all__ = ['create_half_loader', 'data_config_of', 'half_class_weights', 'open_halves', 'open_images', 'work_split']
@@ -59,6 +61,9 @@ def open_halves(args: Namespace, dataset: Dataset | None = None) -> tuple[Datase
     if dataset is not None and args.alpha_split:
         raise UsageError('--alpha-split names a split of --data-dir: search() takes a dataset as alpha_dataset')
     dataset = open_images(args) if dataset is None else dataset
+    if isinstance(dataset, JoinedImages) and not args.resume:
+        name = f'--alpha-split {args.alpha_split}' if args.alpha_split else 'alpha_dataset'
+        on_primary(partial(check_copies, dataset, name), args.rank, args.world_size)
     parts = dataset.parts if isinstance(dataset, JoinedImages) else (dataset,)
     for part, name in zip(parts, (UNREADABLE, f'alpha-{UNREADABLE}')):
         if isinstance(part, (StrictImages, GivenImages)):

@@ -7,11 +7,11 @@ from typing import Any, cast
 from torch.utils.data import Dataset, Subset
 
 from ..errors import UsageError, did_you_mean
-from ..runs.copies import copied_images, warn_of_copies
+from ..runs.copies import copied_images, files_of
 from ..runs.datasets import StrictImages, class_indices, class_names, fingerprint
 from .dataset import GivenImages
 
-__all__ = ['JoinedImages', 'join_images']
+__all__ = ['JoinedImages', 'check_copies', 'join_images']
 
 _logger = logging.getLogger('search')
 
@@ -49,14 +49,10 @@ def join_images(weights: Dataset, alpha: Dataset, name: str) -> JoinedImages:
         name: the option that names `alpha`, for messages.
 
     Raises:
-        UsageError: both contain the same image, all images of `alpha` are copies, or `alpha` has a class that `weights`
-            has not.
+        UsageError: both contain the same image, or `alpha` has a class that `weights` has not.
     """
     images = [_images(dataset) for dataset in (weights, alpha)]
     both = [i for i in images[1] if i in images[0]]
-    copies = copied_images(weights, alpha)
-    if len(copies) == len(cast(Sized, alpha)):
-        both = both or [file for file, _ in copies]
     files = any(isinstance(i, str) for i in images[0])
     if both or (not files and fingerprint(weights) == fingerprint(alpha)):  # equal, but opened twice
         count = len(both) or len(cast(Sized, alpha))
@@ -66,7 +62,6 @@ def join_images(weights: Dataset, alpha: Dataset, name: str) -> JoinedImages:
             f'{name}: {count:,} of its {len(cast(Sized, alpha)):,} images train the weights too{example}: expected '
             'other images for alpha'
         )
-    warn_of_copies(copies, alpha, name, _logger)
     names, alpha_names = class_names(weights), class_names(alpha)
     known, targets = set(class_indices(weights)), class_indices(alpha)
     if names and alpha_names:
@@ -86,6 +81,15 @@ def join_images(weights: Dataset, alpha: Dataset, name: str) -> JoinedImages:
     return JoinedImages(weights, alpha, targets)
 
 
+def check_copies(joined: JoinedImages, name: str) -> None:
+    """Warn of images for alpha that are copies of those that train the weights; UsageError if all of them are."""
+    weights, alpha = (d.images if isinstance(d, GivenImages) else d for d in joined.parts)
+    copies = copied_images(weights, alpha)
+    if copies.all:
+        raise UsageError(f'{name}: has nothing but {copies}: expected other images for alpha')
+    copies.warn(name, _logger)
+
+
 def _images(dataset: Any) -> dict[Any, None]:
     """What identifies the images: the files, with links followed, or places in a Python object; empty if not known."""
     if isinstance(dataset, GivenImages):
@@ -95,6 +99,5 @@ def _images(dataset: Any) -> dict[Any, None]:
         return {whole[i]: None for i in dataset.indices} if whole else {}
     if isinstance(dataset, (list, tuple)):
         return {id(item[0]): None for item in dataset}
-    samples = getattr(getattr(getattr(dataset, 'dataset', None), 'reader', None), 'samples', ())
-    files = {os.path.realpath(s[0]): None for s in samples if isinstance(s, tuple) and isinstance(s[0], str)}
+    files = {os.path.realpath(file): None for file in files_of(dataset)}
     return files or ({} if isinstance(dataset, StrictImages) else {(id(dataset), i): None for i in range(len(dataset))})

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from ..errors import UsageError
 from ..runs.content import UNREADABLE
-from ..runs.copies import copied_images, warn_of_copies
+from ..runs.copies import copied_images
 from ..runs.datasets import Part, StrictImages, check_readable, class_indices, fingerprint
 from ..runs.device import Precision, Process
 from ..runs.holdout import VALIDATION_FILE, write_image_list
@@ -123,8 +123,8 @@ def _images_used(
         return ImagesUsed()
     if resume:
         _note_unreadable(Path(resume).parent, train, validation)
-    if validation is not None:
-        warn_of_copies(copied_images(train, validation), validation, 'validation', _logger)
+    if validation is not None and not resume:
+        _check_copies(train, validation)
     used = ' '.join(fingerprint(d) for d in (train, validation) if d is not None)
     before = saved.get('images')
     if before and before != used:
@@ -141,6 +141,17 @@ def _images_used(
     number = len(cast(Sized, validation))
     notes = {'val_fraction': args.val_fraction, 'val_seed': args.val_seed, 'val_images': number}
     return ImagesUsed(used, validation, notes)
+
+
+def _check_copies(train: Dataset, validation: Dataset) -> None:
+    """Warn of validation images that are copies of training images; UsageError if all of them are."""
+    copies = copied_images(train, validation)
+    if copies.all:
+        raise UsageError(
+            f'the validation images are nothing but {copies}: expected other images, or --val-fraction 0.2, which '
+            'holds out part of the training images'
+        )
+    copies.warn('validation', _logger)
 
 
 def _check_same_choice(args: argparse.Namespace, resume: str, saved: Mapping[str, Any]) -> None:

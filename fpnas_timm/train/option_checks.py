@@ -6,7 +6,7 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 from ..errors import UsageError
-from ..recipes import Recipe
+from ..recipes import Recipe, find_recipe
 from ..runs.image_options import check_image_options
 from ..runs.options import AUGMENTATION
 from ..runs.parser import check_order, read_arch_file
@@ -71,7 +71,9 @@ def loss_of(args: argparse.Namespace) -> str:
     return str(args.loss or ('jsd' if args.jsd_loss else 'bce' if args.bce_loss else 'ce'))
 
 
-def check_effects(args: argparse.Namespace, in_file: Set[str], given: Set[str]) -> None:
+def check_effects(
+        args: argparse.Namespace, in_file: Set[str], given: Set[str], defaults: Mapping[str, Any]
+) -> None:
     """Raise UsageError for an option without effect, or for two losses.
 
     An option may be given with the one that it needs switched off (`model_ema: false`), as in the args.yaml of a run.
@@ -80,18 +82,24 @@ def check_effects(args: argparse.Namespace, in_file: Set[str], given: Set[str]) 
         args: the options.
         in_file: names of the options in the YAML file.
         given: names of the options on the command line, or in Python.
+        defaults: of options that ask for nothing if they are given as they are by default: in Python, where a caller
+            may pass all of them.
     """
     for asked in (given, in_file | given):
         for name in sorted(asked & set(NEEDED)):
             needed = NEEDED[name]
-            there = loss_of(args) == 'bce' if 'bce_loss' in needed else any(getattr(args, n) for n in needed)
-            if not there and not asked & set(needed) and getattr(args, name) not in NO_EFFECT:
+            there = any(getattr(args, n) or n in args.opt_kwargs for n in needed)
+            there = loss_of(args) == 'bce' if 'bce_loss' in needed else there
+            if not there and not asked & set(needed) and getattr(args, name) not in (*NO_EFFECT, defaults.get(name)):
                 flags = ' or '.join(f'--{_dashes(n)}' for n in needed)
                 raise UsageError(f'--{_dashes(name)} needs {flags}: it has no effect without')
+    if 'lr' not in given and given & set(REPLACED['lr']):
+        args.lr = None  # that of a recipe or a file, which the command line overrides
     for name, others in REPLACED.items():
-        without = [n for n in sorted(given & set(others)) if getattr(args, n) not in (*NO_EFFECT, '')]
+        without = [n for n in sorted(given & set(others)) if getattr(args, n) not in (*NO_EFFECT, '', defaults.get(n))]
         if getattr(args, name) and without:
-            raise UsageError(f'--{_dashes(without[0])} has no effect with --{_dashes(name)}: give one of them')
+            advice = ': give one of them' if name in given else f', which is in {args.config}: change it there'
+            raise UsageError(f'--{_dashes(without[0])} has no effect with --{_dashes(name)}{advice}')
     losses = [name for name, loss in (('jsd_loss', 'jsd'), ('bce_loss', 'bce')) if getattr(args, name)]
     overridden = 'loss' in given and not given & set(losses)
     if not overridden and len({loss_of(args), *(name.partition('_')[0] for name in losses)}) > 1:
@@ -112,8 +120,9 @@ def unused_options(args: argparse.Namespace, distributed: bool, group: Mapping[s
     found = []
     if args.sync_bn and not distributed:
         found.append('--sync-bn: has no effect with a single process')
+    of_recipe = find_recipe(args.recipe).options if args.recipe else {}
     for name, entry in (('opt_betas', 'betas'), ('opt_eps', 'eps')):
-        if getattr(args, name) is not None and entry not in group:
+        if getattr(args, name) is not None and entry not in group and name not in of_recipe:
             found.append(f'--{_dashes(name)}: has no effect on {args.opt}, which has no {entry}')
     return found
 

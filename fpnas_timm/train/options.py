@@ -202,7 +202,7 @@ def _add_rest(parser: Parser) -> None:
     add('--model-ema-warmup', False, 'start with a smaller decay')
 
     add = OptionGroup(parser, 'distillation')
-    add('--kd-model-name', None, "the teacher: a pretrained timm model, `local-dir:` or `hf-hub:`")
+    add('--kd-model-name', None, "the teacher: a pretrained timm model, the folder of a model or a run, or `hf-hub:`")
     add('--kd-distill-type', 'logit', 'what is matched', choices=('logit', 'feature'))
     add('--kd-loss-type', 'kl', 'loss between logits', choices=('kl',))
     add('--distill-loss-weight', None, 'weight of the distillation', otherwise='1', type=float)
@@ -246,7 +246,7 @@ def parse_train_args(argv: Sequence[str] | None = None, prog: str = 'fpnas train
     args = parser.parse_args(argv)
     if args.list_recipes:
         return args
-    _finish(args, recipe, asked, _given(parser, argv))
+    _finish(args, recipe, asked, _given(parser, argv), {})
     return args
 
 
@@ -263,13 +263,16 @@ def train_options(options: Mapping[str, Any]) -> argparse.Namespace:
     recipe, asked = _set_recipe_and_file(parser, options.get('recipe'), options.get('config'))
     set_options(parser, options, 'train()')
     args = parser.parse_args([])
-    _finish(args, recipe, asked, {name.replace('-', '_') for name in options})
+    usual = {name: action.default for name, action in known_options(build_parser()).items()}
+    _finish(args, recipe, asked, {name.replace('-', '_') for name in options}, usual)
     return args
 
 
-def _finish(args: argparse.Namespace, recipe: Recipe | None, in_file: Set[str], given: Set[str]) -> None:
+def _finish(
+        args: argparse.Namespace, recipe: Recipe | None, in_file: Set[str], given: Set[str], usual: Mapping[str, Any]
+) -> None:
     """Check the options and fill in what follows from others."""
-    check_effects(args, in_file, given)
+    check_effects(args, in_file, given, usual)
     check_options(args, recipe, in_file | given)
     args.data_dir = args.data_dir or args.data
     if args.workers is None and not args.resume:  # a resumed run has as many as before

@@ -103,7 +103,7 @@ def train(
     Ctrl-C raises KeyboardInterrupt; the same call with `resume='auto'` continues after the last finished epoch.
 
     Args:
-        model: any timm model, 'fpnas' with an architecture, 'local-dir:FOLDER' or 'hf-hub:REPO'.
+        model: any timm model, 'fpnas' with an architecture, the folder of a model or a run, or 'hf-hub:REPO'.
         arch: the architecture to train, with `model` 'fpnas'; short for `model_kwargs={'arch': ..}`.
         data_dir: folder with `train/<class>/*.png` and `validation/<class>/*.png`.
         recipe: one of `fpnas_timm.recipes.recipe_names()`.

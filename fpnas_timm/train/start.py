@@ -16,7 +16,7 @@ __all__ = ['named_model', 'random_start']
 
 
 def named_model(name: str, option: str = '--model') -> str:
-    """The model that an option names: `local-dir:RUN` becomes `local-dir:RUN/export` (of a search, `RUN/extract`).
+    """The model that an option names: a folder RUN becomes `local-dir:RUN/export` (of a search, `RUN/extract`).
 
     Args:
         name: a registered name, `local-dir:FOLDER`, the folder alone, or `hf-hub:REPO`.

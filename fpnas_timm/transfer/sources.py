@@ -32,6 +32,7 @@ class Source:
         label_names: names of its classes in order; empty if unknown.
         origin: what its weights started from themselves; '' if from scratch or unknown.
         img_mode: PIL mode of its images; '' if it is not recorded.
+        multilabel: several labels per image.
     """
 
     model: FPNAS
@@ -40,6 +41,7 @@ class Source:
     label_names: tuple[str, ...] = ()
     origin: str = ''
     img_mode: str = ''
+    multilabel: bool = False
 
     @property
     def record(self) -> dict[str, str]:
@@ -64,7 +66,7 @@ def open_source(source: str, model: str | None = None, in_chans: int | None = No
     recorded = _of_model(recorded, model)
     opened = _open(source, model, recorded, in_chans or recorded.in_chans or 3)
     names = tuple(recorded.label_names) if len(recorded.label_names) == opened.model.num_classes else ()
-    return replace(opened, label_names=names, img_mode=recorded.img_mode)
+    return replace(opened, label_names=names, img_mode=recorded.img_mode, multilabel=recorded.multilabel)
 
 
 def describe_source(source: str, model: str | None = None) -> nn.Module:

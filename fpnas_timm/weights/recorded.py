@@ -15,10 +15,11 @@ from .config_checks import NETWORK_ARGS
 from .download import download
 from .folder import CONFIG_FILE, WEIGHTS_FILE, initial_weights
 
-__all__ = ['DATA_KEYS', 'Recorded', 'is_multilabel', 'names_in', 'recorded_of', 'refuse_multilabel']
+__all__ = ['DATA_KEYS', 'MULTILABEL', 'Recorded', 'is_multilabel', 'names_in', 'recorded_of', 'refuse_multilabel']
 
 MAX_CONFIG = 1 << 24  # bytes
 RESULT_FILE = 'result.json'  # beside the arch.txt of a search
+MULTILABEL = 'multilabel'  # the `task` in the `training` of a config.json, and in the options of timm's train.py
 DATA_KEYS = ('input_size', 'mean', 'std', 'interpolation', 'crop_pct', 'crop_mode')
 
 
@@ -69,6 +70,7 @@ def recorded_of(model: str, checkpoint: str = '', arch_file: str = '') -> Record
         return replace(
             found, in_chans=found.in_chans or base.in_chans, img_mode=found.img_mode or base.img_mode,
             search=found.search or base.search, arch=base.arch or found.arch,
+            multilabel=found.multilabel or base.multilabel,
         )
     if arch_file:
         return _of_search(Path(arch_file))
@@ -104,7 +106,7 @@ def is_multilabel(config: Mapping[str, Any]) -> bool:
     >>> is_multilabel({'training': {'task': 'multilabel'}}), is_multilabel({'training': {'epochs': 3}})
     (True, False)
     """
-    return _mapping(config.get('training')).get('task') == 'multilabel'
+    return _mapping(config.get('training')).get('task') == MULTILABEL
 
 
 def refuse_multilabel(multilabel: bool, model: str, why: str) -> None:
@@ -179,6 +181,7 @@ def _of_checkpoint(file: Path) -> Recorded:
         _text(args.get('input_img_mode')), _text(state.get('arch_string')),
         model_args=_some(_mapping(state.get('model_args')) or given, NETWORK_ARGS),
         data=_some(_mapping(state.get('data_config')) or {**args, **given}, DATA_KEYS),
+        multilabel=args.get('task') == MULTILABEL,
     )
 
 

@@ -71,12 +71,23 @@ class BudgetReport:
         return round(self.fvcore_macs / 1e6) == self.printed_macs and round(self.params / 1e6, 1) == self.printed_params
 
 
-def report(label: str, arch: Arch, img_size: ImgSize | None = None) -> BudgetReport:
-    """Both counts of an architecture at `img_size` pixels (default: its own), and Table B.1's if `label` is in it."""
+def report(
+        label: str, arch: Arch, img_size: ImgSize | None = None, num_classes: int = 1000, in_chans: int = 3, **more: Any
+) -> BudgetReport:
+    """Both counts of an architecture, and Table B.1's if `label` is in it.
+
+    Args:
+        label: name of the model.
+        arch: its architecture.
+        img_size: input size in pixels; the architecture's own if None.
+        num_classes: number of classifier outputs.
+        in_chans: number of image channels.
+        more: `output_stride` and `global_pool`, as in `cost`.
+    """
     size = arch.img_size if img_size is None else img_size
-    expected = cost(arch, size)
-    model = FPNAS(str(arch))
-    counts = count(model, size)
+    expected = cost(arch, size, num_classes, in_chans, **more)
+    model = FPNAS(str(arch), num_classes, in_chans, **more)
+    counts = count(model, size, in_chans)
     row = TABLE_B1.get(label)
     if row is not None and row.img_size != size:
         row = None
@@ -98,11 +109,12 @@ def table_b1() -> list[BudgetReport]:
     return [report(name, Arch.parse(string)) for name, string in ARCHS.items()]
 
 
-def describe(name_or_string: str) -> dict[str, Any]:
+def describe(name_or_string: str, **sizes: Any) -> dict[str, Any]:
     """A model as data: string, budgets, feature maps, published weights and, for a named model, the paper's numbers.
 
     Args:
         name_or_string: a model name or an architecture string.
+        sizes: arguments of `cost`, for a network with other classes or images.
 
     Returns:
         A dict that can be written as JSON; sizes in pixels, costs in units (not millions).
@@ -112,13 +124,15 @@ def describe(name_or_string: str) -> dict[str, Any]:
         UsageError: a manifest of weights cannot be read.
     """
     arch, label = resolve_arch(name_or_string)
-    macs, params = cost(arch)
+    macs, params = cost(arch, **sizes)
     row = TABLE_B1.get(name_or_string)
     info: dict[str, Any] = {
         'model': name_or_string if name_or_string in default_cfgs else None,
         'label': label,
         'arch': str(arch),
-        'img_size': arch.img_size,
+        'img_size': sizes.get('img_size', arch.img_size),
+        'num_classes': sizes.get('num_classes', 1000),
+        'in_chans': sizes.get('in_chans', 3),
         'macs': macs,
         'params': params,
         'blocks': sum(len(group) for group in arch.blocks),

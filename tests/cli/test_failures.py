@@ -74,7 +74,7 @@ for save in (lambda p: p.write_text('x' * 100_000), lambda p: save_file({{'a': z
     (['draw', 'fpnas_l0', '-o', 'x.gif'], 2, '.png or .svg'),
     (['draw', 'fpnas_l0', '-o', 'no/such/x.png'], 1, 'error: no/such/x.png: No such file'),
     (['draw', 'fpnas_l0', '-o', 'a\0.png'], 2, 'NUL'),
-    (['draw'], 2, 'NAME_OR_STRING'),
+    (['draw'], 2, 'NETWORK'),
     (['reconstruct', 'fpnas_l9'], 2, 'did you mean fpnas_l'),
     (['flops', '--img-size', '32'], 2, '--img-size needs a model'),
     (['flops', 'fpnas_l0', '--img-size', '99999'], 2, '--img-size 99999: expected 1 to 4096'),

@@ -159,12 +159,18 @@ def test_in_a_tar(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert class_indices(dataset) == [0, 1]
     assert np.array_equal(np.asarray(dataset[1][0])[..., 0], LEVELS)
     with tarfile.open(tmp_path / 'data.tar', 'a') as tar:
-        for name in ('red/1.bmp', 'red/2.webp', 'green/3.BMP', 'green/notes.txt', 'green/._4.bmp'):
+        for name in ('red/1.bmp', 'red/2.webp', 'green/3.BMP', 'green/a.txt', 'green/._4.bmp', '__MACOSX/red/1.bmp'):
             tar.addfile(tarfile.TarInfo(name))
     for quiet in (False, True):
         caplog.clear()
         assert len(open_dataset('', tmp_path / 'data.tar', 'train', quiet=quiet)) == 2
         assert ('left out 2 .bmp, 1 .webp files: timm reads PNG and JPEG from a .tar' in caplog.text) != quiet
+    with tarfile.open(tmp_path / 'webp.tar', 'w') as tar:
+        tar.addfile(tarfile.TarInfo('red/2.webp'))
+    (tmp_path / 'no.tar').write_text('text')
+    for file, message in (('webp', r'contains 1 \.webp files only, and timm'), ('no', r'cannot be read as a \.tar \(')):
+        with pytest.raises(UsageError, match=message):
+            open_dataset('', tmp_path / f'{file}.tar', 'train')
     for top in ('', 'data/'):
         write_tar(tmp_path / 'splits.tar', [f'./{top}{name}' for name in ('train/red', 'validation/red')])
         with pytest.raises(UsageError, match=r'has the splits train, validation, but a \.tar is read as one'):

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch.utils.data import Subset
+from torchvision.datasets import ImageFolder
 
 from fpnas_timm.errors import UsageError
 from fpnas_timm.runs.datasets import fingerprint
 from fpnas_timm.search.halves import StepBatches
 from fpnas_timm.search.options import search_options
-from fpnas_timm.search.run import search
+from fpnas_timm.search.run import given_images, search
 from fpnas_timm.search.setup import Setup, set_up
 
 from .test_api import SETTINGS, SPACE, Colours
@@ -134,8 +135,13 @@ def test_copies_of_the_images_that_train_the_weights(
     with caplog.at_level(logging.WARNING, 'search'):
         ready(data, tmp_path)
     assert '--alpha-split other has copies of training images: 1 of its 9 images, such as' in caplog.text
+    first, second = ImageFolder(data / 'train'), ImageFolder(data / 'other')
+    with caplog.at_level(logging.WARNING, 'search'):
+        caplog.clear()
+        set_up(search_options({'output': str(tmp_path / 'given'), **SETTINGS}), SPACE, given_images(first, second))
+    assert 'alpha_dataset has copies of training images: 1 of its 9 images, such as' in caplog.text
     shutil.copytree(data / 'train', data / 'copy')
-    with pytest.raises(UsageError, match=r'--alpha-split copy: 36 of its 36 images train the weights too, such as '):
+    with pytest.raises(UsageError, match=r'^--alpha-split copy: has nothing but copies of training images: 36 of'):
         ready(data, tmp_path, alpha_split='copy')
 
 

@@ -70,6 +70,8 @@ def test_a_name_that_begins_like_several() -> None:
 
 @pytest.mark.parametrize(('options', 'said'), [
     ('--lam 1 --num-samples 4', ['--lam 1.0 is not used: K is --num-samples 4']),
+    ('--no-aug --aa original', ['--aa original is not used: --no-aug switches the augmentation off']),
+    ('--amp-dtype bfloat16', ['--amp-dtype bfloat16 is not used: --amp is off']),
     ('--weight-window 0.5', ['--weight-window 0.5 is not used: it is for --weight-draws budget']),
     ('--weight-window 0.5 --weight-draws budget --target-macs 3M', []),
     ('--cost-form relative --beta 2 --tolerance 0.1', [

@@ -79,6 +79,9 @@ def check_probabilities(images: Path, model: torch.nn.Module, capsys: pytest.Cap
             assert [found[name] for name in CHANNELS] == pytest.approx(expected, abs=1e-4)
         assert any(sum(c['probability'] for c in row['classes']) > 1.5 for row in rows)
         if exported == 'exported':
+            assert main(['transfer', exported, '-o', 'again']) == main(['predict', 'again', str(images), '--json']) == 0
+            again = capsys.readouterr().out.splitlines()[-32:]
+            assert [json.loads(line) for line in again] == rows
             assert main(['export', exported, '-o', 'net.pt']) == 0
             assert 'logits of 3 labels, several per image (the probability of each is the sigmoid)' in (
                 capsys.readouterr().out)
@@ -90,13 +93,16 @@ def check_refusals(capsys: pytest.CaptureFixture[str]) -> None:
         for name in CHANNELS:
             Path('CLASSES', split, name).mkdir(parents=True)
             shutil.copy(Path('DIR', 'train', f'{number}.png'), Path('CLASSES', split, name))
+    torch.save({'state_dict': timm.create_model('local-dir:exported', pretrained=True).state_dict(),
+                'args': {'task': 'multilabel'}}, 'timm.pth')  # as of timm's train.py
     for argv in (
+        ['validate', '--data-dir', 'CLASSES', '--model', 'local-dir:exported', '--checkpoint', 'timm.pth'],
         ['validate', '--data-dir', 'CLASSES', '--model', 'local-dir:exported', '--pretrained'],
         ['export', 'exported', '-o', 'other.pt', '--data-dir', 'CLASSES'],
         ['train', *TRAIN, '--data-dir', 'CLASSES', '-b', '3', '--kd-model-name', 'local-dir:exported', '--output', '.'],
     ):
         assert main(argv) == 2
-        assert 'exported: is for several labels per image' in capsys.readouterr().err
+        assert re.search(r'(exported|timm\.pth): is for several labels per image', capsys.readouterr().err)
     assert not Path('other.pt').exists()
 
 

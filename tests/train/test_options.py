@@ -87,6 +87,25 @@ def test_options_without_an_effect(tmp_path: Path, file: dict, argv: list[str]) 
             train_options(file)
 
 
+def test_the_command_line_overrides_a_file(tmp_path: Path) -> None:
+    path = tmp_path / 'options.yaml'
+    path.write_text(yaml.safe_dump({'lr': 0.1, 'no_aug': True}))
+    args = parse_train_args(['-c', str(path), '--lr-base', '0.05'])
+    assert (args.lr, args.lr_base) == (None, 0.05)
+    with pytest.raises(UsageError, match=rf'^--aa has no effect with --no-aug, which is in {path}: change it there$'):
+        parse_train_args(['-c', str(path), '--aa', 'original'])
+    assert parse_train_args(['--opt-kwargs', 'layer_decay=0.5', '--layer-decay-min-scale', '0.9']).opt_kwargs
+
+
+def test_all_options_from_python() -> None:
+    """A caller may pass every option as it is by default, those that are None left out."""
+    usual = {name: value for name, value in vars(parse_train_args([])).items() if value is not None}
+    usual = {name: value for name, value in usual.items() if name not in ('config', 'list_recipes')}
+    assert train_options({**usual, 'no_aug': True, 'lr': 0.1}).no_aug
+    with pytest.raises(UsageError, match=r'^--aa has no effect with --no-aug: give one of them$'):
+        train_options({**usual, 'no_aug': True, 'aa': 'original'})
+
+
 def test_every_recipe_and_its_own_options(tmp_path: Path) -> None:
     """Those of the package, also as the file of a run."""
     for name in recipe_names():

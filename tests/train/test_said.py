@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fpnas_timm.cli.runs import train_main, validate_main
+from fpnas_timm.errors import UsageError
 from fpnas_timm.train.options import parse_train_args
 from fpnas_timm.train.setup import setup
 
@@ -43,6 +44,12 @@ def test_copies_of_training_images(caplog: pytest.LogCaptureFixture, images: Pat
     messages = said(caplog, [*TRAIN, '--data-dir', str(images), *at(tmp_path)])
     [found] = [m for m in messages if 'copies of' in m]
     assert found.startswith('validation has copies of training images: 2 of its 12 images, such as ')
+    shutil.rmtree(images / 'validation')
+    for name in ('red', 'green', 'blue'):
+        (images / 'validation' / name).mkdir(parents=True)
+        shutil.copy(images / 'train' / name / '3.png', images / 'validation' / name)
+    with pytest.raises(UsageError, match=r'^the validation images are nothing but copies of training images: 3'):
+        said(caplog, [*TRAIN, '--data-dir', str(images), *at(tmp_path, 'other')])
 
 
 def test_options_without_effect(caplog: pytest.LogCaptureFixture, images: Path, tmp_path: Path) -> None:
@@ -51,7 +58,9 @@ def test_options_without_effect(caplog: pytest.LogCaptureFixture, images: Path, 
     assert '--sync-bn: has no effect with a single process' in messages
     assert [m for m in messages if m.startswith('--opt')] == [
         f'--opt-{name}: has no effect on sgd, which has no {name}' for name in ('betas', 'eps')]
-    assert not [m for m in said(caplog, [*argv, '--opt', 'adamw', *at(tmp_path / 'adamw')]) if m.startswith('--opt')]
+    for name, given in (('adamw', argv), ('sgd', [*argv[:-3], '--recipe', 'ls+aa+ema'])):  # the recipe has an epsilon
+        messages = said(caplog, [*given, '--opt', name, *at(tmp_path / f'{name}-more')])
+        assert not [m for m in messages if m.startswith('--opt')]
 
 
 def test_a_class_without_validation_images(caplog: pytest.LogCaptureFixture, images: Path, tmp_path: Path) -> None:
