@@ -57,7 +57,10 @@ def one_line(e: BaseException, limit: int = 300) -> str:
     >>> one_line(KeyError()), one_line(ValueError('two\\nlines'))
     ('KeyError', 'two lines')
     """
-    return ' '.join(str(e).split())[:limit] or type(e).__name__
+    text = ' '.join(str(e).split())
+    if 'weights_only' in text:  # torch and timm advise to load it in a way that runs what is in it
+        return 'not a file of weights, or one with more in it than tensors'
+    return text[:limit] or type(e).__name__
 
 
 def plain_message(e: BaseException) -> str:

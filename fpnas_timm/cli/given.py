@@ -10,7 +10,7 @@ from ..arch.checks import MAX_LENGTH
 from ..arch.sizes import simplest_size
 from ..errors import UsageError
 from ..weights.config_checks import check_cfg, check_model_args, cost_args
-from ..weights.json_file import read_json
+from ..weights.json_file import read_json, show
 from ..zoo.names import resolve_arch
 from ..zoo.strings import ARCHS
 
@@ -61,7 +61,8 @@ def _of_file(path: Path) -> Arch:
         raise UsageError(f'{path}: not an architecture string: give its folder, {path.parent}')
     try:
         with path.open('rb') as file:
-            return Arch.parse(file.read(MAX_LENGTH + 1).decode().strip())  # a file of weights is not read as a whole
+            start = file.read(MAX_LENGTH + 1)  # a file of weights is not read as a whole
+        return Arch.parse(start.decode('utf-8-sig').strip())
     except OSError as e:
         raise UsageError(f'{path}: cannot be read ({e.strerror})') from None
     except UnicodeDecodeError:
@@ -92,7 +93,9 @@ def _configs(folder: Path) -> Iterator[tuple[Arch, dict[str, Any]]]:
         if not isinstance(config, dict):
             raise UsageError(f'{file}: expected an object')
         args, cfg, name = config.get('model_args', {}), config.get('pretrained_cfg', {}), config.get('architecture')
-        if name not in ('fpnas', *ARCHS) or not isinstance(args, dict) or not isinstance(cfg, dict):
+        if name and name not in ('fpnas', *ARCHS):
+            raise UsageError(f'{file}: is of {show(name)}, which is no network of this package')
+        if not name or not isinstance(args, dict) or not isinstance(cfg, dict):
             continue
         cfg = {**cfg, **{k: config[k] for k in ('num_classes',) if k in config}}
         check_cfg(cfg, str(file))

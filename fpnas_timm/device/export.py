@@ -135,7 +135,7 @@ def export(
     refuse_multilabel(evaluate is not None and opened.metadata.multilabel, model, 'which have no top-1: leave out '
                       '--data-dir')
     if with_preprocessing:
-        check_preprocessing(opened.metadata.data_config)
+        check_preprocessing(opened.metadata.data_config, opened.metadata.img_mode)
     metadata = replace(
         opened.metadata, preprocessing=with_preprocessing, precision='float32' if calibrate is None else 'int8',
         batch_size=None if found.any_batch else 1, versions=_versions(found),

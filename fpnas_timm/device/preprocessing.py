@@ -16,6 +16,8 @@ from ..errors import UsageError
 
 __all__ = ['WithPreprocessing', 'check_preprocessing']
 
+WITH_OPACITY = 'RGBA', 'LA'
+
 FILTERS = ('bicubic', 'bilinear')
 CROPS = ('center', 'squash')
 
@@ -67,7 +69,8 @@ class WithPreprocessing(nn.Module):
             resized = torch.full_like(length, float(self.resized))
         else:
             shorter = torch.minimum(length, torch.arange(other, dtype=torch.float32)[-1:] + 1.0)
-            resized = torch.floor(self.resized * length / shorter)
+            # a runtime may divide by multiplying with the reciprocal, which makes 32 * 41 / 41 a millionth less than 32
+            resized = torch.floor(self.resized * length / shorter + 0.0001)
         scale = length / resized
         first = torch.round((resized - self.size) / 2)
         centres = (self.outputs + first) * scale
@@ -85,12 +88,21 @@ class WithPreprocessing(nn.Module):
 
 
 def _whole(x: torch.Tensor) -> torch.Tensor:
-    """The nearest whole numbers from 0 to 255; halves are rounded up, as in Pillow."""
-    return torch.floor(x + 0.5).clamp(0, 255)
+    """The nearest whole numbers from 0 to 255; halves are rounded up, as in Pillow.
+
+    Bilinear weights often give exact halves. Runtimes add them up in different orders, so that one may find a half
+    where another finds a millionth less: a thousandth (2**-10) less is rounded up, too.
+    """
+    return torch.floor(x + 0.5009765625).clamp(0, 255)
 
 
-def check_preprocessing(config: Mapping[str, Any]) -> None:
-    """Raise UsageError for a data config that `WithPreprocessing` does not have."""
+def check_preprocessing(config: Mapping[str, Any], img_mode: str = '') -> None:
+    """Raise UsageError for a data config, or a PIL mode of images, that `WithPreprocessing` does not have."""
+    if img_mode in WITH_OPACITY:
+        raise UsageError(
+            f'--with-preprocessing: the images of this network are {img_mode}, whose colours Pillow weights with their '
+            'opacity in a resize: leave it out'
+        )
     _, height, width = config['input_size']
     crop = config.get('crop_mode') or 'center'
     for what, given, known in (

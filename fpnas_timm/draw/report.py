@@ -212,6 +212,8 @@ def _go_on(run: Searched) -> str:
     if settings.get('in_chans') not in (None, 3):
         data += ['--in-chans', str(settings['in_chans'])]
     train = ['fpnas', 'train', '--arch-file', f'{folder}/arch.txt']
+    if str(settings.get('data_dir')).endswith('.tar'):  # which has no validation images of its own
+        train += ['--val-split', '', '--val-fraction', '0.2']
     again = ['fpnas', 'search', '--space', f'{folder}/space.json']
     trained = [  # the better one first: weights that come from a pretrained network are worth more than a new start
         ('Train the network from scratch', say([*train, '--recipe', 'ls+aa+ema', *data])),
@@ -220,8 +222,7 @@ def _go_on(run: Searched) -> str:
     ]
     parts = [
         *(trained[::-1] if settings.get('init_from') else trained),
-        ('Look at it', '\n'.join(f'fpnas {what} "$(cat {shlex.quote(folder + "/arch.txt")})"'
-                                 for what in ('info', 'flops', 'draw'))),
+        ('Look at it', '\n'.join(say(['fpnas', what, folder]) for what in ('info', 'flops', 'draw'))),
         ('Load it in timm', f'import timm, fpnas_timm\n'
                             f'model = timm.create_model({f"local-dir:{folder}/extract"!r}, pretrained=True)'),
         ('Find networks for other budgets in the same distribution', _decode_code(run) if run.has_marginals else ''),

@@ -26,6 +26,7 @@ from ..weights.folder import (
     read_config,
 )
 from ..weights.manifest import INPUT_KEYS, ManifestEntry, parse_entry
+from ..weights.recorded import is_multilabel
 from ..zoo.strings import ARCHS
 from .card import metrics_of, model_card, origin_of, recipe_of
 from .stage import check_free, filling
@@ -100,6 +101,7 @@ def push(
         arch=report.arch,
         pretrained_cfg={k: cfg[k] for k in INPUT_KEYS if cfg.get(k) is not None},
         model_args=network_args(config['model_args']),
+        multilabel=is_multilabel(config),
     )
     parse_entry(entry.to_dict(), f'the manifest entry of {folder}', folder)  # so that it can be used as it is printed
     with filling(output) if output else _temporary_folder(keep=dry_run) as stage:

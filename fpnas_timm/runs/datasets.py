@@ -168,7 +168,7 @@ def open_dataset(
         if root is None:
             raise UsageError('no images given: pass the image folder with --data-dir')
         raise UsageError(f'{root}: no such folder: expected an image folder, or a .tar of it')
-    check_tar(None if kind else root, quiet)
+    check_tar(None if kind else root, quiet, extensions)
     if not kind and root is not None and Path(root).is_dir():
         dataset, where = _open_folder(find_split(root, split), extensions, quiet, **kwargs)
     else:

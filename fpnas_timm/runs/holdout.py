@@ -93,8 +93,8 @@ def listed_images(path: str | Path, dataset: Dataset, where: str) -> Part:
         raise UsageError(f'--val-images {path}: cannot be read ({e.strerror})') from None
     if '\0' in text:
         raise UsageError(f'--val-images {path}: cannot be read (not text)')
-    wanted = [line for line in text.split('\n') if line and not line.startswith('# ')]
     index = {name: i for i, name in enumerate(image_names(dataset))}
+    wanted = [line for line in text.split('\n') if line and (line in index or not line.startswith('# '))]
     missing = [name for name in wanted if name not in index]
     if missing:
         number = f'{len(missing)} of its {len(wanted)} images'

@@ -218,21 +218,24 @@ def _read_class_map(class_map: str | Mapping[str, int], root: str) -> dict[str, 
     except Exception as e:  # pickle's own errors
         raise UsageError(f'--class-map {class_map}: cannot be read ({one_line(e)})') from None
     _check_names_once(class_map, root)
-    mapped = {str(name): index for name, index in mapped.items() if name != ''}
+    mapped = {str(name).removeprefix('\ufeff'): index for name, index in mapped.items() if name != ''}  # of Windows
     if not mapped or not all(isinstance(i, int) and i >= 0 for i in mapped.values()):
         raise UsageError(f'--class-map {class_map}: expected a name per line, or a dict of names and indices')
     return mapped
 
 
 def _check_names_once(class_map: str | Mapping[str, int], root: str) -> None:
-    """Raise UsageError for a name on two lines of a .txt file: timm would take the last, and leave a number unused."""
+    """Raise UsageError for a name on two lines of a .txt file, or a blank line: timm would leave a number unused."""
     if not isinstance(class_map, str) or Path(class_map).suffix.lower() != '.txt':
         return
     path = Path(class_map) if Path(class_map).exists() else Path(root) / class_map
     lines: dict[str, int] = {}
-    for number, name in enumerate(map(str.strip, path.read_text(encoding='utf-8').splitlines()), 1):
+    names = [line.strip() for line in path.read_text(encoding='utf-8').rstrip().splitlines()]
+    if '' in names:
+        raise UsageError(f'--class-map {class_map}: line {names.index("") + 1} is empty: leave it out')
+    for number, name in enumerate(names, 1):
         first = lines.setdefault(name, number)
-        if name and first != number:
+        if first != number:
             raise UsageError(
                 f'--class-map {class_map}: {name!r} is on line {first} and on line {number}: leave one of them out'
             )

@@ -198,7 +198,7 @@ def _in_python(message: str, names: Mapping[str, argparse.Action]) -> str:
 def read_arch_file(path: str) -> str:
     """Read an architecture string from a file; UsageError if there is none."""
     try:
-        return str(Arch.parse(Path(path).read_text(encoding='utf-8').strip()))
+        return str(Arch.parse(Path(path).read_text(encoding='utf-8-sig').strip()))
     except (OSError, UnicodeDecodeError) as e:
         raise UsageError(f'--arch-file {path}: cannot be read ({getattr(e, "strerror", None) or "not text"})') from None
     except ArchError as e:

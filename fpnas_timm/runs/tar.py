@@ -3,6 +3,7 @@ import logging
 import os
 import tarfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from timm.data.readers.img_extensions import get_img_extensions
@@ -17,23 +18,26 @@ __all__ = ['check_tar']
 _logger = logging.getLogger(__name__)
 
 
-def check_tar(file: str | Path | None, quiet: bool = False) -> None:
-    """Check that a .tar of images has no splits in it, since timm reads all that is inside as one; others may be given.
+def check_tar(file: str | Path | None, quiet: bool = False, extensions: Sequence[str] | None = None) -> None:
+    """Check that timm reads a .tar of images as a folder of one split would be read; others may be given.
 
     Unless `quiet`, it logs which images timm does not read from a .tar.
 
     Raises:
-        UsageError: it has, it cannot be read, or it is another kind of file.
+        UsageError: it has splits, hidden images or images in no folder, it cannot be read, or it is another kind of
+            file; or there are `extensions`, which timm does not use here.
     """
     if file is None or Path(file).is_dir():
         return
     if Path(file).suffix != '.tar':
         raise UsageError(f'{file}: not a folder: expected an image folder, or a .tar of it')
+    if extensions:
+        raise UsageError(f'--img-extensions: has no effect on a .tar, {file}: leave it out')
     try:
-        with tarfile.open(file) as tar:
+        with tarfile.open(file, 'r:') as tar:
             names = [m.name for m in tar if m.isfile()]
     except (OSError, tarfile.TarError) as e:
-        reason = e.strerror if isinstance(e, OSError) else 'damaged, or of another format'
+        reason = e.strerror if isinstance(e, OSError) else 'damaged, compressed or of another format'
         raise UsageError(f'{file}: cannot be read as a .tar ({reason})') from None
     parts = {Path(name).parts[:2] for name in names}
     tops = {p[0] for p in parts if len(p) > 1}
@@ -41,9 +45,15 @@ def check_tar(file: str | Path | None, quiet: bool = False) -> None:
     for folders in (tops, inner):
         if len({kind for name in folders if (kind := kind_of(name))}) > 1:
             raise UsageError(
-                f'{file}: has the splits {", ".join(sorted(folders))}, but a .tar is read as one: unpack it, or make '
-                'one of each split'
+                f'{file}: has the splits {", ".join(sorted(folders))}, but a .tar is read as one: unpack it'
             )
+    images = [PurePosixPath(name) for name in names if name.lower().endswith(get_img_extensions())]
+    for odd, why in (
+        ([p for p in images if is_hidden(p.name)], 'hidden files, which timm would read'),
+        ([p for p in images if len(p.parts) == 1], 'images in no folder, which would be a class without a name'),
+    ):
+        if odd:
+            raise UsageError(f'{file}: has {len(odd):,} {why} ({odd[0]}, ..): pack it without them, or unpack it')
     visible = [name for name in names if not any(is_hidden(part) for part in PurePosixPath(name).parts)]
     kinds = Counter(os.path.splitext(name)[1].lower() for name in visible)
     left_out = sorted(kind for kind in {*read_extensions(None)} - {*get_img_extensions()} if kind in kinds)

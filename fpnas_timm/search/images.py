@@ -31,8 +31,8 @@ def open_images(args: Namespace) -> Dataset:
     """The dataset that the options name; with `--alpha-split`, a `JoinedImages` of two."""
     if args.resume and not args.dataset and not args.data_dir:
         raise UsageError(
-            f'--resume {args.resume}: that search was given a dataset in Python: continue with search(resume=.., '
-            'dataset=..)'
+            f'{args.resume}: that search was given a dataset in Python: give it again, as in search(resume=.., '
+            'dataset=..) or decode_family(.., dataset=..)'
         )
     if args.dataset_download and args.world_size > 1 and args.rank:
         dist.barrier()  # rank 0 downloads first

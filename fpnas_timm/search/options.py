@@ -117,7 +117,7 @@ def _add_search(parser: Parser) -> None:
         '--latency-table; alone or beside the others', parse=milliseconds, type=float, metavar='TIME')
     add('--latency-table', None, 'file of fpnas latency measure for this space (docs/latency.md)', metavar='FILE')
     add('--target-num-classes', None, 'number of classes that the budgets are counted for', type=int,
-        otherwise="the data's")
+        otherwise='those that are searched on')
     add('--tolerance', 0.02, 'the result has between (1 - X) * target and target, of each budget')
     add('--epochs', EPOCHS, 'number of epochs', range=FROM_0)  # 0: see `check_supernet`
     add('--warmup-epochs', 4, 'number of initial epochs in which alpha is frozen')

@@ -114,6 +114,8 @@ def _saved_options(
         raise UsageError(f'{path}: {reason}: {RESTORE}') from None
     if 'data_dir' not in loaded:  # it is None if the images were given in Python
         raise UsageError(f'{path}: {"has no line data_dir" if loaded else "is empty"}: {RESTORE}')
+    if 'recipe' in loaded:
+        raise UsageError(f'--resume {folder}: a training run, not a search: fpnas train --resume continues it')
     set_options(parser, loaded, str(path))
     saved = parser.parse_args([])
     try:

@@ -259,6 +259,8 @@ def data_config_of(options: Mapping[str, Any], model: nn.Module, use_test_size: 
         raise UsageError('--mean and --std: expected one value, or one per channel') from None
     config['input_size'] = (channels, *config['input_size'][1:])
     for key in ('mean', 'std'):
+        if not isinstance(config[key], (tuple, list)):
+            raise UsageError(f'--pretrained-cfg-overlay {key}={config[key]}: expected a list, such as {key}=[0.5]')
         if len(config[key]) != channels:  # like timm's loader
             config[key] = (sum(config[key]) / len(config[key]),) * channels
     return config

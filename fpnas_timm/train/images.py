@@ -124,7 +124,7 @@ def _images_used(
     if resume:
         _note_unreadable(Path(resume).parent, train, validation)
     if validation is not None and not resume:
-        _check_copies(train, validation)
+        _check_copies(train, validation, bool(args.val_fraction))
     used = ' '.join(fingerprint(d) for d in (train, validation) if d is not None)
     before = saved.get('images')
     if before and before != used:
@@ -143,13 +143,14 @@ def _images_used(
     return ImagesUsed(used, validation, notes)
 
 
-def _check_copies(train: Dataset, validation: Dataset) -> None:
+def _check_copies(train: Dataset, validation: Dataset, held_out: bool) -> None:
     """Warn of validation images that are copies of training images; UsageError if all of them are."""
     copies = copied_images(train, validation)
     if copies.all:
         raise UsageError(
-            f'the validation images are nothing but {copies}: expected other images, or --val-fraction 0.2, which '
-            'holds out part of the training images'
+            f'the validation images are nothing but {copies}: '
+            + ('remove the copies' if held_out else 'expected other images, or part of the training images, with '
+               "--val-split '' --val-fraction 0.2")
         )
     copies.warn('validation', _logger)
 

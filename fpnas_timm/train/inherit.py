@@ -73,6 +73,8 @@ def open_start(args: argparse.Namespace, saved: Mapping[str, Any]) -> Source | N
     for name in _IMAGE_OPTIONS:
         if getattr(args, name) in (None, '') and config.get(name) is not None:
             value = config[name]
+            if isinstance(value, (tuple, list)) and len(value) != source.model.in_chans:  # as in `data_config_of`
+                value = [sum(value) / len(value)] * source.model.in_chans
             setattr(args, name, list(value) if isinstance(value, (tuple, list)) else value)
     if config.get('crop_mode') not in (None, 'center'):
         args.pretrained_cfg_overlay = {'crop_mode': config['crop_mode'], **args.pretrained_cfg_overlay}

@@ -11,7 +11,10 @@ from ..runs.image_options import check_image_options
 from ..runs.options import AUGMENTATION
 from ..runs.parser import check_order, read_arch_file
 
-__all__ = ['UNSUPPORTED', 'check_effects', 'check_options', 'loss_of', 'unused_options']
+__all__ = [
+    'UNSUPPORTED', 'check_effects', 'check_options', 'loss_of', 'unused_beside_others',
+    'unused_options',
+]
 
 _logger = logging.getLogger('train')
 
@@ -63,6 +66,18 @@ REPLACED: dict[str, tuple[str, ...]] = {
         'resplit',
     ),
 }
+# option -> the schedules in which timm uses it
+OF_SCHEDULES: dict[str, tuple[str, ...]] = {
+    'decay_milestones': ('multistep',),
+    'patience_epochs': ('plateau',),
+    'decay_epochs': ('step', 'wsd', 'rsqrt'),
+    'decay_rate': ('step', 'multistep', 'plateau', 'poly'),
+    'lr_decay_fn': ('wsd', 'rsqrt'),
+    'lr_stable_timescale': ('rsqrt',),
+    'lr_k_decay': ('cosine', 'poly'),
+    **dict.fromkeys(('lr_cycle_mul', 'lr_cycle_decay', 'lr_cycle_limit'), ('cosine', 'tanh', 'poly')),
+    'min_lr': ('cosine', 'tanh', 'plateau', 'poly', 'wsd', 'rsqrt'),
+}
 NO_EFFECT = (None, False, 'none', 'constant')  # values that ask for nothing
 
 
@@ -109,6 +124,38 @@ def check_effects(
         setattr(args, name, False)  # so that the args.yaml of the run has one loss
 
 
+def unused_beside_others(args: argparse.Namespace, given: Set[str]) -> list[str]:
+    """What to say of options that have no effect with the values of others.
+
+    Args:
+        args: the options.
+        given: names of those given on the command line, or in Python.
+    """
+    features, constant = args.kd_distill_type == 'feature', args.train_size_schedule == 'constant'
+    cuts = args.cutmix or args.cutmix_minmax
+    found = [
+        (name, args.sched not in schedules, f'--sched {args.sched} does not have it')
+        for name, schedules in OF_SCHEDULES.items()
+    ]
+    found += [
+        ('color_jitter', bool(args.aa) and '3a' not in args.aa, f'--aa {args.aa} takes its place'),
+        ('mixup_switch_prob', not (args.mixup and cuts), 'it needs --mixup and --cutmix'),
+        ('train_size_schedule_spread', constant, 'it is for --train-size-schedule progressive'),
+        ('train_size_random_mix', constant, 'it is for --train-size-schedule progressive'),
+        ('kd_temperature', features, 'it is for --kd-distill-type logit'),
+        ('kd_student_feature_dim', not features, 'it is for --kd-distill-type feature'),
+        ('kd_teacher_feature_dim', not features, 'it is for --kd-distill-type feature'),
+        ('no_resume_opt', not args.resume, 'there is no --resume'),
+        ('dataset_download', not args.dataset, 'an image folder is not downloaded'),
+        ('wandb_project', not args.log_wandb, 'there is no --log-wandb'),
+        ('wandb_tags', not args.log_wandb, 'there is no --log-wandb'),
+    ]
+    return [
+        f'--{_dashes(name)} is not used: {reason}' for name, is_unused, reason in found
+        if is_unused and name in given and getattr(args, name) not in (*NO_EFFECT, '', [])
+    ]
+
+
 def unused_options(args: argparse.Namespace, distributed: bool, group: Mapping[str, Any]) -> list[str]:
     """What to say of options that have no effect in this run.
 
@@ -124,6 +171,8 @@ def unused_options(args: argparse.Namespace, distributed: bool, group: Mapping[s
     for name, entry in (('opt_betas', 'betas'), ('opt_eps', 'eps')):
         if getattr(args, name) is not None and entry not in group and name not in of_recipe:
             found.append(f'--{_dashes(name)}: has no effect on {args.opt}, which has no {entry}')
+    if args.momentum != 0.9 and 'momentum' not in group and 'momentum' not in of_recipe:  # not the default
+        found.append(f'--momentum: has no effect on {args.opt}, which has no momentum')
     return found
 
 
@@ -147,11 +196,17 @@ def check_options(args: argparse.Namespace, recipe: Recipe | None, asked: Set[st
             f'--task {args.task} is not supported here, only classification, one label per image: docs/training.md '
             '(Several labels per image) has a script with the parts of timm'
         )
+    args.kd_model_name = args.kd_model_name or None  # '' switches off the teacher of a recipe
     if args.arch_file:
-        args.model_kwargs = {**args.model_kwargs, 'arch': read_arch_file(args.arch_file)}
+        arch = read_arch_file(args.arch_file)
+        if args.model_kwargs.get('arch', arch) != arch:
+            raise UsageError(f'--arch-file {args.arch_file}: is another architecture than --model-kwargs: give one')
+        args.model_kwargs = {**args.model_kwargs, 'arch': arch}
         if args.model != 'fpnas' and (args.model != 'resnet50' or 'model' in asked):  # not the default
             raise UsageError(f'--arch-file {args.arch_file} is for --model fpnas, not {args.model}')
         args.model = 'fpnas'
+    if args.pretrained_path and args.initial_checkpoint:
+        raise UsageError('--pretrained-path and --initial-checkpoint both load weights: give one of them')
     _check_start(args, asked)
     if recipe and recipe.options.get('model', args.model) != args.model:
         raise UsageError(

@@ -4,17 +4,23 @@ Options of timm's script that are not supported (`UNSUPPORTED`) are rejected by 
 file written by timm's script (`args.yaml`) is accepted if it does not use any of them.
 """
 import argparse
+import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+from ..errors import UsageError
 from ..recipes import Recipe, find_recipe
 from ..runs.options import OptionGroup, ParseKwargs
 from ..runs.parser import Parser, default_workers, known_options, load_yaml, set_options
 from ..runs.values import Value
-from .option_checks import UNSUPPORTED, check_effects, check_options
+from .option_checks import UNSUPPORTED, check_effects, check_options, unused_beside_others
 
 __all__ = ['build_parser', 'parse_train_args', 'train_options']
+
+_logger = logging.getLogger('train')
+
 
 def build_parser(prog: str = 'fpnas train') -> Parser:
     """The parser of `fpnas train`; `prog` is the command name shown in its usage."""
@@ -274,6 +280,9 @@ def _finish(
     """Check the options and fill in what follows from others."""
     check_effects(args, in_file, given, usual)
     check_options(args, recipe, in_file | given)
+    for note in unused_beside_others(args, {name for name in given if getattr(args, name) != usual.get(name)}):
+        if os.environ.get('RANK', '0') == '0':
+            _logger.warning(note)
     args.data_dir = args.data_dir or args.data
     if args.workers is None and not args.resume:  # a resumed run has as many as before
         args.workers = default_workers()
@@ -295,6 +304,8 @@ def _set_recipe_and_file(parser: Parser, recipe_name: Any, path: Any) -> tuple[R
     asked = {name.replace('-', '_') for name in config}
     recipe_name = recipe_name or config.get('recipe')
     recipe = find_recipe(str(recipe_name)) if recipe_name else None
+    if recipe and config.get('recipe') != recipe.name:
+        _check_overridden(recipe, {name.replace('-', '_'): value for name, value in config.items()}, path)
     if recipe:
         set_options(parser, recipe.options, f'recipe {recipe.name}')
     if config:
@@ -302,3 +313,17 @@ def _set_recipe_and_file(parser: Parser, recipe_name: Any, path: Any) -> tuple[R
         set_options(parser, config, str(path))
         parser.set_defaults(data=data)
     return recipe, asked
+
+
+def _check_overridden(recipe: Recipe, config: Mapping[str, Any], path: Any) -> None:
+    """Say which options of a recipe a file overrides; UsageError for the args.yaml of a run, which has all options."""
+    if 'recipe' in config:
+        of = f'a run with the recipe {config["recipe"]}' if config['recipe'] else 'a run without a recipe'
+        raise UsageError(
+            f'--recipe {recipe.name}: {path} is of {of}, and its options override all of the recipe: leave one of '
+            'them out'
+        )
+    lost = [name for name, value in recipe.options.items() if config.get(name, value) != value]
+    if lost and os.environ.get('RANK', '0') == '0':
+        flags = ', '.join(f'--{name.replace("_", "-")}' for name in lost)
+        _logger.warning('--recipe %s: %s overrides its %s', recipe.name, path, flags)

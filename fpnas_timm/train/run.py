@@ -139,6 +139,8 @@ def train(
         own = options.get('model_kwargs') or {}
         if not isinstance(own, dict):
             raise UsageError(f'train(): model_kwargs={own!r}: expected a dict')
+        if str(own.get('arch', arch)) != str(arch):
+            raise UsageError("train(): arch and model_kwargs['arch'] are different architectures: give one of them")
         given['model_kwargs'] = {**own, 'arch': str(arch)}
     with pythons_words(build_parser()):
         args = train_options({name: value for name, value in given.items() if value is not None})

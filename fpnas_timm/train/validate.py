@@ -96,6 +96,7 @@ def validate(args: argparse.Namespace) -> dict[str, Any]:
         torch.distributed.destroy_process_group()
     return {
         'model': args.model,
+        **({'checkpoint': args.checkpoint} if args.checkpoint else {}),
         'top1': round(metrics['top1'], 4),
         'top1_err': round(100 - metrics['top1'], 4),
         'top5': round(metrics['top5'], 4),

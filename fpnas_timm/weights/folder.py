@@ -82,7 +82,7 @@ def export_model(
             config_file.write_text(json.dumps(drop_doubled_num_classes(written), indent=2), encoding='utf-8')
     except (OSError, SafetensorError) as e:
         reason = e.strerror if isinstance(e, OSError) and e.strerror else one_line(e)
-        raise RunError(f'{folder}: cannot be written ({reason}); the checkpoints are kept') from None
+        raise RunError(f'{folder}: cannot be written ({reason})') from None
 
 
 def args_of(model: FPNAS) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class ManifestEntry:
         pretrained_cfg: entries of timm's pretrained cfg for the input and the classifier; the keys are `INPUT_KEYS`.
         model_args: arguments of `FPNAS` that the network was trained with, such as `{'bn_eps': 0.001}`; the keys are
             `NETWORK_ARGS`. `timm.create_model` uses them with these weights, but for those that it is given itself.
+        multilabel: the network is for several labels per image.
 
     Raises:
         UsageError: `model_args` has an unknown key or a value that is not allowed.
@@ -56,6 +57,7 @@ class ManifestEntry:
     arch: str | None = None
     pretrained_cfg: Mapping[str, Any] = field(default_factory=dict)
     model_args: Mapping[str, Any] = field(default_factory=dict)
+    multilabel: bool = False
 
     def __post_init__(self) -> None:
         _check_args(self.model_args, self.pretrained_cfg, self.model)
@@ -167,6 +169,8 @@ def parse_entry(item: Any, where: str, base: Path) -> ManifestEntry:
         raise UsageError(f'{where}: expected either repo_id and revision, or folder')
     if not isinstance(item['metrics'], dict) or not all(map(is_finite_number, item['metrics'].values())):
         raise UsageError(f'{where}: metrics: expected names and numbers')
+    if type(item.get('multilabel', False)) is not bool:
+        raise UsageError(f'{where}: multilabel is {show(item["multilabel"])}: expected true or false')
     cfg = item.get('pretrained_cfg', {})
     if not isinstance(cfg, dict) or not set(cfg) <= set(INPUT_KEYS):
         raise UsageError(f'{where}: pretrained_cfg: expected an object with some of {", ".join(INPUT_KEYS)}')

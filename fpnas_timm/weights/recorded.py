@@ -14,6 +14,7 @@ from ..runs.checkpoints import options_allowed
 from .config_checks import NETWORK_ARGS
 from .download import download
 from .folder import CONFIG_FILE, WEIGHTS_FILE, initial_weights
+from .manifest import read_all
 
 __all__ = ['DATA_KEYS', 'MULTILABEL', 'Recorded', 'is_multilabel', 'names_in', 'recorded_of', 'refuse_multilabel']
 
@@ -83,7 +84,11 @@ def recorded_of(model: str, checkpoint: str = '', arch_file: str = '') -> Record
         except RunError:
             return Recorded()  # creating the model says what is wrong
     cfg = timm.get_pretrained_cfg(model) if timm.is_model(model) else None
-    return _of_config({'pretrained_cfg': cfg.to_dict()}) if cfg is not None else Recorded()
+    if cfg is None:
+        return Recorded()
+    published = next((e for e in read_all() if e.model == f'{cfg.architecture}.{cfg.tag}'), None)
+    found = _of_config({'pretrained_cfg': cfg.to_dict()})
+    return replace(found, multilabel=published is not None and published.multilabel)
 
 
 def names_in(labels: Any) -> list[str]:

@@ -82,7 +82,7 @@ def test_a_name_comes_before_a_folder(places: Path) -> None:
 @pytest.mark.parametrize(('given', 'message'), [
     ('empty', '^empty: no architecture there: expected the folder of a search'),
     ('odd', r'^odd/config\.json: model_args: arch is 7: expected an architecture string'),
-    ('other', '^other: no architecture there'),
+    ('other', r'^other/config\.json: is of .resnet18., which is no network of this package'),
     ('broken', r'^broken/config\.json: .*'),
     ('model/config.json', r'^model/config\.json: not an architecture string: give its folder, model$'),
     ('picture.png', r'^picture\.png: not text: expected an architecture string'),

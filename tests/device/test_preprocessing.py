@@ -6,7 +6,7 @@ from PIL import Image
 from timm.data import create_transform
 from torch import nn
 
-from fpnas_timm.device.preprocessing import WithPreprocessing
+from fpnas_timm.device.preprocessing import WithPreprocessing, check_preprocessing
 from fpnas_timm.device.programs import pixels_of
 from fpnas_timm.errors import UsageError
 
@@ -51,3 +51,15 @@ def test_pixels_of_an_image() -> None:
 def test_what_it_does_not_have_is_refused(changes: dict, what: str) -> None:
     with pytest.raises(UsageError, match=what):
         WithPreprocessing(nn.Identity(), {**CONFIG, **changes})
+
+
+@pytest.mark.parametrize('mode', ['RGBA', 'LA'])
+def test_images_with_opacity_are_refused(mode: str) -> None:
+    """Pillow's resize of a half-transparent image is not that of its channels one by one."""
+    image = Image.new(mode, (40, 40), 0)
+    image.paste(Image.new(mode, (20, 40), (200,) * (len(mode) - 1) + (255,)))
+    resized = np.asarray(image.resize((15, 15), Image.Resampling.BICUBIC), float)
+    alone = [np.asarray(band.resize((15, 15), Image.Resampling.BICUBIC), float) for band in image.split()]
+    assert np.abs(resized - np.stack(alone, -1)).max() > 50
+    with pytest.raises(UsageError, match=f'the images of this network are {mode}, whose colours'):
+        check_preprocessing({**CONFIG, 'input_size': (len(mode), 32, 32)}, mode)

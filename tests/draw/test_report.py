@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fpnas_timm.arch import Arch
+from fpnas_timm.cli.given import given_arch
 from fpnas_timm.draw.svg import thinned, ticks
 from fpnas_timm.search.options import parse_search_args
 from fpnas_timm.search.page import write_comparison, write_report
@@ -225,6 +226,8 @@ def test_the_commands_are_commands(folder: Path, page: Page) -> None:
     assert {w[1] for w in words} == {'train', 'info', 'flops', 'draw', 'search'}
     (folder / 'arch.txt').write_text(files(folder)[1]['arch'])
     for word in words:
+        if word[1] in ('info', 'flops', 'draw'):
+            assert str(given_arch(word[2]).arch) == files(folder)[1]['arch']
         if word[1] == 'train':
             args = parse_train_args(word[2:])
             assert (args.num_classes, args.data_dir) == (3, 'images')

@@ -1,6 +1,7 @@
 """Images held out of training: stratified, seeded, and found again by their names."""
 import collections
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,14 @@ def test_names_of_any_bytes(tiny_images: Path, tmp_path: Path) -> None:
     write_image_list(path, dataset, 'held out')
     assert b'\nred/caf\xe9.png\n' in path.read_bytes()
     assert listed_images(path, dataset, 'train').indices == [0, 1, 2, 3]
+
+
+def test_a_class_whose_name_looks_like_a_comment(tiny_images: Path, tmp_path: Path) -> None:
+    for name in ('# a', 'b'):
+        shutil.copytree(tiny_images / 'train' / 'red', tmp_path / 'data' / 'train' / name)
+    dataset = open_dataset('', tmp_path / 'data', 'train')
+    write_image_list(tmp_path / 'list.txt', dataset, 'held out')
+    assert listed_images(tmp_path / 'list.txt', dataset, 'train').indices == list(range(24))
 
 
 def test_images_without_names() -> None:

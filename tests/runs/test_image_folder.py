@@ -94,8 +94,11 @@ def test_class_map(tmp_path: Path) -> None:
         assert [c for _, c in reader.samples] == [1, 2, 0, 0]
         assert reader.notes() == ['left out 1 image of folders that are not in the class map: other']
     theirs = create_dataset('', str(root), '', class_map=str(root / 'map.txt')).reader
+    (root / 'windows.txt').write_bytes(b'\xef\xbb\xbf' + (root / 'map.txt').read_bytes())
+    assert FolderReader(root, 'windows.txt').samples == theirs.samples
     assert FolderReader(root, 'map.txt').samples == theirs.samples
     for content, message in (
+        ('fish\n\ncat\n', 'line 2 is empty: leave it out'),
         ('a\nb\n', 'contains no images of the classes in the class map, only of'), ('\n', 'expected a name per line'),
     ):
         (root / 'map.txt').write_text(content)

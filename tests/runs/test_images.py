@@ -168,7 +168,19 @@ def test_in_a_tar(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with tarfile.open(tmp_path / 'webp.tar', 'w') as tar:
         tar.addfile(tarfile.TarInfo('red/2.webp'))
     (tmp_path / 'no.tar').write_text('text')
-    for file, message in (('webp', r'contains 1 \.webp files only, and timm'), ('no', r'cannot be read as a \.tar \(')):
+    for name in ('stray.png', 'red/._1.png'):
+        with tarfile.open(tmp_path / f'{Path(name).stem}.tar', 'w') as tar:
+            for member in ('red/1.png', name):
+                tar.addfile(tarfile.TarInfo(member))
+    with tarfile.open(tmp_path / 'gz.tar', 'w:gz') as tar:
+        tar.addfile(tarfile.TarInfo('red/1.png'))
+    with pytest.raises(UsageError, match=r'^--img-extensions: has no effect on a \.tar'):
+        open_dataset('', tmp_path / 'data.tar', 'train', ['jpg'])
+    for file, message in (
+        ('webp', r'contains 1 \.webp files only, and timm'), ('no', r'cannot be read as a \.tar \('),
+        ('gz', r'as a \.tar \(damaged, compressed'), ('stray', r'1 images in no folder, .* \(stray\.png'),
+        ('._1', r'1 hidden files, which timm would read'),
+    ):
         with pytest.raises(UsageError, match=message):
             open_dataset('', tmp_path / f'{file}.tar', 'train')
     for top in ('', 'data/'):

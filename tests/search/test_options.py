@@ -8,6 +8,7 @@ import yaml
 from fpnas_timm.errors import UsageError
 from fpnas_timm.search.loop import SearchConfig
 from fpnas_timm.search.options import parse_search_args, search_options
+from fpnas_timm.train.options import parse_train_args
 
 
 @pytest.mark.parametrize(('epochs', 'warmup', 'lr_warmup'), [
@@ -55,6 +56,12 @@ def test_workers_that_a_saved_search_does_not_name(tmp_path: Path) -> None:
     fresh = parse_search_args(['--output', str(tmp_path / 'new')])
     assert search_options({'resume': str(tmp_path)}).workers == fresh.workers > 0
     assert search_options({'resume': str(tmp_path), 'workers': 0}).workers == 0
+
+
+def test_a_training_run_is_no_search(tmp_path: Path) -> None:
+    (tmp_path / 'args.yaml').write_text(yaml.safe_dump(vars(parse_train_args(['--data-dir', 'x']))))
+    with pytest.raises(UsageError, match=r'^--resume .*: a training run, not a search: fpnas train --resume'):
+        parse_search_args(['--resume', str(tmp_path)])
 
 
 def test_a_search_needs_an_epoch() -> None:

@@ -194,6 +194,14 @@ def test_the_channels_are_those_of_the_source(tiny_images: Path, tmp_path: Path)
     assert config['pretrained_cfg']['input_size'][0] == 1 and config['input_img_mode'] == 'L'
 
 
+def test_a_colour_source_for_grey_images(first: TrainResult, tiny_images: Path, tmp_path: Path) -> None:
+    """The mean of the source's three means, as with `--pretrained`."""
+    run = train(init_from=first.export, data_dir=tiny_images, epochs=1, output=tmp_path, in_chans=1, **SETTINGS)
+    colour, grey = (json.loads((f / 'config.json').read_text())['pretrained_cfg'] for f in (first.export, run.export))
+    assert grey['mean'] == pytest.approx([sum(colour['mean']) / 3])
+    assert grey['std'] == pytest.approx([sum(colour['std']) / 3])
+
+
 def test_contradictions(first: TrainResult, tiny_images: Path, tmp_path: Path, capsys) -> None:
     base = [*TRAIN, '--data-dir', str(tiny_images), *at(tmp_path)]
     start = ['--init-from', str(first.export)]
@@ -205,6 +213,7 @@ def test_contradictions(first: TrainResult, tiny_images: Path, tmp_path: Path, c
             (['--init-from-model', 'x'], '--init-from-model is for a file of weights'),
             (['--init-from', 'mobilenetv2_50'], 'mobilenetv2_50: neither a file or folder, nor a model of timm'),
             (['--init-from', str(tmp_path / 'no')], 'no such file or folder'),
+            (['--pretrained-cfg-overlay', 'mean=1'], r'--pretrained-cfg-overlay mean=1: expected a list'),
             ([*start, '--model', 'resnet18', '--model-kwargs'], 'for networks of this package .* not for a ResNet'),
             ([*start, '--model-kwargs', f'arch={ARCH.replace("k3_s2_c8", "k3_s1_c8")}'], 'the stem of the source has'),
     ):

@@ -7,10 +7,11 @@ import yaml
 
 from fpnas_timm.errors import UsageError
 from fpnas_timm.recipes import recipe_names
+from fpnas_timm.train import train
 from fpnas_timm.train.arguments import loss_arguments
 from fpnas_timm.train.options import parse_train_args, train_options
 
-from .common import TRAIN, fails
+from .common import ARCH, TRAIN, fails
 
 
 @pytest.mark.parametrize(('argv', 'message'), [
@@ -95,6 +96,51 @@ def test_the_command_line_overrides_a_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=rf'^--aa has no effect with --no-aug, which is in {path}: change it there$'):
         parse_train_args(['-c', str(path), '--aa', 'original'])
     assert parse_train_args(['--opt-kwargs', 'layer_decay=0.5', '--layer-decay-min-scale', '0.9']).opt_kwargs
+
+
+def test_what_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
+    """Options that others make useless are named; those that are as by default in Python are not."""
+    parse_train_args([
+        '--decay-milestones', '3', '--patience-epochs', '4', '--aa', 'original', '--color-jitter', '0.3',
+        '--no-resume-opt', '--wandb-project', 'x', '--mixup', '0.1', '--mixup-switch-prob', '0.2', '--min-lr', '1e-3',
+    ])
+    assert [m.partition(': ')[0] for m in caplog.messages] == [
+        f'--{name} is not used' for name in (
+            'decay-milestones', 'patience-epochs', 'color-jitter', 'mixup-switch-prob', 'no-resume-opt', 'wandb-project'
+        )
+    ]
+    caplog.clear()
+    parse_train_args(['--sched', 'multistep', '--decay-milestones', '3', '--decay-rate', '0.5', '--aa', '3a',
+                      '--color-jitter', '0.3'])
+    parse_train_args(['--recipe', 'ls+aa+ema'])
+    train_options({'patience_epochs': 10, 'min_lr': 0.0, 'sched': 'none'})
+    assert caplog.messages == []
+
+
+def test_a_file_and_a_recipe(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / 'options.yaml'
+    path.write_text(yaml.safe_dump({'smoothing': 0.0}))
+    args = parse_train_args(['-c', str(path), '--recipe', 'ls+aa+ema'])
+    assert (args.smoothing, args.model_ema) == (0.0, True)
+    assert caplog.messages == [f'--recipe ls+aa+ema: {path} overrides its --smoothing']
+    for recipe, of in (('ls+aa+ema', 'a run with the recipe ls+aa'), ('ls+aa', 'a run without a recipe')):
+        before = parse_train_args(['--recipe', 'ls+aa'] if 'with ' in of else [])
+        path.write_text(yaml.safe_dump(vars(before)))
+        with pytest.raises(UsageError, match=rf'^--recipe {re.escape(recipe)}: {path} is of {re.escape(of)}, and its'):
+            parse_train_args(['-c', str(path), '--recipe', recipe])
+
+
+def test_two_architectures_or_weights(tmp_path: Path) -> None:
+    (tmp_path / 'arch.txt').write_text('\ufeff' + ARCH)  # as Windows saves it
+    given = ['--arch-file', str(tmp_path / 'arch.txt'), '--model-kwargs']
+    assert parse_train_args([*given, f'arch={ARCH}']).model_kwargs == {'arch': ARCH}
+    with pytest.raises(UsageError, match='is another architecture than --model-kwargs: give one'):
+        parse_train_args([*given, f'arch={ARCH.replace("c16", "c8")}'])
+    with pytest.raises(UsageError, match=r'arch and model_kwargs.* are different architectures'):
+        train(arch=ARCH, model_kwargs={'arch': ARCH.replace('c16', 'c8')}, output=str(tmp_path))
+    with pytest.raises(UsageError, match=r'^--pretrained-path and --initial-checkpoint both load weights'):
+        parse_train_args(['--pretrained-path', 'a', '--initial-checkpoint', 'b'])
+    assert parse_train_args(['--recipe', 'fpnas_l2', '--kd-model-name', '']).kd_model_name is None
 
 
 def test_all_options_from_python() -> None:

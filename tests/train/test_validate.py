@@ -50,17 +50,22 @@ def test_validate(trained: Path, tiny_images: Path, tmp_path: Path, capsys: pyte
     assert validate_main([*common, *argv, *more]) == 0
     second = result(capsys)
     assert second['top1'] == first['top1']
+    assert second['checkpoint'] == argv[-1] and 'checkpoint' not in first
     assert second['loss'] == pytest.approx(first['loss'], abs=1e-4)
     assert json.loads((tmp_path / 'result.json').read_text()) == second
 
 
-def test_validate_errors(tiny_images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_validate_errors(tiny_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert validate_main([str(tiny_images), '--model', 'fpnas_l0', '--device', 'cpu']) == 2
     assert 'error: no weights to validate: give --checkpoint FILE, or --pretrained' in capsys.readouterr().err
     assert validate_main(['--chekpoint', 'x']) == 2
     assert 'did you mean --checkpoint?' in capsys.readouterr().err
     assert validate_main([str(tiny_images), '--checkpoint', 'nowhere.pth', '--device', 'cpu']) == 2
     assert 'error: ' in capsys.readouterr().err
+    (tmp_path / 'text.pth').write_text('no weights')
+    argv = [str(tiny_images), '--model', 'resnet10t', '--checkpoint', str(tmp_path / 'text.pth'), '--device', 'cpu']
+    assert validate_main(argv) == 2
+    assert 'weights_only' not in (said := capsys.readouterr().err) and 'text.pth' in said
 
 
 def test_run_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
