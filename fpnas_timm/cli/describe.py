@@ -90,7 +90,8 @@ def info_main(argv: Sequence[str] | None = None) -> int:
             infos = [describe(name) for name in names]
         except ArchError:
             given = given_arch(args.model)
-            infos = [{**describe(str(given.arch), **given.sizes), 'label': given.label}]
+            more = {'label': given.label, 'weights': [given.weights] if given.weights else []}
+            infos = [{**describe(str(given.arch), **given.sizes), **more}]
         if args.json:
             everything = {'versions': _versions(), 'models': infos}
             print(json.dumps(everything if args.model is None else infos[0], indent=2))

@@ -28,11 +28,13 @@ class Given:
         label: what to call it.
         sizes: arguments of `arch.cost.cost` as the model's folder has them: `img_size`, `num_classes`, `in_chans`, ..;
             empty for a name, a string and a file, which are counted with 1,000 classes.
+        weights: `local-dir:FOLDER` of its weights, if they are in a folder.
     """
 
     arch: Arch
     label: str
     sizes: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = ''
 
 
 def given_arch(given: str) -> Given:
@@ -76,17 +78,17 @@ def _of_folder(folder: Path) -> Given:
     label = folder.resolve().name
     file = folder / 'arch.txt'
     found = _of_file(file) if file.is_file() else None
-    for arch, sizes in _configs(folder):
+    for place, arch, sizes in _configs(folder):
         if found in (None, arch):
-            return Given(arch, label, sizes)
+            return Given(arch, label, sizes, f'local-dir:{place}' if (place / 'model.safetensors').is_file() else '')
     if found is None:
         raise UsageError(f'{folder}: no architecture there: expected the folder of a search (arch.txt), of a training '
                          'run (export/), or one with the config.json of a network of this package')
     return Given(found, label)
 
 
-def _configs(folder: Path) -> Iterator[tuple[Arch, dict[str, Any]]]:
-    """The architecture in each `config.json` of a folder, with the arguments of `cost`."""
+def _configs(folder: Path) -> Iterator[tuple[Path, Arch, dict[str, Any]]]:
+    """Each folder with a `config.json`, its architecture, and the arguments of `cost`."""
     for place in (folder, folder / 'export', folder / 'extract'):
         file = place / 'config.json'
         config: Any = read_json(file) if file.is_file() else {}
@@ -107,4 +109,4 @@ def _configs(folder: Path) -> Iterator[tuple[Arch, dict[str, Any]]]:
         size = cfg.get('input_size')
         sizes = {'num_classes': cfg.get('num_classes'), **cost_args(args)}
         sizes |= {'in_chans': size[0], 'img_size': simplest_size(tuple(size[1:]))} if size else {}
-        yield arch, {key: value for key, value in sizes.items() if value is not None}
+        yield place, arch, {key: value for key, value in sizes.items() if value is not None}

@@ -97,7 +97,10 @@ def test_no_architecture(places: Path, given: str, message: str) -> None:
 def test_the_commands(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(['info', 'run', '--json']) == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told['arch'], told['label']) == (STRING, 'run')
+    assert (told['arch'], told['label'], told['weights']) == (STRING, 'run', [])
+    (places / 'run' / 'export' / 'model.safetensors').write_bytes(b'')
+    assert main(['info', 'run']) == 0
+    assert capsys.readouterr().out.endswith('weights        local-dir:run/export\n')
     assert main(['flops', 'found', '--json']) == 0
     [row] = json.loads(capsys.readouterr().out)
     assert (row['model'], row['agrees']) == ('found', True)
