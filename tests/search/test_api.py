@@ -86,7 +86,7 @@ def test_result(found: SearchResult, capsys: pytest.CaptureFixture) -> None:
 
 
 def test_resume_needs_the_images_and_gives_the_same(found: SearchResult) -> None:
-    with pytest.raises(UsageError, match=r'continue with search\(resume=\.\., dataset=\.\.\)'):
+    with pytest.raises(UsageError, match=r'give it again, as in search\(resume=\.\., dataset=\.\.\)'):
         search(resume=found.folder)
     again = search(resume=found.folder, dataset=Colours())
     assert again.arch == found.arch
