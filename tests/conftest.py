@@ -5,11 +5,13 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')  # pytest-xdist brings the paralle
 
 import contextlib
 import logging
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter as Workers
 
 if os.environ.get('CI', '').lower() == 'true':
     with contextlib.suppress(ImportError):  # not in the environment of the pipelines
@@ -46,6 +48,27 @@ def own_logging() -> Iterator[None]:
     yield
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def no_idle_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Stop the DataLoader workers of a test that ended in an error; those that are kept between epochs go on.
+
+    Else the garbage collector does so in some later test. torch then waits 5 seconds, since the queue that would tell
+    the workers to stop is garbage, too.
+    """
+    started: weakref.WeakSet[Workers] = weakref.WeakSet()
+    start = Workers.__init__
+
+    def tracked(self: Workers, loader: object) -> None:
+        start(self, loader)
+        started.add(self)
+
+    monkeypatch.setattr(Workers, '__init__', tracked)
+    yield
+    for workers in list(started):
+        if not workers._persistent_workers:
+            workers._shutdown_workers()
 
 
 @pytest.fixture(scope='session')
