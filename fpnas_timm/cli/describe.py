@@ -239,8 +239,9 @@ def flops_main(argv: Sequence[str] | None = None) -> int:
             if arch is not None:
                 _print_groups(arch, sizes)
             if {'num_classes', 'in_chans'} & set(sizes):
-                print(f'\ncounted as in the folder: {sizes.get("num_classes", 1000):,} classes, images of '
-                      f'{sizes.get("in_chans", 3)} channels')
+                channels = sizes.get('in_chans', 3)
+                print(f'\ncounted as in the folder: {sizes.get("num_classes", 1000):,} classes, images of {channels} '
+                      f'channel{"s" * (channels > 1)}')
         return 1 if any(r['agrees'] is False for r in rows) else 0
 
     return exit_status(run)

@@ -70,7 +70,7 @@ def copied_images(one: Dataset, other: Dataset) -> Copies:
     ours, theirs = files_of(one), files_of(other)
     count = len(cast(Sized, other)) if hasattr(other, '__len__') else 0
     if not ours or not theirs or max(len(ours), len(theirs)) > MAX_SIZES:
-        return Copies([], count, not (ours and theirs))
+        return Copies([], count, False)
     own, sizes = _sizes(ours), _sizes(theirs)
     common = set(own.values()) & set(sizes.values()) - {0}  # empty files are no images
     own_files, files = ([file for file, size in known.items() if size in common] for known in (own, sizes))

@@ -217,14 +217,14 @@ def _read_class_map(class_map: str | Mapping[str, int], root: str) -> dict[str, 
         raise UsageError(f'--class-map {class_map}: {one_line(e)}') from None
     except Exception as e:  # pickle's own errors
         raise UsageError(f'--class-map {class_map}: cannot be read ({one_line(e)})') from None
-    _check_names_once(class_map, root)
+    _check_lines(class_map, root)
     mapped = {str(name).removeprefix('\ufeff'): index for name, index in mapped.items() if name != ''}  # of Windows
     if not mapped or not all(isinstance(i, int) and i >= 0 for i in mapped.values()):
         raise UsageError(f'--class-map {class_map}: expected a name per line, or a dict of names and indices')
     return mapped
 
 
-def _check_names_once(class_map: str | Mapping[str, int], root: str) -> None:
+def _check_lines(class_map: str | Mapping[str, int], root: str) -> None:
     """Raise UsageError for a name on two lines of a .txt file, or a blank line: timm would leave a number unused."""
     if not isinstance(class_map, str) or Path(class_map).suffix.lower() != '.txt':
         return

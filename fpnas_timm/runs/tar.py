@@ -1,6 +1,5 @@
 """A `.tar` of images, which timm reads: what it would get wrong without a word."""
 import logging
-import os
 import tarfile
 from collections import Counter
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from timm.data.readers.img_extensions import get_img_extensions
 
 from ..errors import UsageError
-from .image_folder import read_extensions
+from .image_folder import counted, read_extensions
 from .processes import log_on_primary
 from .splits import is_hidden, kind_of
 
@@ -49,13 +48,14 @@ def check_tar(file: str | Path | None, quiet: bool = False, extensions: Sequence
             )
     images = [PurePosixPath(name) for name in names if name.lower().endswith(get_img_extensions())]
     for odd, why in (
-        ([p for p in images if is_hidden(p.name)], 'hidden files, which timm would read'),
-        ([p for p in images if len(p.parts) == 1], 'images in no folder, which would be a class without a name'),
+        ([p for p in images if _is_hidden(p)], 'hidden, and timm would read them'),
+        ([p for p in images if len(p.parts) == 1], 'in no folder: it would be a class without a name'),
     ):
         if odd:
-            raise UsageError(f'{file}: has {len(odd):,} {why} ({odd[0]}, ..): pack it without them, or unpack it')
-    visible = [name for name in names if not any(is_hidden(part) for part in PurePosixPath(name).parts)]
-    kinds = Counter(os.path.splitext(name)[1].lower() for name in visible)
+            number = f'{counted(len(odd), "image")}, such as {odd[0]},'
+            verb = 'is' if len(odd) == 1 else 'are'
+            raise UsageError(f'{file}: {number} {verb} {why}: pack the others only, or unpack the file')
+    kinds = Counter(path.suffix.lower() for path in map(PurePosixPath, names) if not _is_hidden(path))
     left_out = sorted(kind for kind in {*read_extensions(None)} - {*get_img_extensions()} if kind in kinds)
     shown = ', '.join(f'{kinds[kind]:,} {kind}' for kind in left_out)
     if left_out and not any(name.lower().endswith((*get_img_extensions(), '.tar')) for name in names):
@@ -63,3 +63,8 @@ def check_tar(file: str | Path | None, quiet: bool = False, extensions: Sequence
     if left_out and not quiet:
         note = f'{file}: left out {shown} files: timm reads PNG and JPEG from a .tar; unpack it to use all images'
         log_on_primary(_logger, note, logging.WARNING)
+
+
+def _is_hidden(path: PurePosixPath) -> bool:
+    """Whether a file in a .tar is hidden, or in a hidden folder."""
+    return any(map(is_hidden, path.parts))

@@ -143,7 +143,10 @@ def export_best(
         training['init_from'] = notes['init_from']
     if search := notes.get('search'):
         training['search'] = {k: v for k, v in search.items() if k != 'weights'}  # the supernet's
-    export_model(model, folder / 'export', data_config, label_names, training)
+    try:
+        export_model(model, folder / 'export', data_config, label_names, training)
+    except RunError as e:
+        raise RunError(f'{e}; the checkpoints are kept') from None
     shown = ', '.join(f'{k} {v:.5g}' for k, v in metrics.items()) or 'not validated'
     _logger.info(f'best: epoch {training["epoch"]} ({shown}), as local-dir:{folder / "export"}')
     return row

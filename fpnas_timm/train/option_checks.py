@@ -11,10 +11,7 @@ from ..runs.image_options import check_image_options
 from ..runs.options import AUGMENTATION
 from ..runs.parser import check_order, read_arch_file
 
-__all__ = [
-    'UNSUPPORTED', 'check_effects', 'check_options', 'loss_of', 'unused_beside_others',
-    'unused_options',
-]
+__all__ = ['UNSUPPORTED', 'check_effects', 'check_options', 'loss_of', 'unused_beside_others', 'unused_options']
 
 _logger = logging.getLogger('train')
 
@@ -107,7 +104,8 @@ def check_effects(
             there = loss_of(args) == 'bce' if 'bce_loss' in needed else there
             if not there and not asked & set(needed) and getattr(args, name) not in (*NO_EFFECT, defaults.get(name)):
                 flags = ' or '.join(f'--{_dashes(n)}' for n in needed)
-                raise UsageError(f'--{_dashes(name)} needs {flags}: it has no effect without')
+                missing = 'it' if len(needed) == 1 else 'one of them'
+                raise UsageError(f'--{_dashes(name)} needs {flags}: it has no effect without {missing}')
     if 'lr' not in given and given & set(REPLACED['lr']):
         args.lr = None  # that of a recipe or a file, which the command line overrides
     for name, others in REPLACED.items():

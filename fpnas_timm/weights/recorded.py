@@ -86,9 +86,12 @@ def recorded_of(model: str, checkpoint: str = '', arch_file: str = '') -> Record
     cfg = timm.get_pretrained_cfg(model) if timm.is_model(model) else None
     if cfg is None:
         return Recorded()
-    published = next((e for e in read_all() if e.model == f'{cfg.architecture}.{cfg.tag}'), None)
     found = _of_config({'pretrained_cfg': cfg.to_dict()})
-    return replace(found, multilabel=published is not None and published.multilabel)
+    try:
+        several = {entry.model for entry in read_all() if entry.multilabel}
+    except UsageError:
+        return found  # creating a model of the manifest says what is wrong
+    return replace(found, multilabel=f'{cfg.architecture}.{cfg.tag}' in several)
 
 
 def names_in(labels: Any) -> list[str]:

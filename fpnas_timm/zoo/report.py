@@ -136,7 +136,10 @@ def describe(name_or_string: str, **sizes: Any) -> dict[str, Any]:
         'macs': macs,
         'params': params,
         'blocks': sum(len(group) for group in arch.blocks),
-        'features': [{'channels': f['num_chs'], 'reduction': f['reduction']} for f in feature_levels(arch)],
+        'features': [
+            {'channels': f['num_chs'], 'reduction': f['reduction']}
+            for f in feature_levels(arch, sizes.get('output_stride', 32))
+        ],
         'weights': _published_weights(name_or_string),
     }
     if row:

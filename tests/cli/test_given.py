@@ -71,7 +71,7 @@ def test_what_is_counted(places: Path, given: str, sizes: dict, capsys: pytest.C
     assert (told['macs'], told['params']) == (row['cost_macs'], row['cost_params'])
     assert (told['num_classes'], told['in_chans']) == ((10, 1) if sizes else (1000, 3))
     assert main(['flops', given, '--no-check']) == 0
-    assert ('counted as in the folder: 10 classes, images of 1 channel' in capsys.readouterr().out) == bool(sizes)
+    assert ('counted as in the folder: 10 classes, images of 1 channel\n' in capsys.readouterr().out) == bool(sizes)
 
 
 def test_a_name_comes_before_a_folder(places: Path) -> None:

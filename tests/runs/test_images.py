@@ -168,7 +168,7 @@ def test_in_a_tar(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with tarfile.open(tmp_path / 'webp.tar', 'w') as tar:
         tar.addfile(tarfile.TarInfo('red/2.webp'))
     (tmp_path / 'no.tar').write_text('text')
-    for name in ('stray.png', 'red/._1.png'):
+    for name in ('stray.png', 'red/._1.png', '__MACOSX/red/2.png'):
         with tarfile.open(tmp_path / f'{Path(name).stem}.tar', 'w') as tar:
             for member in ('red/1.png', name):
                 tar.addfile(tarfile.TarInfo(member))
@@ -178,8 +178,8 @@ def test_in_a_tar(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         open_dataset('', tmp_path / 'data.tar', 'train', ['jpg'])
     for file, message in (
         ('webp', r'contains 1 \.webp files only, and timm'), ('no', r'cannot be read as a \.tar \('),
-        ('gz', r'as a \.tar \(damaged, compressed'), ('stray', r'1 images in no folder, .* \(stray\.png'),
-        ('._1', r'1 hidden files, which timm would read'),
+        ('gz', r'as a \.tar \(damaged, compressed'), ('stray', r'1 image, such as stray\.png, is in no folder'),
+        ('._1', r'1 image, such as red/\._1\.png, is hidden, and timm would'), ('2', '__MACOSX/red/2.png, is hidden'),
     ):
         with pytest.raises(UsageError, match=message):
             open_dataset('', tmp_path / f'{file}.tar', 'train')

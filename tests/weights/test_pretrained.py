@@ -34,7 +34,7 @@ def test_company_zoo_on_a_disk(tmp_path: Path) -> None:
         entry = {k: v for k, v in ENTRY.items() if k not in ('repo_id', 'revision', 'pretrained_cfg')}
         entries.append({
             **entry, 'model': f'{name}.shop', 'arch': arch, 'folder': name, 'pretrained_cfg': {'num_classes': 10},
-            'sha256': sha256_of(tmp_path / name / 'model.safetensors'),
+            'sha256': sha256_of(tmp_path / name / 'model.safetensors'), 'multilabel': name == 'their_net',
         })
     write(tmp_path / 'zoo.json', *entries)
     run = imported(
@@ -42,16 +42,20 @@ def test_company_zoo_on_a_disk(tmp_path: Path) -> None:
         "print(timm.list_pretrained('*shop'))\n"
         "print(timm.create_model('their_net', pretrained=True).pretrained_cfg['license'])\n"
         "print(timm.create_model('fpnas_s1pp', pretrained=True, num_classes=3).num_classes)\n"
-        "print(timm.create_model('fpnas_s1pp').num_classes)\n",
+        "print(timm.create_model('fpnas_s1pp').num_classes)\n"
+        'from fpnas_timm.weights.recorded import recorded_of\n'
+        "print([recorded_of(name).multilabel for name in ('their_net', 'their_net.shop', 'fpnas_s1pp', 'resnet18')])\n",
     )
-    assert run.stdout == "['fpnas_s1pp.shop', 'their_net.shop']\nmit\n3\n10\n", run.stderr
+    assert run.stdout == "['fpnas_s1pp.shop', 'their_net.shop']\nmit\n3\n10\n[True, True, False, False]\n", run.stderr
     entries[0]['sha256'] = '1' * 64
     run = imported(write(tmp_path / 'zoo.json', *entries), "timm.create_model('their_net', pretrained=True)")
     assert 'the manifest says 1111' in run.stderr.splitlines()[-1]
 
 
 ASK = f"""
-print(len(timm.list_models('fpnas*')), timm.create_model('fpnas', arch={ARCH!r}).num_classes)
+from fpnas_timm.weights.recorded import recorded_of
+print(len(timm.list_models('fpnas*')), timm.create_model('fpnas', arch={ARCH!r}).num_classes, end=' ')
+print(recorded_of('resnet18').num_classes)
 from fpnas_timm.cli import main
 try:
     timm.create_model('fpnas_l0', pretrained=True)
@@ -76,7 +80,7 @@ def test_a_bad_manifest_is_an_error_when_weights_are_asked_for(tmp_path: Path, t
     run = imported(path, ASK)
     assert run.returncode == 0 and 'Traceback' not in run.stderr, run.stderr
     lines = run.stdout.splitlines()
-    assert lines[0] == '8 1000' and words in lines[1] and lines[2:] == ['[2, 2, 2]'], run.stdout
+    assert lines[0] == '8 1000 1000' and words in lines[1] and lines[2:] == ['[2, 2, 2]'], run.stdout
     warning, *errors = run.stderr.splitlines()
     assert words in warning and [line.startswith('error: ') and words in line for line in errors] == [True] * 3
     assert all(f'FPNAS_MANIFEST={path}: ' in line for line in (lines[1], warning, *errors))

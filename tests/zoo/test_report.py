@@ -2,11 +2,14 @@
 import json
 
 import pytest
+import timm
+import torch
 
 from fpnas_timm.arch import Arch
 from fpnas_timm.arch.cost import cost
 from fpnas_timm.cli.describe import flops_main
 from fpnas_timm.zoo import ARCHS, report
+from fpnas_timm.zoo.report import describe
 
 
 def test_flops_command(capsys: pytest.CaptureFixture) -> None:
@@ -41,3 +44,12 @@ def test_flops_exits_1_when_a_digit_differs(monkeypatch: pytest.MonkeyPatch, cap
     monkeypatch.setitem(report.ARCHS, 'fpnas_s1pp', ARCHS['fpnas_s1pp'].replace('c176', 'c184'))
     assert flops_main([]) == 1
     assert 'DIFFERS' in capsys.readouterr().out
+
+
+def test_feature_maps_with_an_output_stride() -> None:
+    """As large as those that the network computes."""
+    model = timm.create_model('fpnas_s1pp', features_only=True, output_stride=8)
+    with torch.no_grad():
+        maps = model(torch.zeros(1, 3, 128, 128))
+    told = describe('fpnas_s1pp', output_stride=8)['features']
+    assert [(f['channels'], 128 // f['reduction']) for f in told] == [(m.shape[1], m.shape[-1]) for m in maps]
